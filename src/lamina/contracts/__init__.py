@@ -1,0 +1,1 @@
+"""Nouns and one-method protocols that all layers share: no behaviour, standard library, numpy and pyarrow only."""

@@ -1,0 +1,138 @@
+"""Asking a model: the request, the pieces of the answer, and the services that give it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamina.contracts.chat import Message
+
+FinishReason = Literal["stop", "length", "abort", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How the next token is drawn. ``None`` means: the model's generation_config, else the field's neutral value."""
+
+    temperature: float | None = None  # 0 = greedy
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None  # same request and seed, same answer, whatever else is in the batch
+    max_tokens: int | None = None  # default: what the context has left
+    stop: tuple[str, ...] = ()  # left out of the answer
+    logprobs: int | None = None  # None = none; 0 = of the chosen token; k = and of the k likeliest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to the service: either ``messages`` (chat, rendered by the model's template) or ``prompt``."""
+
+    id: str
+    model: str = ""  # alias or version; "" = the champion
+    messages: tuple[Message, ...] = ()
+    prompt: str | tuple[int, ...] | None = None
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token, its text and log-probability (nats), and the likeliest alternatives as (text, log-probability)."""
+
+    token: int
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Token counts of one request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A piece of an answer. ``text`` may be empty (a token that ends inside a character).
+
+    The last chunk, and only it, has ``finish_reason`` and ``usage``.
+    """
+
+    text: str = ""
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    version: str = ""  # the model version that speaks; the same for the whole answer
+    mean_logprob: float | None = None  # on the last chunk: mean log-probability of the answer's tokens, nats
+    mean_entropy: float | None = None  # on the last chunk: mean entropy of the token distributions, nats
+
+
+class InferenceService(Protocol):
+    """A model that answers. Closing the iterator aborts the request and frees what it held."""
+
+    def stream(self, request: Request) -> AsyncIterator[Chunk]: ...
+
+
+class Embedder(Protocol):
+    """Texts to vectors."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of shape (len(texts), D), unit length."""
+        ...
+
+
+class Filler(Protocol):
+    """Fills the masked places of texts."""
+
+    def fill(self, texts: Sequence[str]) -> list[str]: ...
+
+
+class Classifier(Protocol):
+    """Texts to labels, each with its probability."""
+
+    def classify(self, texts: Sequence[str]) -> list[dict[str, float]]: ...
+
+
+class Translator(Protocol):
+    """Texts from one language (BCP 47) to another."""
+
+    def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]: ...
+
+
+class Thesaurus(Protocol):
+    """Words of like meaning."""
+
+    def synonyms(self, word: str, pos: str | None = None) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A piece of a document, or an accepted correction, found for a query.
+
+    ``score`` lies in [0, 1]: the share of the query's meaning (its words weighted by rarity) that the passage covers.
+    For a correction, ``question`` is the question that was asked and ``text`` the corrected answer.
+    """
+
+    kind: Literal["document", "correction"]
+    document_id: str  # for a correction: the feedback's id
+    text: str
+    score: float
+    start: int = 0  # character offset in the document
+    title: str | None = None
+    url: str | None = None
+    source: str | None = None
+    license: str | None = None
+    question: str | None = None
+
+
+class Retriever(Protocol):
+    """Finds what the documents and the accepted corrections say about a query; best first, only what is relevant."""
+
+    def search(self, query: str, k: int) -> list[Passage]: ...

@@ -1,0 +1,1 @@
+"""Tools without opinions that more than one layer needs. Never torch."""
