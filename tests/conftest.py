@@ -1,0 +1,48 @@
+"""What all tests share: no internet, quiet libraries, and the material that `make setup-dev` fetched."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(autouse=True)
+def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that connects anywhere else than to this machine fails."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        if isinstance(address, tuple) and not ipaddress.ip_address(str(address[0]).split("%")[0]).is_loopback:
+            raise AssertionError(f"a test tried to connect to {address}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def material() -> Callable[[str], Path]:
+    """The folder of a fetched package; skips where it is not at hand, which under CI is a failure."""
+
+    def find(name: str) -> Path:
+        folder = Path(os.environ.get("LAMINA_MATERIAL", ROOT / ".cache" / "material"))
+        places = folder / "places.json"
+        known = json.loads(places.read_text()) if places.exists() else {}
+        place = Path(known.get(name, folder / name))
+        if place.exists():
+            return place
+        missing = f"material '{name}' is not at hand: run `make setup-dev`"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+    return find

@@ -1,0 +1,45 @@
+"""What must not stand anywhere in the package, found in the syntax tree."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "src").rglob("*.py"))
+MODULES = {"pickle", "dill", "marshal", "shelve", "joblib", "multiprocessing"}
+CALLS = {"eval", "exec", "torch.load", "torch.save", "os.system", "yaml.load", "tempfile.mktemp"}
+
+
+def dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT / "src")))
+def test_nothing_that_runs_foreign_code(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            assert not {a.name.split(".")[0] for a in node.names} & MODULES, f"{file}:{node.lineno}"
+        if isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] not in MODULES, f"{file}:{node.lineno}"
+        if isinstance(node, ast.Call):
+            assert dotted(node.func) not in CALLS, f"{file}:{node.lineno} {dotted(node.func)}"
+            for keyword in node.keywords:
+                shell = keyword.arg in {"shell", "allow_pickle", "trust_remote_code"}
+                assert not (shell and isinstance(keyword.value, ast.Constant) and keyword.value.value), file
+
+
+def test_constraints_pin_everything_without_local_versions() -> None:
+    lines = (ROOT / "constraints.txt").read_text().split()
+    assert "torch==2.13.0" in lines
+    for line in lines:
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line), line
+
+
+def test_the_lock_file_of_the_web_page_names_no_address() -> None:
+    assert "://" not in re.sub(r'"(url|funding)": "[^"]*"', "", (ROOT / "web" / "package-lock.json").read_text())
