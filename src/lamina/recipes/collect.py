@@ -1,0 +1,175 @@
+"""``[[data.sources]]`` and ``[model] base``: locations made into files on this machine, with what identifies them."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import blake3
+
+from lamina.kit import config
+from lamina.kit.errors import ConfigError, FetchError, InputError
+from lamina.kit.lock import Lock
+from lamina.kit.packages import Located, fetch_location
+from lamina.kit.progress import Progress
+from lamina.kit.registry import SOURCES
+from lamina.recipes.stack import Stack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """One source, ready to be read: ``identity`` decides staleness, ``files`` say where the bytes lie."""
+
+    name: str
+    use: str
+    parameters: dict[str, Any]
+    origin: str
+    license: str | None
+    language: str | None
+    files: tuple[tuple[str, Path], ...]
+    identity: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Common:
+    """The keys that every source has beside its component's own."""
+
+    use: str
+    name: str | None = None
+    match: str | tuple[str, ...] = "**/*"
+    license: str | None = None
+    language: str | None = None
+
+
+def locate(stack: Stack, locations: str | Sequence[str], progress: Progress) -> Located:
+    """The first of ``locations`` (mirrors) that can be had; a relative path starts beside the stack file."""
+    mirrors = [locations] if isinstance(locations, str) else list(locations)
+    failures: list[str] = []
+    for mirror in mirrors:
+        place = mirror if _is_registry(mirror) else str((stack.folder / mirror).expanduser())
+        try:
+            return fetch_location(place, cache=cache_folder(stack), lock=Lock(stack.lock), progress=progress)
+        except (FetchError, InputError) as error:
+            if len(mirrors) == 1:
+                raise
+            failures.append(str(error))
+    raise FetchError("none of the mirrors could be had:\n  " + "\n  ".join(failures), where=str(stack.file))
+
+
+def cache_folder(stack: Stack) -> Path:
+    """Where fetched packages lie, by content hash."""
+    return stack.state / "cache"
+
+
+def collect(stack: Stack, progress: Progress) -> list[Collected]:
+    """Every source of the stack with its parameters checked and its files found."""
+    if stack.data is None:
+        raise ConfigError("has no [data] section", where=stack.file.name)
+    checked = [_check(table, i, stack) for i, table in enumerate(stack.data.sources)]
+    names = [common.name for _, common, _ in checked]
+    twice = {n for n in names if names.count(n) > 1}
+    if twice:
+        raise ConfigError(
+            f"two sources are named {', '.join(map(repr, sorted(map(str, twice))))}", where=stack.file.name
+        )
+    return [_collect(stack, table, common, parameters, progress) for table, common, parameters in checked]
+
+
+def _check(table: Mapping[str, Any], index: int, stack: Stack) -> tuple[Mapping[str, Any], _Common, dict[str, Any]]:
+    where = f"{stack.file.name}: data.sources.{index}"
+    own = {k: v for k, v in table.items() if k in _Common.__dataclass_fields__}
+    common = config.build(_Common, own, where=where)
+    try:
+        component = SOURCES.get(common.use)
+    except ConfigError as error:
+        raise ConfigError(error.what, where=where, hint=error.hint) from None
+    rest = {k: v for k, v in table.items() if k not in own and k != "from"}
+    parameters = config.bind(component.function, rest, where=where)
+    name = common.name or _default_name(common.use, table.get("from"), index)
+    return table, _named(common, name), parameters
+
+
+def _named(common: _Common, name: str) -> _Common:
+    return _Common(use=common.use, name=name, match=common.match, license=common.license, language=common.language)
+
+
+def _default_name(use: str, location: object, index: int) -> str:
+    if isinstance(location, str):
+        stem = location.split(":", 1)[-1].rstrip("/").split("==")[0].rsplit("/", 1)[-1].split("@")[0]
+        return f"{use}-{stem}" if stem else f"{use}-{index}"
+    return f"{use}-{index}"
+
+
+def _collect(
+    stack: Stack, table: Mapping[str, Any], common: _Common, parameters: dict[str, Any], progress: Progress
+) -> Collected:
+    component = SOURCES.get(common.use)
+    files: tuple[tuple[str, Path], ...] = ()
+    origin, license = "", common.license
+    if "from" in table:
+        located = locate(stack, table["from"], progress)
+        origin = located.location if _is_registry(located.location) else str(table["from"])
+        license = license or located.license
+        patterns = (common.match,) if isinstance(common.match, str) else common.match
+        files = tuple(_matching(located.path, patterns))
+        if not files:
+            raise InputError(
+                f"no file of {origin} matches {', '.join(patterns)}", where=f"{stack.file.name}: source '{common.name}'"
+            )
+    identity = {
+        "use": f"{common.use}@{component.version}",
+        "name": common.name,
+        "origin": origin,
+        "license": license,
+        "language": common.language,
+        "parameters": config.resolved(parameters),
+        "files": _fingerprint(files),
+    }
+    return Collected(
+        name=str(common.name),
+        use=common.use,
+        parameters=parameters,
+        origin=origin,
+        license=license,
+        language=common.language,
+        files=files,
+        identity=identity,
+    )
+
+
+def _is_registry(location: str) -> bool:
+    return location.split(":", 1)[0] in {"pypi", "npm", "deb", "hf"}
+
+
+def _matching(path: Path, patterns: Sequence[str]) -> Iterable[tuple[str, Path]]:
+    if path.is_file():
+        yield path.name, path
+        return
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path).as_posix()
+        hidden = any(part.startswith(".") for part in name.split("/"))
+        if file.is_file() and not hidden and any(_matches(name, pattern) for pattern in patterns):
+            yield name, file
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Glob over the whole name; ``**/`` also stands for no folder at all."""
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, pattern.replace("**/", ""))
+
+
+def _fingerprint(files: Sequence[tuple[str, Path]]) -> str:
+    def one(item: tuple[str, Path]) -> bytes:
+        try:
+            return item[0].encode() + blake3.blake3().update_mmap(str(item[1])).digest()
+        except OSError:
+            return item[0].encode() + b"unreadable"
+
+    with ThreadPoolExecutor(4) as pool:
+        total = blake3.blake3()
+        for part in pool.map(one, files):
+            total.update(part)
+    return total.hexdigest()[:32]

@@ -1,0 +1,88 @@
+"""Stages of the data layer; each runs in a child process of its own (see ``kit.stages``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lamina.contracts.corpus import SourceFile
+from lamina.kit.durable import atomic_write
+from lamina.kit.progress import Progress
+
+
+def build(
+    staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
+) -> None:
+    """Collect and clean: writes the corpus folder."""
+    from lamina.data.pipeline import DEFAULT_STEPS, SourceInput, build_corpus
+
+    sources = [
+        SourceInput(
+            name=s["name"],
+            use=s["use"],
+            parameters=s["parameters"],
+            files=tuple(SourceFile(name=n, path=Path(p)) for n, p in s["files"]),
+            origin=s["origin"],
+            license=s["license"],
+            language=s["language"],
+        )
+        for s in parameters["context"]["sources"]
+    ]
+    steps = parameters["steps"]
+    build_corpus(
+        staging,
+        work,
+        sources=sources,
+        steps=DEFAULT_STEPS if steps is None else steps,
+        held_out=parameters["held_out"],
+        progress=progress,
+    )
+
+
+def train_tokenizer(
+    staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
+) -> None:
+    """A byte-level BPE trained on the corpus."""
+    from lamina.data.tokenizer import train_bpe
+
+    train_bpe(inputs["corpus"], staging, vocabulary=parameters["vocabulary"], progress=progress)
+
+
+def tokenize(
+    staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
+) -> None:
+    """The training split as shards in ``documents/``, and chat rows made from it in ``replay/``."""
+    from lamina.data.replay import write_replay
+    from lamina.data.shards import write_shards
+    from lamina.kit.tokenizer import open_tokenizer
+
+    tokenizer = open_tokenizer(inputs["tokenizer"])
+    documents = write_shards(inputs["corpus"], staging / "documents", tokenizer, split="train", progress=progress)
+    facts = {"documents": documents.documents, "tokens": documents.total_tokens}
+    if parameters["replay"]:
+        replay = write_replay(
+            inputs["corpus"], staging / "replay", tokenizer, seed=parameters["seed"], progress=progress
+        )
+        facts |= {"chat_rows": replay.documents, "chat_tokens": replay.total_tokens}
+    atomic_write(staging / "summary.json", json.dumps(facts).encode())
+
+
+def index(
+    staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
+) -> None:
+    """The passage index over the whole corpus: answers may quote what the weights never saw."""
+    from lamina.interface.grounding.passages import build_index
+
+    build_index(record_batches(inputs["corpus"]), staging, progress=progress)
+
+
+def record_batches(corpus: Path, split: str | None = None) -> Iterator[pa.RecordBatch]:
+    """The documents of a corpus folder, a row group at a time."""
+    pattern = {"train": "train-*.parquet", "held-out": "held_out-*.parquet", None: "*.parquet"}[split]
+    for file in sorted((corpus / "data").glob(pattern)):
+        yield from pq.ParquetFile(file).iter_batches()

@@ -1,0 +1,138 @@
+"""The promotion gate: paired bootstrap on held-out feedback, non-inferiority on what must stay right.
+
+Three verdicts. *promote*: better on the held-out feedback, and not worse than the margins elsewhere. *reject*: worse on
+the feedback, or beyond a margin elsewhere, with the stated confidence. Else *inconclusive*, and how many labels are
+missing. The unit of resampling is the person (or conversation), never the message (Miller 2024, arXiv:2411.00640).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lamina.contracts.lineage import Verdict
+from lamina.kit.statistics import Interval, labels_needed, paired_bootstrap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One quantity of both models on the same items, lower is better; ``clusters`` names who each item came from."""
+
+    champion: Sequence[float]
+    challenger: Sequence[float]
+    clusters: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that the verdict rests on. ``feedback`` and ``learned`` in bits per byte of the answer that people want.
+
+    ``learned``: held-out answers that an earlier promotion rested on; what was right must stay right.
+    ``documents``: bits per byte of held-out documents.
+    """
+
+    feedback: Measured
+    learned: Measured
+    documents: Measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """The verdict, its reasons in words, and the numbers behind them."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    results: dict[str, Any]
+
+
+def judge(evidence: Evidence, *, minimum: int, confidence: float, margin: float) -> Judgement:
+    """Weigh ``evidence``. ``minimum`` people in the held-out feedback; ``margin`` in bits per byte for the guards."""
+    people = len(set(evidence.feedback.clusters))
+    results: dict[str, Any] = {"people": people, "minimum": minimum, "confidence": confidence, "margin": margin}
+    harm: list[str] = []
+    doubt: list[str] = []
+    for name, measured in (("documents", evidence.documents), ("learned", evidence.learned)):
+        interval = _interval(measured, confidence)
+        if interval is None:
+            continue
+        results[name] = _facts(measured, interval)
+        _guard(_WORDS[name], interval, margin, harm, doubt)
+    good = _target(evidence.feedback, people, minimum, confidence, results, harm, doubt)
+    if harm:
+        return Judgement(verdict="reject", reasons=tuple(harm), results=results)
+    if doubt:
+        return Judgement(verdict="inconclusive", reasons=tuple(doubt), results=results)
+    return Judgement(
+        verdict="promote", reasons=(good, "nothing that it knew got worse beyond the margin"), results=results
+    )
+
+
+_WORDS = {"documents": "the held-out documents", "learned": "what earlier feedback taught"}
+
+
+def _target(
+    measured: Measured,
+    people: int,
+    minimum: int,
+    confidence: float,
+    results: dict[str, Any],
+    harm: list[str],
+    doubt: list[str],
+) -> str:
+    interval = _interval(measured, confidence)
+    if interval is not None:
+        results["feedback"] = _facts(measured, interval)
+    if people < minimum or interval is None:
+        missing = minimum - people
+        results["missing"] = missing
+        doubt.append(
+            f"held-out feedback comes from {people} {_people(people)}; a verdict needs {minimum}: {missing} more "
+            f"(about one person in five is held out, so ask about {5 * missing} more)"
+        )
+        return ""
+    words = f"held-out feedback: {_change(interval)}"
+    if interval.low > 0:
+        return words
+    if interval.high < 0:
+        harm.append(words + ": worse")
+        return ""
+    difference = np.asarray(measured.champion) - np.asarray(measured.challenger)
+    needed = labels_needed(difference, measured.clusters, confidence=confidence)
+    results["missing"] = needed
+    more = f"about {needed} more held-out people would decide it" if needed else "more labels would hardly decide it"
+    doubt.append(f"{words}: could be chance; {more}")
+    return ""
+
+
+def _guard(words: str, interval: Interval, margin: float, harm: list[str], doubt: list[str]) -> None:
+    """``interval`` is of the improvement; a loss beyond ``margin`` is harm when sure, doubt when possible."""
+    if interval.high < -margin:
+        harm.append(f"{words}: {_change(interval)}: beyond the margin of {margin:g}")
+    elif interval.low < -margin:
+        doubt.append(f"{words}: {_change(interval)}: a loss beyond the margin of {margin:g} cannot be ruled out")
+
+
+def _interval(measured: Measured, confidence: float) -> Interval | None:
+    if len(measured.champion) == 0:
+        return None
+    return paired_bootstrap(measured.champion, measured.challenger, measured.clusters, confidence=confidence)
+
+
+def _facts(measured: Measured, interval: Interval) -> dict[str, Any]:
+    return {
+        "champion": float(np.mean(measured.champion)),
+        "challenger": float(np.mean(measured.challenger)),
+        "items": len(measured.champion),
+        "improvement": asdict(interval),
+    }
+
+
+def _change(interval: Interval) -> str:
+    return f"{interval.mean:+.3f} bits per byte gained [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+def _people(count: int) -> str:
+    return "person" if count == 1 else "people"

@@ -1,0 +1,226 @@
+"""The stages of a stack and how they hang together: each is content-addressed, so only what is stale runs.
+
+base ──────────────┬──────────────► served(base) ──► evaluation(base)
+corpus ─► tokens ──┴─► training ──► served(tuned) ─► evaluation(tuned)
+   └────► passages ───────────────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lamina.kit import config
+from lamina.kit.errors import ConfigError, InputError
+from lamina.kit.packages import Located
+from lamina.kit.progress import Progress
+from lamina.kit.registry import SOURCES, STEPS
+from lamina.kit.stages import Stage, Workshop
+from lamina.recipes import collect
+from lamina.recipes.stack import Stack
+
+
+@dataclass
+class Plan:
+    """The stages of ``stack``; a property is reached by running what it stands on first."""
+
+    stack: Stack
+    workshop: Workshop
+    progress: Progress
+
+    # -- data ---------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def corpus(self) -> Stage:
+        """Documents: collected, cleaned, deduplicated, split."""
+        data = self.stack.data
+        if data is None:
+            raise ConfigError("has no [data] section", where=self.stack.file.name)
+        sources = collect.collect(self.stack, self.progress)
+        steps = None if data.steps is None else [dict(s) for s in data.steps]
+        return Stage(
+            name="corpus",
+            shelf="corpora",
+            function="lamina.recipes.corpus:build",
+            parameters={"sources": [s.identity for s in sources], "steps": steps, "held_out": data.held_out},
+            inputs={},
+            versions={f"{c.kind} {c.name}": c.version for c in STEPS} | {c.name: c.version for c in SOURCES},
+            context={"sources": [_source(s) for s in sources]},
+        )
+
+    @cached_property
+    def tokenizer(self) -> Stage:
+        """A tokenizer trained on the corpus (only where the stack asks for one)."""
+        data = self.stack.data
+        if data is None or self.stack.model is None:
+            raise ConfigError("a tokenizer needs [data] and [model]", where=self.stack.file.name)
+        return Stage(
+            name="tokenizer",
+            shelf="tokenizers",
+            function="lamina.recipes.corpus:train_tokenizer",
+            parameters={"vocabulary": data.tokenizer.vocabulary},
+            inputs={"corpus": self.workshop.folder(self.corpus)},
+            versions={"tokenizer": 1},
+        )
+
+    @cached_property
+    def tokens(self) -> Stage:
+        """The training split as token shards, and chat rows made from it."""
+        train = self._train
+        return Stage(
+            name="tokens",
+            shelf="tokens",
+            function="lamina.recipes.corpus:tokenize",
+            parameters={"replay": train.replay > 0, "seed": train.seed},
+            inputs={"corpus": self.workshop.folder(self.corpus), "tokenizer": self.workshop.folder(self._tokenizer)},
+            versions={"shards": 1, "replay": 1},
+        )
+
+    @cached_property
+    def passages(self) -> Stage:
+        """The index in which answers find their sources."""
+        return Stage(
+            name="passages",
+            shelf="passages",
+            function="lamina.recipes.corpus:index",
+            parameters={},
+            inputs={"corpus": self.workshop.folder(self.corpus)},
+            versions={"passages": 1},
+        )
+
+    # -- model --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def base_location(self) -> Located:
+        """Where the base model lies on this machine."""
+        model = self.stack.model
+        if model is None or model.base is None:
+            raise ConfigError("has no [model] base", where=self.stack.file.name)
+        return collect.locate(self.stack, model.base, self.progress)
+
+    @cached_property
+    def base(self) -> Stage:
+        """The model to start from, as a Hugging Face folder: imported, or fresh weights of a preset."""
+        model = self.stack.model
+        if model is None:
+            raise ConfigError("has no [model] section", where=self.stack.file.name)
+        if model.base is not None:
+            located = self.base_location
+            return Stage(
+                name="base",
+                shelf="bases",
+                function="lamina.recipes.training:import_base",
+                parameters={"location": located.location, "sha256": located.sha256},
+                inputs={},
+                versions={"import": 1},
+                context={"path": str(located.path)},
+            )
+        seed = self._train.seed
+        return Stage(
+            name="base",
+            shelf="bases",
+            function="lamina.recipes.training:fresh_model",
+            parameters={"architecture": model.architecture, "preset": model.preset, "seed": seed},
+            inputs={"tokenizer": self.workshop.folder(self.tokenizer)},
+            versions={"fresh": 1},
+        )
+
+    @cached_property
+    def training(self) -> Stage:
+        """The base tuned on the documents: adapter, merged model, metrics."""
+        return Stage(
+            name="training",
+            shelf="runs",
+            function="lamina.recipes.training:train_on_documents",
+            parameters={"train": config.resolved(self._train)},
+            inputs={"base": self.workshop.folder(self.base), "tokens": self.workshop.folder(self.tokens)},
+            versions={"train": 1},
+            context={"stack": self.stack.table},
+        )
+
+    def served(self, model: Path) -> Stage:
+        """``model`` (a Hugging Face folder) in the form in which it is served, with its parity seal."""
+        return Stage(
+            name="served",
+            shelf="served",
+            function="lamina.recipes.training:make_served",
+            parameters={"quantize": self.stack.deployment.quantize},
+            inputs={"model": model},
+            versions={"quantize": 1, "seal": 1},
+        )
+
+    def evaluation(self, served: Path, *, grounded: bool) -> Stage:
+        """Bits per byte on held-out documents, and the score on the stack's questions, of a served artefact."""
+        model = self.stack.model
+        if model is None:
+            raise ConfigError("has no [model] section", where=self.stack.file.name)
+        inputs = {"served": served, "corpus": self.workshop.folder(self.corpus)}
+        if grounded:
+            inputs["passages"] = self.workshop.folder(self.passages)
+        return Stage(
+            name="evaluation",
+            shelf="evaluations",
+            function="lamina.recipes.evaluation:evaluate",
+            parameters={
+                "tokens": model.evaluate.tokens,
+                "questions": self._questions(model.evaluate.questions),
+                "passages": self.stack.interface.passages,
+                "system": self.stack.interface.system,
+            },
+            inputs=inputs,
+            versions={"evaluate": 1},
+        )
+
+    # -- helpers ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _train(self) -> Any:
+        model = self.stack.model
+        if model is None or model.train is None:
+            raise ConfigError("has no [model.train] section", where=self.stack.file.name)
+        return model.train
+
+    @property
+    def _tokenizer(self) -> Stage:
+        data = self.stack.data
+        return self.tokenizer if data is not None and data.tokenizer.use == "bpe" else self.base
+
+    def _questions(self, name: str | None) -> list[dict[str, Any]]:
+        if name is None:
+            return []
+        return read_questions(self.stack.folder / name)
+
+
+def read_questions(file: Path) -> list[dict[str, Any]]:
+    """``{"question": …, "answers": […]}`` a line; a wrong line is named."""
+    import orjson
+
+    if not file.is_file():
+        raise ConfigError("there is no such file", where=f"model.evaluate.questions: {file}")
+    questions = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise InputError(f"is not JSON: {error}", where=f"{file}:{number}") from None
+        if not isinstance(row, dict) or not isinstance(row.get("question"), str) or not row.get("answers"):
+            raise InputError("needs 'question' (text) and 'answers' (a list)", where=f"{file}:{number}")
+        questions.append({"question": row["question"], "answers": [str(a) for a in row["answers"]]})
+    return questions
+
+
+def _source(source: collect.Collected) -> Mapping[str, Any]:
+    return {
+        "name": source.name,
+        "use": source.use,
+        "parameters": config.resolved(source.parameters),
+        "origin": source.origin,
+        "license": source.license,
+        "language": source.language,
+        "files": [[name, str(path)] for name, path in source.files],
+    }
