@@ -1,0 +1,1 @@
+"""Architectures as specifications: factories and presets, each with its paper."""

@@ -1,0 +1,43 @@
+"""Layer normalisation and RMSNorm."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lamina.model.spec import NormSpec
+
+
+class LayerNorm(nn.Module):
+    """``(x - mean) / sqrt(variance + eps) * weight + bias`` over the last dimension (arXiv 1607.06450)."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class RMSNorm(nn.Module):
+    """``x / sqrt(mean(x²) + eps) * weight`` over the last dimension, in float32, then cast back (arXiv 1910.07467)."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return self.weight * wide.to(x.dtype)
+
+
+def make_norm(spec: NormSpec, width: int) -> nn.Module:
+    """The norm that the specification names, over ``width`` features."""
+    return LayerNorm(width, spec.eps) if spec.kind == "layer" else RMSNorm(width, spec.eps)
