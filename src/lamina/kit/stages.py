@@ -1,0 +1,250 @@
+"""Stages: pieces of work whose result is a published folder named by everything that went into it.
+
+    workshop = Workshop(state, progress)
+    corpus = workshop.run(Stage(name="corpus", shelf="corpora", function="lamina.recipes.corpus:build",
+                                parameters={...}, inputs={}, versions={"language": 1}))
+
+Unchanged inputs mean the same key, and nothing is done again. A stage runs in a child process that dies with its
+parent; what it left in its work folder when it was killed is there when it runs again. A second run is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from blake3 import blake3
+
+from lamina.kit import errors, process_lock
+from lamina.kit.durable import (
+    atomic_write,
+    canonical,
+    digest_folder,
+    is_published,
+    make_folder,
+    open_append,
+    remove,
+    sweep,
+    verify,
+)
+from lamina.kit.errors import BusyError, ConfigError, LaminaError, NotFoundError, StageError
+from lamina.kit.process import end, how_it_ended, terminable
+from lamina.kit.progress import Progress
+from lamina.kit.stage_relay import Relay
+
+JSON = Any  # str, int, float, bool, None, and lists and string-keyed mappings of them
+_FORMAT = 1  # a change makes every stage stale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One piece of work.
+
+    ``function`` ("module:function") is called in the child as ``function(staging, work, parameters, inputs,
+    progress)``; ``shelf`` is the folder of the state that its results stand in; ``inputs`` are published folders;
+    ``versions`` are those of the registered functions that it uses. ``context`` reaches the function as
+    ``parameters["context"]`` but does not decide staleness: where things lie, not what they are.
+    """
+
+    name: str
+    shelf: str
+    function: str
+    parameters: Mapping[str, JSON] = field(default_factory=dict)
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
+    context: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """How a stage stands, and why."""
+
+    state: Literal["fresh", "stale", "running", "interrupted"]
+    why: str
+
+
+class Workshop:
+    """Runs stages over the folder ``state``."""
+
+    def __init__(self, state: Path, progress: Progress) -> None:
+        self.state = state.absolute()
+        self._progress = progress
+
+    def key(self, stage: Stage) -> str:
+        """The name of the stage's result: blake3 (128 bits, hex) of all that goes into it."""
+        return blake3(canonical(self._recipe(stage))).hexdigest(length=16)
+
+    def folder(self, stage: Stage) -> Path:
+        """Where the stage's result stands, or will."""
+        return self.state / stage.shelf / self.key(stage)
+
+    def fresh(self, stage: Stage) -> bool:
+        """Whether the result stands, every file with its recorded size."""
+        try:
+            return is_published(self.folder(stage))
+        except NotFoundError:  # an input is not there yet
+            return False
+
+    def condition(self, stage: Stage) -> Condition:
+        """How the stage stands, and which change made it stale."""
+        try:
+            key = self.key(stage)
+        except NotFoundError as error:
+            return Condition(state="stale", why=str(error))
+        if process_lock.is_held(self._lock(key)):
+            return Condition(state="running", why=process_lock.describe(process_lock.holder(self._lock(key))))
+        if is_published(self.folder(stage)):
+            return Condition(state="fresh", why="nothing changed")
+        if self._work(key).is_dir():
+            return Condition(state="interrupted", why="the last run did not end; the next one goes on from there")
+        return Condition(state="stale", why=self._changes(stage))
+
+    def log(self, stage: Stage) -> Path:
+        """Where the stage's output is written."""
+        return self.state / "logs" / f"{stage.name}-{self.key(stage)}.log"
+
+    def run(self, stage: Stage) -> Path:
+        """Make the stage's result, or return at once if it stands.
+
+        Raises what the stage raised (a ``LaminaError`` with its type, anything else as ``StageError`` naming the
+        log), and ``BusyError`` while another process runs the same stage.
+        """
+        key, folder = self.key(stage), self.folder(stage)
+        if is_published(folder) and not self._work(key).exists():
+            return folder
+        with process_lock.hold(self._lock(key), f"stage '{stage.name}'") as held:
+            if not is_published(folder):
+                self._make(stage, key, folder, held)
+            remove(self._work(key))
+        return folder
+
+    def _make(self, stage: Stage, key: str, folder: Path, held: int) -> None:
+        for path in stage.inputs.values():
+            verify(path)
+        sweep(folder, older_than_s=0)
+        make_folder(self._work(key))
+        with terminable():
+            self._run_child(stage, folder, self._work(key), held)
+        verify(folder)
+        note = {"key": key, "made": datetime.now(UTC).isoformat(timespec="seconds"), "recipe": self._recipe(stage)}
+        atomic_write(self._note(stage), json.dumps(note, indent=1, ensure_ascii=False).encode())
+
+    def _run_child(self, stage: Stage, folder: Path, work: Path, held: int) -> None:
+        request = {
+            "function": stage.function,
+            "folder": str(folder),
+            "work": str(work),
+            "parameters": {**stage.parameters, "context": stage.context},
+            "inputs": {name: str(path.absolute()) for name, path in stage.inputs.items()},
+            "parent": os.getpid(),
+        }
+        log = self.log(stage)
+        with _child(log, held) as (child, told, relay_from):
+            relay = Relay(self._progress)
+            with suppress(BrokenPipeError):
+                told.write(canonical(request))
+                told.close()
+            try:
+                for line in relay_from:
+                    relay.take(line)
+            finally:
+                relay.close()
+            status = child.wait()
+        if relay.error is not None:
+            raise _as_raised(relay.error, stage, log)
+        if status != 0 or not relay.done:
+            raise StageError(
+                f"stage '{stage.name}' {how_it_ended(status)}",
+                where=str(log),
+                hint="run it again: it goes on from where it stopped",
+            )
+
+    def _recipe(self, stage: Stage) -> dict[str, Any]:
+        digests = {}
+        for name, path in stage.inputs.items():
+            if not path.exists():
+                raise NotFoundError(f"the input '{name}' of stage '{stage.name}' is not made yet", where=str(path))
+            digests[name] = digest_folder(path)
+        recipe = {
+            "format": _FORMAT,
+            "name": stage.name,
+            "parameters": stage.parameters,
+            "inputs": digests,
+            "versions": dict(stage.versions),
+        }
+        try:
+            return dict(json.loads(canonical(recipe)))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"the parameters are not plain values: {error}", where=f"stage '{stage.name}'") from error
+
+    def _changes(self, stage: Stage) -> str:
+        try:
+            before = json.loads(self._note(stage).read_bytes())["recipe"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return "it was never made"
+        changes = list(_differences(before, self._recipe(stage), ""))
+        return "; ".join(changes[:5]) or "its result was deleted or damaged"
+
+    def _work(self, key: str) -> Path:
+        return self.state / "work" / key
+
+    def _lock(self, key: str) -> Path:
+        return self.state / "locks" / f"{key}.lock"
+
+    def _note(self, stage: Stage) -> Path:
+        return self.state / "stages" / f"{stage.name}.json"
+
+
+@contextmanager
+def _child(log: Path, held: int) -> Iterator[tuple[subprocess.Popen[bytes], Any, Any]]:
+    """A child process as (process, its standard input, the lines that it reports); it is ended with the block."""
+    with ExitStack() as stack:
+        out = open_append(log)
+        stack.callback(os.close, out)
+        read, write = os.pipe()
+        reports = stack.enter_context(os.fdopen(read, "rb"))
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-X", "faulthandler", "-m", "lamina.kit.stage_child", str(write), str(held)],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=out,
+                pass_fds=(write, held),  # with the lock's descriptor the child holds the lock as well
+                start_new_session=True,
+            )
+        finally:
+            os.close(write)
+        stack.callback(end, child)
+        yield child, child.stdin, reports
+
+
+def _as_raised(report: Mapping[str, Any], stage: Stage, log: Path) -> LaminaError:
+    for name in report["types"]:
+        kind = getattr(errors, name, None)
+        if isinstance(kind, type) and issubclass(kind, LaminaError):
+            return kind(report["what"], where=report["where"], hint=report["hint"])
+    return StageError(f"stage '{stage.name}' failed: {report['what']}", where=str(log), hint="the log has the details")
+
+
+def _differences(before: Any, now: Any, place: str) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted({*before, *now}):
+            yield from _differences(before.get(key), now.get(key), f"{place}.{key}" if place else key)
+    elif before != now:
+        yield f"{place} was {_short(before)}, is {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+__all__ = ["BusyError", "Condition", "Stage", "Workshop"]
