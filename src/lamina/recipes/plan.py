@@ -141,14 +141,14 @@ class Plan:
             context={"stack": self.stack.table},
         )
 
-    def served(self, model: Path) -> Stage:
-        """``model`` (a Hugging Face folder) in the form in which it is served, with its parity seal."""
+    def served(self, source: Path, *, part: str) -> Stage:
+        """The model in ``source`` (in its folder ``part``) in the form in which it is served, with its parity seal."""
         return Stage(
             name="served",
             shelf="served",
             function="lamina.recipes.training:make_served",
-            parameters={"quantize": self.stack.deployment.quantize},
-            inputs={"model": model},
+            parameters={"quantize": self.stack.deployment.quantize, "part": part},
+            inputs={"source": source},
             versions={"quantize": 1, "seal": 1},
         )
 

@@ -1,0 +1,142 @@
+"""``lamina serve``: API, engine and web page in one process."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from lamina.kit.database import Database
+from lamina.kit.errors import BusyError, ConfigError, RefusedError
+from lamina.kit.progress import Progress, open_progress
+from lamina.recipes.current import recall
+from lamina.recipes.stack import Stack
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from lamina.interface.keys import Keys
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def serve(stack: Stack, *, json: bool, assignments: Sequence[str] = ()) -> None:
+    """Serve until SIGTERM or Ctrl-C; what runs is finished first."""
+    import uvicorn
+
+    progress = open_progress("json" if json else "auto")
+    interface = stack.interface
+    listener = _listen(interface.host, interface.port)
+    with ExitStack() as stays:
+        stays.callback(listener.close)
+        app = stays.enter_context(make_app(stack, progress, assignments=tuple(assignments)))
+        address = f"http://{'127.0.0.1' if interface.host == '0.0.0.0' else interface.host}:{listener.getsockname()[1]}"
+        progress.say(f"chat page: {address}   API: {address}/v1   stop with Ctrl-C")
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=60,
+            server_header=False,
+            h11_max_incomplete_event_size=16384,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] = ()) -> Iterator[FastAPI]:
+    """The whole served stack as an ASGI application; everything is closed with the block."""
+    from prometheus_client import CollectorRegistry
+
+    from lamina.deployment.registry import ModelRegistry
+    from lamina.deployment.service import ServingService
+    from lamina.interface.api.app import ApiSettings, create_app
+    from lamina.interface.grounding.passages import PassageIndex
+    from lamina.interface.grounding.retriever import StackRetriever
+    from lamina.interface.keys import Keys
+    from lamina.interface.store import FeedbackStore
+    from lamina.recipes.documents import StackDocuments
+    from lamina.recipes.jobs import ProcessJobs
+    from lamina.recipes.trace import StackLineage
+
+    interface, deployment = stack.interface, stack.deployment
+    with ExitStack() as stays:
+        database = stays.enter_context(_database(stack))
+        registry = ModelRegistry(database, stack.state / "models")
+        store = FeedbackStore(database)
+        keys = Keys(database, stack.state)
+        if interface.host not in LOOPBACK and not keys.list():
+            raise RefusedError(
+                f"would serve on {interface.host} to everybody without a key",
+                where="interface.host",
+                hint="create one first: lamina keys create NAME",
+            )
+        metrics = CollectorRegistry()
+        service = ServingService(
+            registry,
+            max_sequences=deployment.max_sequences,
+            cache_mb=deployment.cache_mb,
+            context=deployment.context,
+            metrics=metrics,
+        )
+        stays.callback(service.close)
+        current = recall(stack)
+        index = PassageIndex(stack.state / "passages" / current.passages) if current.passages else None
+        jobs = ProcessJobs(stack, assignments)
+        stays.callback(jobs.stop)
+        yield create_app(
+            service=service,
+            releases=registry,
+            lineage=StackLineage(stack, registry, store),
+            jobs=jobs,
+            retriever=StackRetriever(index, store),
+            store=store,
+            documents=StackDocuments(stack, current.corpus, store),
+            keys=keys,
+            metrics=metrics,
+            settings=ApiSettings(
+                name=stack.name,
+                grounding=interface.grounding,
+                passages=interface.passages,
+                system=interface.system,
+                hosts=(interface.host, *interface.hosts),
+                examples=interface.examples,
+            ),
+        )
+
+
+@contextmanager
+def open_keys(stack: Stack) -> Iterator[Keys]:
+    """The stack's API keys."""
+    from lamina.interface.keys import Keys
+
+    with _database(stack) as database:
+        yield Keys(database, stack.state)
+
+
+@contextmanager
+def _database(stack: Stack) -> Iterator[Database]:
+    stack.state.mkdir(parents=True, exist_ok=True)
+    database = Database.open(stack.database)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except socket.gaierror as error:
+        raise ConfigError(f"'{host}' is no address of this machine", where="interface.host") from error
+    except OSError as error:
+        raise BusyError(
+            f"the address {host}:{port} is in use ({error.strerror})",
+            where="interface.port",
+            hint=f"end the other server, or --set interface.port={port + 1}",
+        ) from error
+    return listener

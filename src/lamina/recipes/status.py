@@ -1,0 +1,101 @@
+"""``lamina status`` and ``lamina releases``: what stands, what is stale and why, what is served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from lamina.kit.database import Database
+from lamina.kit.errors import LaminaError
+from lamina.kit.progress import open_progress
+from lamina.kit.stages import Workshop
+from lamina.recipes.stack import Stack
+
+if TYPE_CHECKING:
+    from lamina.deployment.registry import ModelRegistry
+
+
+@contextmanager
+def open_registry(stack: Stack) -> Iterator[ModelRegistry]:
+    """The stack's model registry over its database."""
+    from lamina.deployment.registry import ModelRegistry
+
+    stack.state.mkdir(parents=True, exist_ok=True)
+    database = Database.open(stack.database)
+    try:
+        yield ModelRegistry(database, stack.state / "models")
+    finally:
+        database.close()
+
+
+def status(stack: Stack, *, as_json: bool) -> Any:
+    """Each stage with its condition and the reason, then the versions."""
+    from lamina.recipes.plan import Plan
+
+    progress = open_progress("quiet")
+    plan = Plan(stack, Workshop(stack.state, progress), progress)
+    names = ["corpus"] if stack.data else []
+    if stack.model is not None:
+        names += ["base"]
+        if stack.data is not None and stack.model.train is not None:
+            names += ["tokenizer"] if stack.data.tokenizer.use == "bpe" else []
+            names += ["tokens", "passages", "training"]
+    rows = []
+    for name in names:
+        try:
+            condition = plan.workshop.condition(getattr(plan, name))
+            rows.append({"stage": name, "state": condition.state, "why": condition.why})
+        except LaminaError as error:
+            rows.append({"stage": name, "state": "stale", "why": str(error)})
+    releases = list_releases(stack, as_json=True)
+    if as_json:
+        return {"stack": stack.name, "stages": rows, **releases}
+    lines = [f"{stack.name} ({stack.file})", *(f"  {r['stage']:<10} {r['state']:<12} {r['why']}" for r in rows)]
+    return "\n".join([*lines, _describe(releases)])
+
+
+def list_releases(stack: Stack, *, as_json: bool) -> Any:
+    """Versions, aliases and the last verdicts."""
+    with open_registry(stack) as registry:
+        aliases = dict(registry.aliases())
+        versions = [
+            {
+                "id": v.id,
+                "role": v.role,
+                "parent": v.parent,
+                "created": v.created.isoformat(timespec="seconds"),
+                "metrics": dict(v.metrics),
+                "digest": v.digest,
+            }
+            for v in registry.versions()
+        ]
+        receipts = [
+            {
+                "id": r.id,
+                "challenger": r.challenger,
+                "verdict": r.verdict,
+                "reasons": list(r.reasons),
+                "by": r.decided_by,
+            }
+            for r in registry.receipts()
+        ]
+    found = {"aliases": aliases, "versions": versions, "receipts": receipts}
+    return found if as_json else _describe(found)
+
+
+def _describe(found: dict[str, Any]) -> str:
+    names: dict[str, list[str]] = {}
+    for alias, version in found["aliases"].items():
+        names.setdefault(version, []).append(alias)
+    lines = []
+    for version in found["versions"]:
+        bits = version["metrics"].get("bits_per_byte")
+        figure = f"{bits:.3f} bits per byte" if isinstance(bits, float) else ""
+        alias = ", ".join(names.get(version["id"], []))
+        lines.append(f"  {version['id']:<5} {version['role']:<10} {alias:<12} {version['created']}  {figure}")
+    for receipt in found["receipts"][-5:]:
+        lines.append(
+            f"  {receipt['verdict']}: {receipt['challenger'] or '-'} ({receipt['by']}): {'; '.join(receipt['reasons'])}"
+        )
+    return "\n".join(lines or ["  no versions yet: lamina up"])

@@ -1,0 +1,196 @@
+"""``lamina up``: everything that is stale, in order, and then the server."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lamina.contracts.lineage import ModelVersion
+from lamina.kit.durable import digest_folder
+from lamina.kit.errors import NotFoundError
+from lamina.kit.progress import Progress, open_progress
+from lamina.kit.stages import Workshop
+from lamina.recipes.current import Current, remember
+from lamina.recipes.plan import Plan
+from lamina.recipes.quickfile import write_stack_file
+from lamina.recipes.stack import Stack, open_stack
+from lamina.recipes.status import open_registry
+
+
+def bring_up(file: Path, assignments: Sequence[str], *, places: Sequence[str], serve: bool, json: bool) -> None:
+    """Do what is stale of the stack in ``file``; write that file for ``places`` first; then serve."""
+    progress = open_progress("json" if json else "auto")
+    if places:
+        progress.say(f"{file}:\n\n{write_stack_file(places, file)}")
+    stack = open_stack(file, assignments)
+    plan = Plan(stack, Workshop(stack.state, progress), progress)
+    if stack.data is not None:
+        _show_corpus(plan.workshop.run(plan.corpus), progress)
+    if stack.model is not None:
+        _bring_up_model(plan)
+    if serve and stack.model is not None:
+        from lamina.recipes.serve import serve as run
+
+        run(stack, json=json, assignments=tuple(assignments))
+
+
+def build_data(stack: Stack, *, json: bool) -> Any:
+    """Only the data layer; the report as text, or as JSON."""
+    progress = open_progress("json" if json else "auto")
+    plan = Plan(stack, Workshop(stack.state, progress), progress)
+    corpus = plan.workshop.run(plan.corpus)
+    if json:
+        return {"corpus": corpus.name, **read_json(corpus / "report.json")}
+    _show_corpus(corpus, progress)
+    return f"corpus: {corpus}"
+
+
+def show_evaluation(stack: Stack, *, json: bool) -> Any:
+    """The figures of base and tuned model; made if they are stale."""
+    progress = open_progress("json" if json else "auto")
+    plan = Plan(stack, Workshop(stack.state, progress), progress)
+    plan.workshop.run(plan.corpus)
+    before, after = _measure(plan)
+    return {"before": before, "after": after} if json else figures(before, after)
+
+
+def _bring_up_model(plan: Plan) -> None:
+    stack, workshop = plan.stack, plan.workshop
+    if stack.data is None:
+        served = workshop.run(plan.served(workshop.run(plan.base), part=""))
+        remember(stack, Current(base=workshop.key(plan.base)))
+        _register(stack, served, {"role": "base", "run": None, "corpus": None, "metrics": {}}, plan.progress)
+        return
+    _run_tokenizer(plan)
+    workshop.run(plan.base)
+    if stack.model is None or stack.model.train is None:
+        workshop.run(plan.passages)
+        _remember(plan, trained=False)
+        served = workshop.run(plan.served(workshop.folder(plan.base), part=""))
+        metrics = read_json(workshop.run(plan.evaluation(served, grounded=True)) / "evaluation.json")
+        origin = {"role": "base", "run": None, "corpus": workshop.key(plan.corpus), "metrics": summary(metrics)}
+        _register(stack, served, origin, plan.progress)
+        return
+    before, after = _measure(plan)
+    plan.progress.say(figures(before, after))
+    _remember(plan, trained=True)
+    served = workshop.folder(plan.served(workshop.folder(plan.training), part="model"))
+    origin = {
+        "role": "documents",
+        "run": workshop.key(plan.training),
+        "corpus": workshop.key(plan.corpus),
+        "metrics": summary(after) | {"bits_per_byte_before": before["bits_per_byte"]},
+    }
+    _register(stack, served, origin, plan.progress)
+
+
+def _remember(plan: Plan, *, trained: bool) -> None:
+    workshop = plan.workshop
+    current = Current(
+        corpus=workshop.key(plan.corpus),
+        passages=workshop.key(plan.passages),
+        base=workshop.key(plan.base),
+        tokens=workshop.key(plan.tokens) if trained else None,
+        run=workshop.key(plan.training) if trained else None,
+    )
+    remember(plan.stack, current)
+
+
+def _run_tokenizer(plan: Plan) -> None:
+    data = plan.stack.data
+    if data is not None and data.tokenizer.use == "bpe":
+        plan.workshop.run(plan.tokenizer)
+
+
+def _measure(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Evaluations of base and tuned model, both in the form in which they are served."""
+    workshop = plan.workshop
+    _run_tokenizer(plan)
+    base = workshop.run(plan.served(workshop.run(plan.base), part=""))
+    workshop.run(plan.tokens)
+    workshop.run(plan.passages)
+    before = workshop.run(plan.evaluation(base, grounded=False))
+    _announce(plan)
+    tuned = workshop.run(plan.served(workshop.run(plan.training), part="model"))
+    after = workshop.run(plan.evaluation(tuned, grounded=True))
+    return read_json(before / "evaluation.json"), read_json(after / "evaluation.json")
+
+
+def _announce(plan: Plan) -> None:
+    """What there is to learn from, said before training."""
+    facts = read_json(plan.workshop.folder(plan.tokens) / "summary.json")
+    chat = f", and {facts['chat_rows']:,} chat rows made from them" if facts.get("chat_rows") else ""
+    plan.progress.say(f"training data: {facts['documents']:,} documents, {facts['tokens']:,} tokens{chat}")
+
+
+def _register(stack: Stack, served: Path, origin: Mapping[str, Any], progress: Progress) -> None:
+    """Make ``served`` a version (once) and, unless a version from feedback answers, the champion."""
+    with open_registry(stack) as registry:
+        digest = digest_folder(served / "model")
+        version = next((v for v in registry.versions() if v.digest == digest), None)
+        if version is None:
+            seal = read_json(served / "seal.json")
+            version = registry.add(served / "model", parent=_base_name(stack), snapshot=None, seal=seal, **origin)
+        champion = _champion(registry)
+        if champion is None or (champion.id != version.id and champion.role != "feedback"):
+            registry.promote(version.id, because=f"trained on the documents ({stack.name})")
+            progress.say(f"{version.id} is the champion")
+        elif champion.id != version.id:
+            progress.say(
+                f"{version.id} is ready; {champion.id}, which learned from feedback, stays champion: lamina improve"
+            )
+
+
+def _champion(registry: Any) -> ModelVersion | None:
+    try:
+        return registry.resolve("champion")  # type: ignore[no-any-return]
+    except NotFoundError:
+        return None
+
+
+def _base_name(stack: Stack) -> str | None:
+    model = stack.model
+    if model is None:
+        return None
+    if model.base is None:
+        return f"{model.architecture} {model.preset}, fresh"
+    return model.base if isinstance(model.base, str) else model.base[0]
+
+
+def _show_corpus(corpus: Path, progress: Progress) -> None:
+    from lamina.data.report import describe
+
+    progress.say(describe(read_json(corpus / "report.json"), corpus))
+
+
+def summary(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """The few figures of an evaluation that a version carries."""
+    facts = {"bits_per_byte": evaluation["bits_per_byte"]}
+    for name, score in evaluation.get("questions", {}).items():
+        facts[f"questions_{name}"] = f"{score['right']} of {score['asked']}"
+    return facts
+
+
+def figures(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The lines that a person waits for."""
+    lines = [
+        f"bits per byte {before['bits_per_byte']:.3f} -> {after['bits_per_byte']:.3f}   (held-out documents, as served)"
+    ]
+    asked, tuned = before.get("questions", {}), after.get("questions", {})
+    if asked:
+        parts = [f"base {_score(asked['weights'])}", f"tuned {_score(tuned['weights'])}"]
+        if "documents" in tuned:
+            parts.append(f"tuned with sources {_score(tuned['documents'])}")
+        lines.append("questions about the documents: " + ", ".join(parts))
+    return "\n".join(lines)
+
+
+def _score(score: Mapping[str, Any]) -> str:
+    return f"{score['right']} of {score['asked']}"
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON file as a dictionary."""
+    return dict(jsonlib.loads(file.read_text(encoding="utf-8")))
