@@ -1,0 +1,12 @@
+"""GGUF files (llama.cpp's format) as Hugging Face model folders.
+
+Every quantisation that the ``gguf`` package can expand is read; the weights come out as plain floats, exactly the
+values that the file stands for. llama.cpp stores the query and key rows of Llama models in another order (its rotary
+embedding is interleaved, that of the Hugging Face files rotate-half); the order is undone here.
+"""
+
+from __future__ import annotations
+
+from lamina.model.gguf.convert import Imported, import_gguf
+
+__all__ = ["Imported", "import_gguf"]
