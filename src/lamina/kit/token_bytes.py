@@ -1,0 +1,138 @@
+"""From token ids back to text: the bytes of each token, and a decoder that never emits half a character.
+
+Two alphabets are known: GPT-2's byte-level one (Radford et al. 2019) and SentencePiece's ("▁" for a space, ``<0xNN>``
+for a byte; Kudo and Richardson 2018, arXiv:1808.06226). Others are decoded by the tokenizer's own decoder.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Collection, Sequence
+from functools import cache
+from typing import Protocol
+
+from tokenizers import Tokenizer
+
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+class StreamDecoder(Protocol):
+    """Text as tokens come. What it gives in total is ``decode`` of all ids."""
+
+    def push(self, token_id: int) -> str:
+        """The characters that are complete now; often none, where a token ends inside a character."""
+        ...
+
+    def finish(self) -> str:
+        """What is left: an incomplete character becomes U+FFFD."""
+        ...
+
+
+class ByteTable:
+    """The bytes of each token; control tokens have none. ``strip``: one space at the very start is left out."""
+
+    def __init__(self, pieces: list[bytes], strip: bool) -> None:
+        self.pieces = pieces
+        self.strip = strip
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ``ids``; bytes that are no UTF-8 become U+FFFD, ids beyond the vocabulary nothing."""
+        pieces, size = self.pieces, len(self.pieces)
+        raw = b"".join([pieces[i] for i in ids if 0 <= i < size])
+        return (raw[1:] if self.strip and raw[:1] == b" " else raw).decode("utf-8", "replace")
+
+    def stream(self) -> StreamDecoder:
+        """A fresh decoder for one answer."""
+        return _ByteStream(self)
+
+
+class _ByteStream:
+    def __init__(self, table: ByteTable) -> None:
+        self._table = table
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._strip = table.strip
+
+    def push(self, token_id: int) -> str:
+        if not 0 <= token_id < len(self._table.pieces):
+            return ""
+        raw = self._table.pieces[token_id]
+        if self._strip and raw:
+            self._strip = False
+            raw = raw[1:] if raw[:1] == b" " else raw
+        return self._decoder.decode(raw)
+
+    def finish(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+class WindowStream:
+    """For decoders that are not byte tables: decodes a growing list and emits what no later token can change."""
+
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
+        self._ids: list[int] = []
+        self._given = ""
+
+    def push(self, token_id: int) -> str:
+        """A text that ends in U+FFFD, or that rewrites what was given, waits."""
+        self._ids.append(token_id)
+        text = self._decode(self._ids)
+        if text.endswith("\ufffd") or not text.startswith(self._given):
+            return ""
+        fresh, self._given = text[len(self._given) :], text
+        return fresh
+
+    def finish(self) -> str:
+        """The rest."""
+        text = self._decode(self._ids)
+        return text[len(self._given) :]
+
+
+def byte_table(tokenizer: Tokenizer, control: Collection[int], size: int) -> ByteTable | None:
+    """The table for a byte-level or SentencePiece tokenizer; None for another kind."""
+    decoder = json.loads(tokenizer.to_str()).get("decoder") or {}
+    steps = decoder.get("decoders", [decoder])
+    kinds = [step.get("type") for step in steps]
+    strip = False
+    if kinds == ["ByteLevel"]:
+        piece = _byte_level
+    elif kinds == ["Metaspace"]:
+        strip = steps[0].get("prepend_scheme", "always") != "never"
+        piece = _sentencepiece
+    elif kinds[:1] == ["Replace"] and set(kinds[1:]) <= {"ByteFallback", "Fuse", "Strip"}:
+        if (steps[0].get("pattern"), steps[0].get("content")) != ({"String": "▁"}, " "):
+            return None
+        strip = any(step.get("type") == "Strip" and step.get("start") for step in steps)
+        piece = _sentencepiece
+    else:
+        return None
+    added = tokenizer.get_added_tokens_decoder()
+    pieces = [b""] * size
+    for text, i in tokenizer.get_vocab(with_added_tokens=True).items():
+        if i < size and i not in control:
+            pieces[i] = text.encode() if i in added else piece(text)
+    return ByteTable(pieces, strip)
+
+
+def _sentencepiece(text: str) -> bytes:
+    byte = _BYTE.fullmatch(text)
+    return bytes([int(byte[1], 16)]) if byte else text.replace("▁", " ").encode("utf-8", "surrogatepass")
+
+
+def _byte_level(text: str) -> bytes:
+    table = _gpt2_bytes()
+    try:
+        return bytes([table[c] for c in text])
+    except KeyError:
+        return text.encode()
+
+
+@cache
+def _gpt2_bytes() -> dict[str, int]:
+    """GPT-2's alphabet: printable bytes stand for themselves, the others for characters from U+0100 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    table = {chr(b): b for b in printable}
+    others = [b for b in range(256) if b not in set(printable)]
+    return table | {chr(256 + n): b for n, b in enumerate(others)}
