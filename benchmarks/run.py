@@ -1,0 +1,92 @@
+"""Run benchmarks and write RESULTS.md from their rows: `python benchmarks/run.py [NAME…] [--quick]`.
+
+Each ``bench_<name>.py --json`` prints one object a line (see docs/how-to of each file's own head). Rows of benchmarks
+that did not run now are kept from ``rows.jsonl``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROWS = HERE / "rows.jsonl"
+RESULTS = HERE / "RESULTS.md"
+HEAD = """# Measurements
+
+Ratios of medians, ours against a named peer, in turns in one run on one machine; above 1 means that Lamina is better. Written by `make bench` from the
+objects in `rows.jsonl`, never by hand. Machines are shared and noisy: the spread is the range of the pairwise ratios.
+
+"""
+
+
+COLUMNS = "\n".join(
+    [
+        "| work | peer | ours | theirs | ratio | spread | quality held | runs | date |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+)
+
+
+def main() -> int:
+    """Run what was asked for, keep the rest, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="engine, train, …; default: all")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    names = arguments.names or sorted(p.stem.removeprefix("bench_") for p in HERE.glob("bench_*.py"))
+    rows = [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
+    for name in names:
+        command = [sys.executable, str(HERE / f"bench_{name}.py"), "--json", *(["--quick"] if arguments.quick else [])]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        fresh = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        now = datetime.now(UTC).date().isoformat()
+        fresh = [row | {"benchmark": name, "date": now, "command": f"benchmarks/bench_{name}.py"} for row in fresh]
+        measured = {(name, row["work"], row["peer"]) for row in fresh}
+        rows = [row for row in rows if (row["benchmark"], row["work"], row["peer"]) not in measured] + fresh
+    rows.sort(key=lambda row: (row["benchmark"], row["work"], row["peer"]))
+    ROWS.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+    RESULTS.write_text(HEAD + table(rows))
+    return 0
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown, a benchmark a section."""
+    parts = []
+    for name in dict.fromkeys(row["benchmark"] for row in rows):
+        parts.append(f"## {name}\n\n{COLUMNS}")
+        some = [row for row in rows if row["benchmark"] == name]
+        parts += [_line(row) for row in some]
+        facts = dict.fromkeys(f"{row['machine']}; {_versions(row['versions'])}; `{row['command']}`" for row in some)
+        parts += ["", *facts, ""]
+    return "\n".join(parts)
+
+
+def _line(row: dict[str, Any]) -> str:
+    ratio = f"{row['ratio']:.2f}" if isinstance(row.get("ratio"), int | float) else "-"
+    cells = [
+        row["work"],
+        row["peer"],
+        _number(row["ours"], row["unit"]),
+        _number(row.get("theirs"), row["unit"]),
+        ratio,
+    ]
+    cells += [str(row.get("spread", "")), str(row.get("quality", "")), str(row.get("runs", "")), row["date"]]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _number(value: Any, unit: str) -> str:
+    return f"{value:,.4g} {unit}" if isinstance(value, int | float) else str(value or "-")
+
+
+def _versions(versions: Any) -> str:
+    return ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else str(versions)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,78 @@
+"""The gate's three verdicts."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lamina.recipes.gate import Evidence, Judgement, Measured, judge
+
+NOTHING = Measured(champion=(), challenger=(), clusters=())
+
+
+def measured(gain: float, *, people: int = 20, each: int = 2, noise: float = 0.1, seed: int = 0) -> Measured:
+    draw = np.random.default_rng(seed)
+    champion = draw.normal(3.0, 0.5, people * each)
+    challenger = champion - gain + draw.normal(0, noise, people * each)
+    return Measured(champion=champion, challenger=challenger, clusters=[f"p{i // each}" for i in range(people * each)])
+
+
+def verdict(**parts: Measured) -> Judgement:
+    evidence = Evidence(**{"feedback": NOTHING, "learned": NOTHING, "documents": NOTHING, **parts})
+    return judge(evidence, minimum=8, confidence=0.95, margin=0.03)
+
+
+def test_a_sure_gain_without_harm_is_promoted() -> None:
+    judgement = verdict(feedback=measured(0.5), documents=measured(0.0, noise=0.01))
+    assert judgement.verdict == "promote"
+    assert judgement.results["feedback"]["improvement"]["low"] > 0
+
+
+def test_one_correction_is_inconclusive_and_says_what_is_missing() -> None:
+    judgement = verdict(feedback=measured(2.0, people=1, each=1))
+    assert judgement.verdict == "inconclusive"
+    assert judgement.results["missing"] == 7
+    assert "7 more" in judgement.reasons[0]
+
+
+def test_no_held_out_feedback_at_all_is_inconclusive() -> None:
+    assert verdict().verdict == "inconclusive"
+
+
+def test_a_gain_that_could_be_chance_is_inconclusive() -> None:
+    judgement = verdict(feedback=measured(0.01, noise=1.0))
+    assert judgement.verdict == "inconclusive"
+    assert "could be chance" in judgement.reasons[0]
+
+
+def test_a_sure_loss_on_the_feedback_is_rejected() -> None:
+    assert verdict(feedback=measured(-0.5)).verdict == "reject"
+
+
+def test_harm_to_the_documents_is_rejected_whatever_the_feedback_says() -> None:
+    judgement = verdict(feedback=measured(1.0), documents=measured(-0.4, noise=0.02))
+    assert judgement.verdict == "reject"
+    assert "held-out documents" in judgement.reasons[0]
+
+
+def test_forgetting_what_was_learned_is_rejected() -> None:
+    assert verdict(feedback=measured(0.5), learned=measured(-0.6, noise=0.05)).verdict == "reject"
+
+
+def test_harm_is_told_even_with_too_few_labels() -> None:
+    assert verdict(feedback=measured(1.0, people=2), documents=measured(-0.4, noise=0.02)).verdict == "reject"
+
+
+def test_possible_harm_beyond_the_margin_holds_a_promotion_back() -> None:
+    judgement = verdict(feedback=measured(0.5), documents=measured(-0.02, noise=0.3))
+    assert judgement.verdict == "inconclusive"
+    assert "cannot be ruled out" in judgement.reasons[0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000))
+def test_without_a_difference_promotions_are_rare(seed: int) -> None:
+    judgement = verdict(feedback=measured(0.0, noise=0.3, seed=seed))
+    interval = judgement.results["feedback"]["improvement"]
+    assert (judgement.verdict == "promote") == (interval["low"] > 0)
