@@ -54,7 +54,7 @@ class Int8Linear(nn.Module):
         self.register_buffer("scale", scale)
         self.register_buffer("bias", bias)
         self.out_features, self.in_features = weight.shape
-        self._wide = wide_dtype()
+        self.wide = wide_dtype()
 
     @classmethod
     def of(cls, linear: nn.Linear) -> Int8Linear:
@@ -83,7 +83,7 @@ class Int8Linear(nn.Module):
         if rows.shape[0] <= FEW_ROWS and self.in_features % _LANES == 0:
             out = torch._weight_int8pack_mm(rows.to(torch.bfloat16), self.weight, self.scale).to(x.dtype)
         else:
-            out = self._dequantised(rows.to(self._wide)).to(x.dtype)
+            out = self._dequantised(rows.to(self.wide)).to(x.dtype)
         if self.bias is not None:
             out = out + self.bias.to(x.dtype)
         return out.view(*x.shape[:-1], self.out_features)

@@ -1,0 +1,125 @@
+"""Who owns which block of the key-value cache: reference counts, a prefix cache, and runs that lie side by side.
+
+A block holds the keys and values of ``block_tokens`` tokens. Full blocks of prompts are shared: their key is a hash
+chain over the token ids from the start of the prompt (after Kwon et al. 2023, arXiv 2309.06180, and vLLM's automatic
+prefix caching). A block that nobody uses keeps its content until it is taken anew, the longest unused first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from lamina.kit.errors import LaminaError
+
+
+class BlockManager:
+    """``blocks`` blocks of ``block_tokens`` tokens; ``root`` names what computed them (a hit needs the same root)."""
+
+    def __init__(self, blocks: int, block_tokens: int, *, root: str = "") -> None:
+        self.block_tokens = block_tokens
+        self.total = blocks
+        self._root = hashlib.blake2b(root.encode(), digest_size=16).digest()
+        self._owners = [0] * blocks
+        self._free: dict[int, None] = dict.fromkeys(range(blocks))  # in the order in which they fell free
+        self._key_of: dict[int, bytes] = {}
+        self._block_of: dict[bytes, int] = {}
+
+    @property
+    def free(self) -> int:
+        """Blocks that nobody uses."""
+        return len(self._free)
+
+    @property
+    def usage(self) -> float:
+        """Share of the blocks that are in use, 0 to 1."""
+        return 1.0 - len(self._free) / max(1, self.total)
+
+    def needed(self, tokens: int) -> int:
+        """Blocks that hold ``tokens`` tokens."""
+        return -(-tokens // self.block_tokens)
+
+    def extend(self, blocks: list[int], tokens: int) -> bool:
+        """Lengthen ``blocks`` until it holds ``tokens`` tokens; False, and nothing changed, if too few are free."""
+        want = self.needed(tokens) - len(blocks)
+        if want > len(self._free):
+            return False
+        for _ in range(want):
+            block = blocks[-1] + 1 if blocks and blocks[-1] + 1 in self._free else self._start()
+            self._take(block)
+            blocks.append(block)
+        return True
+
+    def release(self, blocks: list[int]) -> None:
+        """Give all of ``blocks`` back and empty the list. The last ones fall free first: prefixes live longest."""
+        for block in reversed(blocks):
+            if self._owners[block] < 1:
+                raise LaminaError(f"block {block} was released twice", where="key-value cache")
+            self._owners[block] -= 1
+            if not self._owners[block]:
+                self._free[block] = None
+        blocks.clear()
+
+    def keys(self, tokens: Sequence[int]) -> list[bytes]:
+        """The hash chain of the full blocks of ``tokens``."""
+        keys, key = [], self._root
+        for start in range(0, len(tokens) - self.block_tokens + 1, self.block_tokens):
+            part = array("q", tokens[start : start + self.block_tokens]).tobytes()
+            key = hashlib.blake2b(key + part, digest_size=16).digest()
+            keys.append(key)
+        return keys
+
+    def match(self, keys: Iterable[bytes]) -> list[int]:
+        """The blocks that already hold the longest known beginning of ``keys``; the caller now owns a share in them."""
+        found: list[int] = []
+        for key in keys:
+            block = self._block_of.get(key)
+            if block is None:
+                break
+            self._free.pop(block, None)
+            self._owners[block] += 1
+            found.append(block)
+        return found
+
+    def remember(self, block: int, key: bytes) -> None:
+        """The ``block`` is full and holds what ``key`` stands for; a content that is known already stays where it is."""
+        if key not in self._block_of and block not in self._key_of:
+            self._block_of[key] = block
+            self._key_of[block] = key
+
+    def check(self, holders: Iterable[Sequence[int]]) -> None:
+        """Every block is free, or owned exactly by those ``holders`` (their block lists) that list it; else an error."""
+        owners = [0] * self.total
+        for blocks in holders:
+            for block in blocks:
+                owners[block] += 1
+        for block, count in enumerate(owners):
+            if count != self._owners[block] or (count == 0) != (block in self._free):
+                raise LaminaError(
+                    f"block {block} has {count} holders, {self._owners[block]} recorded", where="key-value cache"
+                )
+
+    def _take(self, block: int) -> None:
+        del self._free[block]
+        self._owners[block] = 1
+        key = self._key_of.pop(block, None)
+        if key is not None:
+            del self._block_of[key]
+
+    def _start(self) -> int:
+        """Where a sequence should begin to lie: in the longest run of free blocks, away from whoever grows into it.
+
+        Runs without remembered content come first; among remembered blocks the longest unused goes.
+        """
+        clean = sorted(block for block in self._free if block not in self._key_of)
+        if not clean:
+            return next(iter(self._free))
+        runs = []
+        for _, group in groupby(enumerate(clean), lambda pair: pair[1] - pair[0]):
+            members = [block for _, block in group]
+            runs.append((len(members), members[0]))
+        length, first = max(runs, key=lambda run: (run[0], -run[1]))
+        neighbour = first > 0 and self._owners[first - 1] > 0
+        return first + (length // 2 if neighbour else 0)

@@ -1,0 +1,363 @@
+"""The engine: one thread that answers many requests at once, step by step, and sleeps when there is nothing to do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from lamina.contracts.inference import Chunk, SamplingParams
+from lamina.contracts.tokens import Tokenizer
+from lamina.deployment.engine.blocks import BlockManager
+from lamina.deployment.engine.runner import Place, Runner
+from lamina.deployment.engine.sampling import Sampler
+from lamina.deployment.engine.scheduler import Scheduler, Step
+from lamina.deployment.engine.sequence import Deliver, Sequence, State, StopText, TextStream
+from lamina.kit.errors import BusyError, InputError, LaminaError
+from lamina.model.transformer import Transformer
+
+_log = logging.getLogger(__name__)
+_DECODE_ROWS = 8  # sequences in one product; more gain nothing on the int8 kernel
+_CHECK_EVERY = 1000  # steps between two checks of who owns which block
+
+
+class StreamingTokenizer(Tokenizer, Protocol):
+    """A tokenizer that can also decode a stream of ids."""
+
+    def stream(self) -> TextStream:
+        """A fresh decoder of one answer."""
+        ...
+
+
+class Observer(Protocol):
+    """Is told what happens, on the engine's thread; times in seconds."""
+
+    def first_token(self, seconds: float, prompt_tokens: int) -> None:
+        """``seconds`` after its arrival a request got its first token."""
+        ...
+
+    def next_token(self, seconds: float) -> None:
+        """A further token, ``seconds`` after the one before."""
+        ...
+
+    def finished(self, reason: str, seconds: float, generated: int) -> None:
+        """A request ended: "stop", "length", "abort" or "error"."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What the engine holds right now."""
+
+    running: int
+    waiting: int
+    cache_usage: float  # 0 to 1
+    step_age: float | None  # seconds since the last step ended while there is work; None when idle
+
+
+class Engine:
+    """Continuous batching of ``model`` (taken over: do not use it elsewhere meanwhile).
+
+    ``version`` is stamped on every chunk; ``generation`` are the model's ``generation_config`` values; ``cache_mb`` MiB
+    hold keys and values (memory is touched only as they fill); ``context`` caps prompt and answer together;
+    ``queue_tokens`` caps the prompts that wait.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: StreamingTokenizer,
+        *,
+        version: str,
+        max_sequences: int = 8,
+        block_tokens: int = 16,
+        cache_mb: int = 128,
+        generation: Mapping[str, Any] | None = None,
+        context: int | None = None,
+        queue_tokens: int = 32768,
+        chunk: int = 64,
+        wide_chunk: int = 256,
+        observer: Observer | None = None,
+    ) -> None:
+        self.version = version
+        self.tokenizer = tokenizer
+        self.generation = dict(generation or {})
+        count = cache_mb * 2**20 // (Runner.bytes_per_token(model) * block_tokens)
+        longest = min(context or model.spec.max_positions, model.spec.max_positions)
+        count = max(1, min(count, max_sequences * -(-longest // block_tokens)))
+        self.context = min(longest, count * block_tokens)
+        self._vocabulary = model.spec.embeddings.vocabulary
+        self._queue_tokens = queue_tokens
+        self._observer = observer
+        self._ends = _end_ids(tokenizer, self.generation)
+        self._blocks = BlockManager(count, block_tokens, root=version)
+        self._runner = Runner(model, blocks=count, block_tokens=block_tokens, context=self.context)
+        self._scheduler = Scheduler(self._blocks, max_sequences=max_sequences, chunk=chunk, wide_chunk=wide_chunk)
+        self._wake = threading.Condition()
+        self._inbox: deque[Sequence] = deque()
+        self._inbox_tokens = 0
+        self._live: dict[str, Sequence] = {}
+        self._outbox: list[tuple[Sequence, Chunk | LaminaError]] = []
+        self._closing = False
+        self._steps = 0
+        self._stepped = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"engine-{version}", daemon=True)
+        self._thread.start()
+
+    # -- called from any thread -----------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        id: str,
+        prompt: list[int],
+        sampling: SamplingParams,
+        deliver: Deliver,
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Queue a request. ``deliver`` gets its chunks, the last one with a ``finish_reason``, or one error.
+
+        It is called on ``loop``'s thread where one is given, else on the engine's. Raises ``InputError``
+        (``context_length_exceeded``, a bad parameter) or ``BusyError`` (the queue is full) before anything is queued.
+        """
+        sequence = self._sequence(id, prompt, sampling, deliver, loop)
+        with self._wake:
+            if self._closing:
+                raise BusyError("this model is being unloaded", hint="ask again")
+            waiting = self._inbox_tokens + self._scheduler.waiting_tokens
+            if waiting and waiting + len(prompt) > self._queue_tokens:
+                raise BusyError(
+                    f"{waiting} tokens of other requests are waiting; the queue holds {self._queue_tokens}",
+                    hint="ask again in a few seconds",
+                )
+            if id in self._live:
+                raise InputError(f"a request with the id '{id}' is running")
+            self._live[id] = sequence
+            self._inbox.append(sequence)
+            self._inbox_tokens += len(prompt)
+            self._wake.notify()
+
+    def abort(self, id: str) -> None:
+        """End a request at the next step; nothing more is delivered for it. Unknown ids are ignored."""
+        with self._wake:
+            sequence = self._live.get(id)
+            if sequence is not None:
+                sequence.aborted = True
+                self._wake.notify()
+
+    def load(self) -> Load:
+        """How busy the engine is."""
+        with self._wake:
+            running = len(self._scheduler.running)
+            waiting = len(self._scheduler.waiting) + len(self._inbox)
+            age = time.monotonic() - self._stepped if running or waiting else None
+            return Load(running=running, waiting=waiting, cache_usage=self._blocks.usage, step_age=age)
+
+    def close(self, *, timeout: float = 30.0) -> None:
+        """Abort what runs and end the thread. Idempotent."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+    # -- admission --------------------------------------------------------------------------------------------------
+
+    def _sequence(
+        self,
+        id: str,
+        prompt: list[int],
+        sampling: SamplingParams,
+        deliver: Deliver,
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> Sequence:
+        left = self.context - len(prompt)
+        if not prompt:
+            raise InputError("the prompt is empty", where="prompt")
+        if any(not 0 <= token < self._vocabulary for token in prompt):
+            raise InputError(f"a token id is not between 0 and {self._vocabulary - 1}", where="prompt")
+        if sampling.max_tokens is not None and sampling.max_tokens < 1:
+            raise InputError(f"must be at least 1, not {sampling.max_tokens}", where="max_tokens")
+        if left < 1 or (sampling.max_tokens or 0) > left:
+            asked = f" and an answer of {sampling.max_tokens}" if sampling.max_tokens else ""
+            error = InputError(
+                f"the prompt of {len(prompt)} tokens{asked} does not fit into the context of {self.context}",
+                where="messages",
+                hint="shorten the conversation" if left < 1 else f"ask for at most {left} tokens",
+            )
+            error.code = "context_length_exceeded"
+            raise error
+        limit = sampling.max_tokens or self.generation.get("max_new_tokens") or left
+        sequence = Sequence(
+            id=id,
+            prompt_tokens=len(prompt),
+            tokens=list(prompt),
+            sampler=Sampler.settle(sampling, self.generation),
+            max_tokens=min(limit, left),
+            end_ids=self._ends,
+            decoder=self.tokenizer.stream(),
+            stop=StopText(tuple(s for s in sampling.stop if s)),
+            deliver=deliver,
+            loop=loop,
+            version=self.version,
+        )
+        sequence.keys = self._blocks.keys(prompt)
+        return sequence
+
+    # -- the engine's thread ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._closing and not self._inbox and not self._live:
+                    self._wake.wait()
+                if self._closing:
+                    break
+                self._take_in()
+                self._drop_aborted()
+                step = self._scheduler.schedule()
+            self._perform(step)
+            self._flush()
+        with self._wake:
+            self._take_in()
+        for sequence in list(self._live.values()):
+            self._end(sequence, LaminaError("the model was unloaded before the answer was complete"))
+        self._flush()
+
+    def _take_in(self) -> None:
+        while self._inbox:
+            self._scheduler.add(self._inbox.popleft())
+        self._inbox_tokens = 0
+
+    def _drop_aborted(self) -> None:
+        for sequence in [s for s in self._live.values() if s.aborted]:
+            self._release(sequence, "abort")
+
+    def _perform(self, step: Step) -> None:
+        try:
+            for start in range(0, len(step.decode), _DECODE_ROWS):
+                self._decode(step.decode[start : start + _DECODE_ROWS])
+            for sequence, end in step.prefill:
+                self._guard(sequence, lambda s=sequence, e=end: self._prefill(s, e))
+            self._steps += 1
+            if self._steps % _CHECK_EVERY == 0:
+                self._blocks.check([s.blocks for s in self._scheduler.running])
+        except Exception:
+            _log.exception("the engine of %s failed; the requests that it held end with an error", self.version)
+            for sequence in list(self._live.values()):
+                self._end(sequence, LaminaError("the model failed while it answered"))
+        self._stepped = time.monotonic()
+
+    def _decode(self, batch: list[Sequence]) -> None:
+        try:
+            scores = self._runner.decode([s.tokens[-1] for s in batch], [Place(s.blocks, s.computed) for s in batch])
+        except Exception:
+            if len(batch) == 1:
+                self._fail(batch[0])
+                return
+            for sequence in batch:  # one of them may be the cause: the others go on
+                self._decode([sequence])
+            return
+        for sequence, row in zip(batch, scores, strict=True):
+            sequence.computed += 1
+            self._guard(sequence, lambda s=sequence, r=row: self._draw(s, r))
+
+    def _prefill(self, sequence: Sequence, end: int) -> None:
+        complete = end == len(sequence.tokens)
+        part = sequence.tokens[sequence.computed : end]
+        scores = self._runner.prefill(part, Place(sequence.blocks, sequence.computed), scores=complete)
+        sequence.computed = end
+        full = min(end, sequence.prompt_tokens) // self._blocks.block_tokens
+        # Blocks of answers are not shared: they come from the decoding kernels, whose rounding differs.
+        for index in range(sequence.remembered, full):
+            self._blocks.remember(sequence.blocks[index], sequence.keys[index])
+        sequence.remembered = max(sequence.remembered, full)
+        if scores is not None:
+            self._draw(sequence, scores)
+
+    def _draw(self, sequence: Sequence, scores: Tensor) -> None:
+        with torch.inference_mode():
+            drawn = sequence.sampler.draw(scores, len(sequence.tokens))
+        self._observe(sequence)
+        chunk = sequence.take(drawn, lambda token: self.tokenizer.decode([token]))
+        if sequence.reason is None:
+            self._outbox.append((sequence, chunk))
+        else:
+            self._end(sequence, chunk)
+
+    def _observe(self, sequence: Sequence) -> None:
+        now = time.monotonic()
+        if self._observer is not None:
+            if sequence.last_token is None:
+                self._observer.first_token(now - sequence.arrived, sequence.prompt_tokens)
+            else:
+                self._observer.next_token(now - sequence.last_token)
+        sequence.last_token = now
+
+    def _guard(self, sequence: Sequence, work: Callable[[], None]) -> None:
+        """Do ``work``; its failure is this sequence's alone."""
+        try:
+            work()
+        except LaminaError as error:
+            self._end(sequence, error)
+        except Exception:
+            self._fail(sequence)
+
+    def _fail(self, sequence: Sequence) -> None:
+        _log.exception("request %s failed", sequence.id)
+        self._end(sequence, LaminaError("the model failed while it answered this request"))
+
+    def _end(self, sequence: Sequence, last: Chunk | LaminaError) -> None:
+        if sequence.state is State.FINISHED:
+            return
+        self._outbox.append((sequence, last))
+        self._release(sequence, "error" if isinstance(last, LaminaError) else str(last.finish_reason))
+
+    def _release(self, sequence: Sequence, reason: str) -> None:
+        """The one exit: frees the blocks and forgets the request."""
+        with self._wake:
+            self._live.pop(sequence.id, None)
+            self._scheduler.remove(sequence)
+        if self._observer is not None:
+            self._observer.finished(reason, time.monotonic() - sequence.arrived, sequence.generated)
+
+    def _flush(self) -> None:
+        """Hand the step's chunks over: one call into each event loop."""
+        if not self._outbox:
+            return
+        items, self._outbox = self._outbox, []
+        loops: dict[asyncio.AbstractEventLoop | None, list[tuple[Deliver, Chunk | LaminaError]]] = {}
+        for sequence, item in items:
+            if not sequence.aborted:
+                loops.setdefault(sequence.loop, []).append((sequence.deliver, item))
+        for loop, batch in loops.items():
+            if loop is None:
+                _hand_over(batch)
+                continue
+            try:
+                loop.call_soon_threadsafe(_hand_over, batch)
+            except RuntimeError:  # the loop is closed: nobody listens any more
+                for sequence in [s for s in self._live.values() if s.loop is loop]:
+                    sequence.aborted = True
+
+
+def _hand_over(batch: list[tuple[Deliver, Chunk | LaminaError]]) -> None:
+    for deliver, item in batch:
+        try:
+            deliver(item)
+        except Exception:
+            _log.exception("a receiver of chunks failed")
+
+
+def _end_ids(tokenizer: Tokenizer, generation: Mapping[str, Any]) -> frozenset[int]:
+    listed = generation.get("eos_token_id")
+    more = listed if isinstance(listed, list | tuple) else [] if listed is None else [listed]
+    return frozenset((*tokenizer.end_ids, *(int(token) for token in more)))

@@ -1,0 +1,125 @@
+"""What the next step computes: first one token for everybody who decodes, then prompts in chunks, first come first served.
+
+When the blocks run out the youngest sequence gives its own back and is computed anew later (preemption by
+recomputation), so the oldest always gets on and nobody starves.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from lamina.deployment.engine.blocks import BlockManager
+from lamina.deployment.engine.sequence import Sequence, State
+
+
+@dataclass(slots=True)
+class Step:
+    """The work of one step: sequences that decode, and (sequence, end) pairs whose prompt is computed up to ``end``."""
+
+    decode: list[Sequence] = field(default_factory=list)
+    prefill: list[tuple[Sequence, int]] = field(default_factory=list)
+
+
+class Scheduler:
+    """``chunk``: prompt tokens computed at once while others decode; ``wide_chunk``: while nobody does.
+
+    Both are multiples of the block size, and chunks end at multiples of them, so that the blocks that sequences share
+    are always computed in products of at least one block's rows.
+    """
+
+    def __init__(self, blocks: BlockManager, *, max_sequences: int, chunk: int, wide_chunk: int) -> None:
+        self.blocks = blocks
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []  # oldest first
+        self._max_sequences = max_sequences
+        self._chunk = chunk
+        self._wide_chunk = wide_chunk
+        self._step = Step()
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Tokens that wait for their first computation."""
+        return sum(len(s.tokens) for s in self.waiting)
+
+    def add(self, sequence: Sequence) -> None:
+        """Put a new sequence at the end of the queue."""
+        self.waiting.append(sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take ``sequence`` out, wherever it is, and free what it holds. The one way out."""
+        if sequence.state is State.FINISHED:
+            return
+        if sequence.state is State.RUNNING:
+            self.running.remove(sequence)
+        else:
+            self.waiting.remove(sequence)
+        self.blocks.release(sequence.blocks)
+        sequence.state = State.FINISHED
+
+    def schedule(self) -> Step:
+        """Choose the next step's work and reserve the blocks for it."""
+        step = self._step = Step()
+        for sequence in list(self.running):
+            if sequence.state is State.RUNNING and sequence.decoding and self._reserve(sequence, len(sequence.tokens)):
+                step.decode.append(sequence)
+        size = self._chunk if step.decode else self._wide_chunk
+        budget = size
+        for sequence in list(self.running):
+            if sequence.state is not State.RUNNING or sequence in step.decode or sequence.decoding:
+                continue
+            budget = self._plan_chunk(step, sequence, size, budget)
+        while self.waiting and len(self.running) < self._max_sequences and budget > 0:
+            if not self._admit(self.waiting[0]):
+                break
+            budget = self._plan_chunk(step, self.running[-1], size, budget)
+        return step
+
+    def _plan_chunk(self, step: Step, sequence: Sequence, size: int, budget: int) -> int:
+        """Plan one chunk for ``sequence``; returns the budget that is left. At least one chunk is planned in a step."""
+        end = min(len(sequence.tokens), (sequence.computed // size + 1) * size)
+        cost = end - sequence.computed
+        if step.prefill and cost > budget:
+            return 0
+        if self._reserve(sequence, end):
+            step.prefill.append((sequence, end))
+            return budget - cost
+        return budget
+
+    def _admit(self, sequence: Sequence) -> bool:
+        """Move the head of the queue to the running, with what the prefix cache has of it, if its prompt fits."""
+        whole = (sequence.prompt_tokens - 1) // self.blocks.block_tokens  # at least one token is left to compute
+        known = self.blocks.match(sequence.keys[:whole])
+        fits = self.blocks.needed(len(sequence.tokens)) - len(known) <= self.blocks.free
+        if not fits:
+            self.blocks.release(known)
+            return False
+        self.waiting.popleft()
+        sequence.blocks = known
+        sequence.computed = len(known) * self.blocks.block_tokens
+        if not sequence.preemptions:
+            sequence.cached_tokens = sequence.computed
+        sequence.remembered = len(known)
+        sequence.state = State.RUNNING
+        self.running.append(sequence)  # all that run came before it, also when it was preempted: the order stays
+        return True
+
+    def _reserve(self, sequence: Sequence, tokens: int) -> bool:
+        """Blocks for ``tokens`` tokens of ``sequence``, at the price of younger ones; False if it had to go itself."""
+        while not self.blocks.extend(sequence.blocks, tokens):
+            victim = self.running[-1]
+            self._preempt(victim)
+            if victim is sequence:
+                return False
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self._step.decode = [s for s in self._step.decode if s is not sequence]
+        self._step.prefill = [(s, end) for s, end in self._step.prefill if s is not sequence]
+        self.blocks.release(sequence.blocks)
+        sequence.computed = 0
+        sequence.remembered = 0
+        sequence.preemptions += 1
+        sequence.state = State.WAITING
+        self.waiting.appendleft(sequence)

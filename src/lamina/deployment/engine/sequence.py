@@ -1,0 +1,165 @@
+"""One request inside the engine: its tokens, its blocks, its text so far, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lamina.contracts.inference import Chunk, FinishReason, TokenLogprob, Usage
+from lamina.deployment.engine.sampling import Drawn, Sampler
+from lamina.kit.errors import LaminaError
+
+Deliver = Callable[[Chunk | LaminaError], None]
+
+
+class TextStream(Protocol):
+    """Ids to text, complete characters only."""
+
+    def push(self, token_id: int) -> str:
+        """The text that ``token_id`` completes; may be empty."""
+        ...
+
+    def finish(self) -> str:
+        """What is left at the end."""
+        ...
+
+
+class State(enum.Enum):
+    """WAITING → RUNNING → FINISHED; preemption goes back to WAITING."""
+
+    WAITING = enum.auto()
+    RUNNING = enum.auto()
+    FINISHED = enum.auto()
+
+
+class StopText:
+    """Finds stop strings that may span several tokens; holds back only what could still become one."""
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self._stops = stops
+        self._held = ""
+
+    def push(self, text: str) -> tuple[str, bool]:
+        """(text that may be shown, whether a stop string was reached); what comes after a stop string is dropped."""
+        if not self._stops:
+            return text, False
+        self._held += text
+        places = [place for place in (self._held.find(stop) for stop in self._stops) if place >= 0]
+        if places:
+            shown, self._held = self._held[: min(places)], ""
+            return shown, True
+        keep = self._open()
+        shown = self._held[: len(self._held) - keep]
+        self._held = self._held[len(self._held) - keep :]
+        return shown, False
+
+    def finish(self) -> str:
+        """What was held back and turned out not to be a stop string."""
+        shown, self._held = self._held, ""
+        return shown
+
+    def _open(self) -> int:
+        """Length of the longest end of the held text that begins a stop string."""
+        longest = max(len(stop) for stop in self._stops) - 1
+        for length in range(min(longest, len(self._held)), 0, -1):
+            tail = self._held[-length:]
+            if any(stop.startswith(tail) for stop in self._stops):
+                return length
+        return 0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Sequence:
+    """A request in the engine. ``tokens`` = prompt and answer; ``computed`` of them have keys and values in ``blocks``."""
+
+    id: str
+    prompt_tokens: int
+    tokens: list[int]
+    sampler: Sampler
+    max_tokens: int
+    end_ids: frozenset[int]
+    decoder: TextStream
+    stop: StopText
+    deliver: Deliver
+    loop: asyncio.AbstractEventLoop | None
+    version: str
+    state: State = State.WAITING
+    computed: int = 0
+    blocks: list[int] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)  # hash chain of the prompt's full blocks
+    remembered: int = 0  # of them, how many the prefix cache knows from this sequence
+    cached_tokens: int = 0
+    preemptions: int = 0
+    aborted: bool = False
+    reason: FinishReason | None = None
+    logprob_sum: float = 0.0
+    entropy_sum: float = 0.0
+    arrived: float = field(default_factory=time.monotonic)
+    last_token: float | None = None
+
+    @property
+    def generated(self) -> int:
+        """Tokens of the answer so far."""
+        return len(self.tokens) - self.prompt_tokens
+
+    @property
+    def remaining(self) -> int:
+        """Tokens whose keys and values are still to be computed."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def decoding(self) -> bool:
+        """Only the last token, one that was drawn, is still to be computed."""
+        return self.remaining == 1 and self.generated > 0
+
+    def take(self, drawn: Drawn, texts: Callable[[int], str]) -> Chunk:
+        """Append a drawn token; the chunk to send for it (with ``finish_reason`` if the answer ends here)."""
+        self.tokens.append(drawn.token)
+        self.logprob_sum += drawn.logprob
+        self.entropy_sum += drawn.entropy
+        if drawn.token in self.end_ids:
+            return self.finish("stop", self._rest()[0])
+        text, stopped = self.stop.push(self.decoder.push(drawn.token))
+        tokens = (drawn.token,)
+        logprobs: tuple[TokenLogprob, ...] = ()
+        if drawn.top is not None:
+            top = tuple((texts(token), value) for token, value in drawn.top)
+            logprobs = (TokenLogprob(drawn.token, texts(drawn.token), drawn.logprob, top),)
+        if stopped:
+            return self.finish("stop", text, tokens, logprobs)
+        if self.generated >= self.max_tokens:
+            rest, stopped = self._rest()
+            return self.finish("stop" if stopped else "length", text + rest, tokens, logprobs)
+        return Chunk(text=text, tokens=tokens, logprobs=logprobs, version=self.version)
+
+    def _rest(self) -> tuple[str, bool]:
+        """The text that was held back, and whether a stop string was in it after all."""
+        text, stopped = self.stop.push(self.decoder.finish())
+        return (text, True) if stopped else (text + self.stop.finish(), False)
+
+    def finish(
+        self,
+        reason: FinishReason,
+        text: str = "",
+        tokens: tuple[int, ...] = (),
+        logprobs: tuple[TokenLogprob, ...] = (),
+    ) -> Chunk:
+        """The last chunk; sets ``reason``."""
+        self.reason = reason
+        drawn = self.generated
+        return Chunk(
+            text=text,
+            tokens=tokens,
+            logprobs=logprobs,
+            finish_reason=reason,
+            usage=Usage(
+                prompt_tokens=self.prompt_tokens, completion_tokens=drawn, cached_tokens=self.cached_tokens
+            ),
+            version=self.version,
+            mean_logprob=self.logprob_sum / drawn if drawn else None,
+            mean_entropy=self.entropy_sum / drawn if drawn else None,
+        )

@@ -1,0 +1,114 @@
+"""Tiny random models and a tokenizer whose tokens are one or two characters, for every test of this layer."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+
+from lamina.contracts.chat import Message
+from lamina.contracts.tokens import Rendered
+from lamina.model.spec import (
+    AttentionSpec,
+    BlockSpec,
+    EmbeddingSpec,
+    FeedForwardSpec,
+    HeadSpec,
+    ModelSpec,
+    NormSpec,
+    RotarySpec,
+)
+from lamina.model.transformer import Transformer
+
+_LETTERS = "abcdefghij"
+TEXTS = [*"abcdefghijklmnopqrstuvwxyz ", *("".join(p) for p in itertools.product(_LETTERS, _LETTERS[:6])), ""]
+
+
+class TinyTokenizer:
+    """Ids to the texts above; the last one ends an answer."""
+
+    vocabulary = len(TEXTS)
+    end_ids = (len(TEXTS) - 1,)
+
+    def encode(self, text: str) -> list[int]:
+        return [TEXTS.index(c) for c in text.lower() if c in TEXTS]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(TEXTS[i] for i in ids)
+
+    def render(self, messages: Sequence[Message], *, open_answer: bool = False) -> Rendered:
+        ids = [i for m in messages for i in [*self.encode(m.role[0]), *self.encode(m.content), self.end_ids[0]]]
+        return Rendered(ids + self.encode("a") * open_answer, [False] * (len(ids) + open_answer))
+
+    def stream(self) -> TinyStream:
+        return TinyStream()
+
+
+class TinyStream:
+    def push(self, token_id: int) -> str:
+        return TEXTS[token_id]
+
+    def finish(self) -> str:
+        return ""
+
+
+def _llama() -> ModelSpec:
+    norm = NormSpec(kind="rms", eps=1e-5)
+    block = BlockSpec(
+        attention=AttentionSpec(heads=4, kv_heads=2, head_dim=16, rotary=RotarySpec()),
+        feedforward=FeedForwardSpec(inner=96, activation="silu", gated=True),
+        norm=norm,
+    )
+    return ModelSpec(
+        embeddings=EmbeddingSpec(vocabulary=len(TEXTS), width=64),
+        blocks=(block, block),
+        norm=norm,
+        head=HeadSpec(tied=True),
+        max_positions=160,
+    )
+
+
+def _gpt2() -> ModelSpec:
+    norm = NormSpec(kind="layer", eps=1e-5)
+    block = BlockSpec(
+        attention=AttentionSpec(heads=4, kv_heads=4, head_dim=16, bias=True, out_bias=True),
+        feedforward=FeedForwardSpec(inner=96, activation="gelu-tanh", bias=True),
+        norm=norm,
+    )
+    return ModelSpec(
+        embeddings=EmbeddingSpec(vocabulary=len(TEXTS), width=64, positions="learned"),
+        blocks=(block, block),
+        norm=norm,
+        head=HeadSpec(),
+        max_positions=160,
+    )
+
+
+SPECS = {"llama": _llama, "gpt2": _gpt2}
+
+
+@pytest.fixture
+def tiny_tokenizer() -> TinyTokenizer:
+    return TinyTokenizer()
+
+
+@pytest.fixture
+def tiny_model() -> Callable[..., Transformer]:
+    """``tiny_model(family="llama", seed=0)``: random weights, spread enough that scores differ clearly."""
+
+    def make(family: str = "llama", seed: int = 0) -> Transformer:
+        torch.manual_seed(seed)
+        model = Transformer(SPECS[family]()).eval().requires_grad_(False)
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(12.0 if "embeddings" not in name else 10.0)
+            elif name.endswith("bias"):
+                parameter.normal_(std=0.1)
+        return model
+
+    return make
