@@ -47,9 +47,11 @@ def sleep(payload, data):
     time.sleep(60)
 
 def eat(payload, data):
-    kept = []
-    while True:
-        kept.append(bytearray(16 * 2**20))
+    return len(bytearray(300 * 2**20))
+
+def map_much(payload, data):
+    import mmap
+    kept = [mmap.mmap(-1, 16 * 2**20) for _ in range(100)]
 
 def ours(payload, data):
     raise TooLargeError("50 MB of HTML", where="page.html", hint="the limit is 20 MB")
@@ -150,6 +152,7 @@ def test_a_call_goes_to_a_living_worker(jail):
         ("hang", "took longer than 0.8 s"),
         ("sleep", "took longer than 0.8 s"),
         ("eat", "needs more than 256 MiB of memory"),
+        ("map_much", "needs more than 256 MiB of memory"),
     ],
 )
 def test_a_bad_document_costs_itself_only(jail, function, words):

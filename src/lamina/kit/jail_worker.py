@@ -6,6 +6,7 @@ It locks itself in before it reads the first byte that came from outside.
 from __future__ import annotations
 
 import ctypes
+import errno
 import importlib
 import os
 import resource
@@ -60,6 +61,8 @@ def _answer(request: dict[str, Any], data: bytes, functions: dict[str, Callable[
     except LaminaError as error:
         return {"error": error.what, "where": error.where, "hint": error.hint}
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            return {"memory": True}
         text = str(error)[:500]
         return {"error": f"{type(error).__name__}: {text}" if text else type(error).__name__}
 
