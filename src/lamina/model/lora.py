@@ -1,0 +1,202 @@
+"""Low-rank adapters (LoRA, arXiv 2106.09685): added to a model, trained, merged, and exchanged in PEFT's format.
+
+An adapter on the head of a tied model changes the head alone: merging it unties the model, so that the merged model
+computes what the adapted one did.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lamina.kit.errors import ConfigError, ModelFileError
+from lamina.model.families import family_of_spec
+from lamina.model.transformer import Transformer
+
+#: The linear layers that an adapter may stand on, by the last part of their names.
+TARGETS = ("q", "k", "v", "o", "gate", "up", "down", "head")
+DEFAULT_TARGETS = ("q", "k", "v", "o", "gate", "up", "down")
+_WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_PREFIX = "base_model.model."
+
+
+class LoraLinear(nn.Linear):
+    """A frozen linear layer plus ``alpha / rank · up(down(x))``; ``down`` (r, in), ``up`` (out, r) starts at zero."""
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
+        super().__init__(base.in_features, base.out_features, bias=False, device="meta")
+        self.weight, self.bias = base.weight, base.bias
+        self.rank, self.alpha = rank, alpha
+        self.lora_down = nn.Parameter(base.weight.new_empty(rank, base.in_features))
+        self.lora_up = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
+        nn.init.kaiming_uniform_(self.lora_down, a=math.sqrt(5))
+
+    @property
+    def scale(self) -> float:
+        """What the low-rank product is multiplied by."""
+        return self.alpha / self.rank
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        base = F.linear(x, self.weight, self.bias)
+        return base + F.linear(F.linear(x, self.lora_down), self.lora_up) * self.scale
+
+    def merged(self) -> Tensor:
+        """The weight (out, in) of the plain layer that computes the same."""
+        product = (self.lora_up.double() @ self.lora_down.double()) * self.scale
+        return (self.weight.double() + product).to(self.weight.dtype)
+
+
+def add_lora(
+    model: Transformer, *, rank: int = 8, alpha: float = 16.0, targets: tuple[str, ...] = DEFAULT_TARGETS
+) -> list[str]:
+    """Freeze the model and put adapters on the ``targets``; returns the names of the layers that got one.
+
+    The new weights are drawn from torch's generator; until they are trained the model computes what it did.
+    """
+    if rank < 1 or alpha <= 0:
+        raise ConfigError(f"rank {rank} and alpha {alpha} must be above zero", where="lora")
+    unknown = sorted(set(targets) - set(TARGETS))
+    if unknown or not targets:
+        raise ConfigError(
+            f"no such targets: {', '.join(unknown) or '(none given)'}", where="lora.targets", hint=", ".join(TARGETS)
+        )
+    names = [name for name, module in model.named_modules() if _wanted(name, module, targets)]
+    if not names:
+        raise ConfigError("none of the targets is in this model", where="lora.targets", hint=", ".join(targets))
+    model.requires_grad_(False)
+    for name in names:
+        base = model.get_submodule(name)
+        if isinstance(base, LoraLinear) or not isinstance(base, nn.Linear):
+            raise ConfigError(f"'{name}' has an adapter already", where="lora", hint="merge it first")
+        model.set_submodule(name, LoraLinear(base, rank, alpha))
+    return names
+
+
+def _wanted(name: str, module: nn.Module, targets: tuple[str, ...]) -> bool:
+    return isinstance(module, nn.Linear) and name.rpartition(".")[2] in targets
+
+
+def lora_layers(model: Transformer) -> Iterator[tuple[str, LoraLinear]]:
+    """The adapted layers, by name."""
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLinear):
+            yield name, module
+
+
+def lora_parameters(model: Transformer) -> list[nn.Parameter]:
+    """The adapters' weights."""
+    return [p for _, layer in lora_layers(model) for p in (layer.lora_down, layer.lora_up)]
+
+
+@torch.no_grad()
+def merge_lora(model: Transformer) -> Transformer:
+    """Fold the adapters into the weights, in place; every parameter may be trained again. Returns the model."""
+    for name, layer in list(lora_layers(model)):
+        plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+        plain.weight, plain.bias = nn.Parameter(layer.merged()), layer.bias
+        model.set_submodule(name, plain)
+        if name == "head" and model.spec.head.tied:
+            model.spec = dataclasses.replace(model.spec, head=dataclasses.replace(model.spec.head, tied=False))
+    model.requires_grad_(True)
+    return model
+
+
+def save_lora(model: Transformer, folder: Path, *, base: str | None = None) -> None:
+    """Write the adapters as PEFT does: ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+    Raises ``ModelFileError`` where an adapted layer is only a part of a tensor of the family (GPT-2's fused query,
+    key and value).
+    """
+    layers = dict(lora_layers(model))
+    if not layers:
+        raise ConfigError("the model has no adapters", where=str(folder))
+    names = _their_names(model, list(layers))
+    one = next(iter(layers.values()))
+    tensors: dict[str, Tensor] = {}
+    for name, layer in layers.items():
+        tensors[f"{_PREFIX}{names[name]}.lora_A.weight"] = layer.lora_down.detach().contiguous()
+        tensors[f"{_PREFIX}{names[name]}.lora_B.weight"] = layer.lora_up.detach().contiguous()
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": one.rank,
+        "lora_alpha": one.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": family_of_spec(model.spec)[0].model_type == "gpt2",
+        "target_modules": sorted({names[name].rpartition(".")[2] for name in layers}),
+        "inference_mode": True,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
+
+
+def load_lora(model: Transformer, folder: Path) -> None:
+    """Add the adapters of a PEFT folder to the model. Raises ``ModelFileError`` naming what does not fit."""
+    where = str(folder)
+    config, tensors = _read_adapter(folder)
+    if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("use_rslora"):
+        raise ModelFileError("only plain LoRA adapters can be read", where=where)
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or not isinstance(alpha, int | float):
+        raise ModelFileError("'r' and 'lora_alpha' must be numbers", where=where)
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    ours = {theirs: name for name, theirs in _their_names(model, linears, strict=False).items()}
+    adapted = {re.sub(r"\.lora_[AB]\.weight$", "", key.removeprefix(_PREFIX)) for key in tensors}
+    if strangers := sorted(adapted - set(ours)):
+        raise ModelFileError(f"the model has no such layers: {', '.join(strangers[:8])}", where=where)
+    model.requires_grad_(False)
+    for theirs in sorted(adapted):
+        base = model.get_submodule(ours[theirs])
+        if not isinstance(base, nn.Linear) or isinstance(base, LoraLinear):
+            raise ConfigError(f"'{ours[theirs]}' has an adapter already", where=where, hint="merge it first")
+        layer = LoraLinear(base, rank, float(alpha))
+        for side, parameter in (("A", layer.lora_down), ("B", layer.lora_up)):
+            key = f"{_PREFIX}{theirs}.lora_{side}.weight"
+            found = tensors.get(key)
+            if found is None or found.shape != parameter.shape:
+                shape = "missing" if found is None else f"of shape {tuple(found.shape)}"
+                raise ModelFileError(f"the tensor '{key}' is {shape}, not {tuple(parameter.shape)}", where=where)
+            parameter.data.copy_(found)
+        model.set_submodule(ours[theirs], layer)
+
+
+def _read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        config = json.loads((folder / _CONFIG).read_bytes())
+        return dict(config), load_file(folder / _WEIGHTS)
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise ModelFileError(f"not a PEFT adapter: {error}", where=str(folder)) from error
+
+
+def _their_names(model: Transformer, names: list[str], *, strict: bool = True) -> dict[str, str]:
+    """Our layers' names to the family's."""
+    family, _ = family_of_spec(model.spec)
+    found: dict[str, str] = {}
+    for name in names:
+        layer = re.search(r"\.(\d+)\.", name)
+        pattern = re.sub(r"\.\d+\.", ".{i}.", name, count=1) + ".weight"
+        rule = next((r for r in family.rules if r.ours == (pattern,)), None)
+        if rule is not None:
+            found[name] = rule.theirs.replace("{i}", layer[1] if layer else "").removesuffix(".weight")
+        elif strict:
+            raise ModelFileError(
+                f"'{name}' is a part of a fused tensor in {family.model_type} files; PEFT has no form for that",
+                where="lora",
+                hint="merge the adapter and save the whole model",
+            )
+    return found

@@ -1,0 +1,274 @@
+"""The training loop: causal language modelling on the targets of the batches, which makes it fine-tuning as well.
+
+The loss of a step is the sum over all learned tokens of its micro-batches divided by their number, so that
+accumulation equals one large batch exactly. Only hidden states of learned positions go through the head.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lamina.contracts.tokens import IGNORED, Batch, BatchStream
+from lamina.kit.errors import ConfigError, StageError
+from lamina.kit.log import MetricsWriter, read_metrics
+from lamina.kit.progress import Progress
+from lamina.model.lora import LoraLinear, add_lora, merge_lora
+from lamina.model.train.loss import chunked_cross_entropy
+from lamina.model.train.parameters import TrainParameters
+from lamina.model.train.plan import Plan, settle
+from lamina.model.train.schedule import learning_rate
+from lamina.model.train.state import TrainState, load_state, save_state
+from lamina.model.transformer import Transformer
+
+_PATIENCE = 5  # steps in a row with a gradient that is not finite
+_EMPTY = 1000  # micro-batches in a row without a learned token
+_SAVING_SHARE = 0.05  # of the run's time that may go into checkpoints
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainResult:
+    """How a run ended. ``loss`` is the mean (nats a token) over the last tenth of the steps."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    loss: float
+    precision: str
+
+
+def train(
+    model: Transformer,
+    stream: BatchStream,
+    *,
+    parameters: TrainParameters,
+    work: Path,
+    progress: Progress,
+    metrics: MetricsWriter,
+    merge: bool = True,
+) -> TrainResult:
+    """Train ``model`` in place; with ``method = "lora"`` its adapters, which are then merged (unless not ``merge``).
+
+    ``work`` keeps ``plan.json`` and the checkpoints: called again after a kill, the run goes on from the newest whole
+    checkpoint and ends with the very weights of an uninterrupted run. SIGTERM saves a checkpoint first.
+    """
+    run = _Run(model, stream, parameters, work)
+    try:
+        result = run.go(progress, metrics)
+    finally:
+        model.eval()
+    if parameters.method == "lora" and merge:
+        merge_lora(model)
+    return result
+
+
+class _Run:
+    """One life of a run: from its newest checkpoint, or the start, to its end."""
+
+    def __init__(self, model: Transformer, stream: BatchStream, parameters: TrainParameters, work: Path) -> None:
+        self.model, self.stream, self.parameters, self.work = model, stream, parameters, work
+        torch.manual_seed(parameters.seed)
+        if parameters.method == "lora":
+            add_lora(model, rank=parameters.rank, alpha=parameters.alpha, targets=parameters.targets)
+        model.train()
+        self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.device = model.embeddings.token.weight.device
+        self.optimizer = _optimizer(self.weights, parameters, self.device)
+        self.state = TrainState(step=0, tokens=0, seconds=0.0, skipped=0, stream=stream.state())
+        self.save_s = 0.0
+
+    def go(self, progress: Progress, metrics: MetricsWriter) -> TrainResult:
+        began = self.stream.state()
+        first = next(self.stream)
+        self.stream.restore(began)
+        self.plan = self._settle(first)
+        resumed = load_state(self.work / "checkpoints", self.weights, self.optimizer)
+        if resumed is not None:
+            self.state = resumed
+            self.stream.restore(resumed.stream)
+        metrics.truncate_after(self.state.step)
+        with (
+            progress.task("train", total=self.plan.steps, unit="steps", done=self.state.step) as task,
+            _terminated() as stop,
+        ):
+            self.saved_at = time.monotonic()
+            while self.state.step < self.plan.steps:
+                facts = self._step()
+                metrics.write(self.state.step, **facts)
+                shown = {"loss": f"{facts['loss_nats']:.3f}", "tokens/s": f"{facts['tokens_per_s']:.0f}"}
+                task.advance(1, **shown)
+                if stop.is_set() or self._save_is_due():
+                    self._save()
+                if stop.is_set():
+                    break
+        if stop.is_set():  # and whoever handles SIGTERM lets the process live
+            raise StageError(
+                f"stopped after step {self.state.step} of {self.plan.steps}",
+                where=str(self.work),
+                hint="run it again to go on from there",
+            )
+        return TrainResult(
+            steps=self.state.step,
+            tokens=self.state.tokens,
+            seconds=self.state.seconds,
+            loss=_last_loss(metrics.path, self.plan.steps),
+            precision=self.plan.precision,
+        )
+
+    def _settle(self, first: Batch) -> Plan:
+        """The plan; the steps that it tries leave no trace in the weights, the generator or the stream."""
+        began, random = self.stream.state(), torch.get_rng_state()
+
+        def try_step(precision: str) -> None:
+            self._backward(self._take(), precision)
+            self.optimizer.zero_grad(set_to_none=True)
+
+        plan = settle(self.work / "plan.json", self.parameters, self.model, first.inputs.size, try_step)
+        self.stream.restore(began)
+        torch.set_rng_state(random)
+        return plan
+
+    def _take(self) -> list[Batch]:
+        """The micro-batches of one step; at least one token of them is learned."""
+        for _ in range(_EMPTY):
+            batches = [next(self.stream) for _ in range(self.parameters.accumulate)]
+            if any(batch.learned for batch in batches):
+                return batches
+        raise ConfigError(
+            f"{_EMPTY} steps' batches hold not one token to learn", where="model.train", hint="is the loss mask empty?"
+        )
+
+    def _backward(self, batches: list[Batch], precision: str) -> float:
+        """Gradients of the mean loss over all learned tokens; returns that loss (nats)."""
+        learned = sum(batch.learned for batch in batches)
+        total = 0.0
+        for batch in batches:
+            if batch.learned:
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                    loss = batch_loss(self.model, batch, self.device)
+                (loss / learned).backward()
+                total += loss.item()
+        return total / learned
+
+    def _step(self) -> dict[str, float]:
+        began, state = time.monotonic(), self.state
+        rate = learning_rate(state.step, self.plan.steps, self.parameters)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batches = self._take()
+        loss = self._backward(batches, self.plan.precision)
+        limit = self.parameters.clip if self.parameters.clip is not None else math.inf
+        norm = float(nn.utils.clip_grad_norm_(self.weights.values(), limit))
+        skipped = 0
+        if math.isfinite(norm) and math.isfinite(loss):
+            self.optimizer.step()
+        else:
+            skipped = state.skipped + 1
+        self.optimizer.zero_grad(set_to_none=True)
+        if skipped >= _PATIENCE:
+            raise StageError(
+                f"the loss or its gradient was not finite in {skipped} steps in a row, up to step {state.step + 1}",
+                where=str(self.work),
+                hint="lower model.train.learning_rate",
+            )
+        tokens, taken = sum(batch.learned for batch in batches), time.monotonic() - began
+        self.state = TrainState(
+            step=state.step + 1,
+            tokens=state.tokens + tokens,
+            seconds=state.seconds + taken,
+            skipped=skipped,
+            stream=self.stream.state(),
+        )
+        return {
+            "loss_nats": loss,
+            "learning_rate": rate,
+            "gradient_norm": norm,
+            "tokens": self.state.tokens,
+            "tokens_per_s": tokens / taken,
+            "step_s": taken,
+        }
+
+    def _save_is_due(self) -> bool:
+        every_steps, every_s = self.parameters.checkpoint_steps, self.parameters.checkpoint_s
+        if every_steps is not None and self.state.step % every_steps == 0:
+            return True
+        if self.state.step == self.plan.steps:  # what is left to do with the weights may fail, too
+            return every_steps is not None or every_s is not None
+        if every_s is None:
+            return False
+        return time.monotonic() - self.saved_at >= max(every_s, self.save_s / _SAVING_SHARE)
+
+    def _save(self) -> None:
+        began = time.monotonic()
+        save_state(self.work / "checkpoints", self.state, self.weights, self.optimizer)
+        self.saved_at = time.monotonic()
+        self.save_s = self.saved_at - began
+
+
+def batch_loss(model: Transformer, batch: Batch, device: torch.device) -> Tensor:
+    """The sum (nats) of the cross-entropies of a batch's learned tokens, ready for ``backward``."""
+    inputs, targets, segments, positions = (
+        torch.from_numpy(a).to(device) for a in (batch.inputs, batch.targets, batch.segments, batch.positions)
+    )
+    hidden = model(inputs, positions=positions, segments=segments)
+    learned = targets != IGNORED
+    chosen, wanted = hidden[learned], targets[learned]
+    head = model.head
+    if isinstance(head, LoraLinear):
+        return nn.functional.cross_entropy(head(chosen).float(), wanted, reduction="sum")
+    if not isinstance(head, nn.Linear):
+        raise ConfigError(
+            "only a model with float weights can be trained", where="model.train", hint="train the parent"
+        )
+    return chunked_cross_entropy(chosen, head.weight, wanted)
+
+
+def _last_loss(path: Path, steps: int) -> float:
+    """The mean loss (nats a token) of the last tenth of the steps, over all lives of the run."""
+    losses = [row["loss_nats"] for row in read_metrics(path) if row["step"] > steps - max(1, steps // 10)]
+    losses = [loss for loss in losses if loss is not None]
+    return sum(losses) / len(losses) if losses else math.nan
+
+
+def _optimizer(
+    weights: dict[str, nn.Parameter], parameters: TrainParameters, device: torch.device
+) -> torch.optim.AdamW:
+    """AdamW (arXiv 1711.05101) in one fused kernel; weight decay on matrices only."""
+    matrices = [p for p in weights.values() if p.ndim >= 2]
+    vectors = [p for p in weights.values() if p.ndim < 2]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": parameters.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=parameters.learning_rate,
+        betas=(parameters.beta1, parameters.beta2),
+        fused=device.type in ("cpu", "cuda"),
+    )
+
+
+@contextmanager
+def _terminated() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets; once the block has ended well, the signal takes its usual course."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if asked.is_set():
+        signal.raise_signal(signal.SIGTERM)

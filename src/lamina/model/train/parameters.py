@@ -1,0 +1,73 @@
+"""What can be set of a training run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lamina.kit.errors import ConfigError
+from lamina.model.lora import DEFAULT_TARGETS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainParameters:
+    """How to train. Exactly one of ``steps`` and ``budget_s`` (wall clock, turned once into a step count) is given."""
+
+    steps: int | None = None
+    budget_s: float | None = None
+    method: Literal["full", "lora"] = "full"
+    rank: int = 8
+    alpha: float = 16.0
+    targets: tuple[str, ...] = DEFAULT_TARGETS
+    accumulate: int = 1  # micro-batches of one step; the loss is the mean over all their learned tokens
+    learning_rate: float = 3e-4  # the peak
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    warmup: float = 0.05  # share of the steps in which the rate rises from near zero
+    decay: float = 0.2  # share of the steps in which "wsd" falls
+    floor: float = 0.1  # share of the peak that the rate ends at
+    weight_decay: float = 0.1  # of matrices; norms and biases are left alone
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip: float | None = 1.0  # norm of the whole gradient; None = no clipping
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: measured at the start
+    checkpoint_s: float | None = 300.0  # at most one checkpoint in so many seconds
+    checkpoint_steps: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.budget_s is None):
+            raise ConfigError("give either 'steps' or a budget, not both and not neither", where="model.train")
+        for name in ("steps", "budget_s", "accumulate", "learning_rate", "rank", "alpha", "clip", "checkpoint_steps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"must be above zero, not {value}", where=f"model.train.{name}")
+        for name in ("warmup", "decay", "floor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(
+                    f"must be a share from 0 to 1, not {getattr(self, name)}", where=f"model.train.{name}"
+                )
+        for name, choices in (
+            ("method", ("full", "lora")),
+            ("schedule", ("cosine", "wsd")),
+            ("precision", ("auto", "float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"cannot be {getattr(self, name)!r}",
+                    where=f"model.train.{name}",
+                    hint="one of " + ", ".join(choices),
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; ``from_json`` is the inverse."""
+        return dataclasses.asdict(self) | {"targets": list(self.targets)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TrainParameters:
+        """From plain values; unknown keys are a ``ConfigError``."""
+        known = [f.name for f in dataclasses.fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise ConfigError(f"unknown: {', '.join(unknown)}", where="model.train", hint="known: " + ", ".join(known))
+        return cls(**dict(values) | ({"targets": tuple(values["targets"])} if "targets" in values else {}))
