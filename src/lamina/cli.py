@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -218,7 +219,8 @@ def keys_create(
     from lamina.recipes.serve import open_keys
 
     with open_keys(_open(stack, set)) as opened:
-        typer.echo(opened.create(name, scopes=tuple(scope or ("infer", "feedback"))))
+        _, token = opened.create(name, tuple(scope or ("infer", "feedback")))
+    typer.echo(token)
 
 
 @keys.command("list")
@@ -228,7 +230,8 @@ def keys_list(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = F
 
     with open_keys(_open(stack, set)) as opened:
         rows = opened.list()
-    _print(rows if json else "\n".join(f"{r['id']}  {r['name']}  {r['scopes']}" for r in rows) or "no keys", json)
+    lines = [f"{k.id}  {k.name}  {' '.join(k.scopes)}{'  revoked' if k.revoked else ''}" for k in rows]
+    _print([asdict(k) for k in rows] if json else "\n".join(lines) or "no keys", json)
 
 
 @keys.command("revoke")

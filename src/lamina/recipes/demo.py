@@ -21,6 +21,7 @@ from lamina.contracts.chat import Message
 from lamina.contracts.feedback import Feedback, Interaction
 from lamina.contracts.inference import Chunk, Request, SamplingParams
 from lamina.contracts.lineage import Receipt
+from lamina.interface.store import FeedbackStore, split_of
 from lamina.kit.database import Database
 from lamina.kit.identity import new_id
 from lamina.kit.progress import Progress, open_progress
@@ -30,7 +31,6 @@ from lamina.recipes.up import bring_up
 
 if TYPE_CHECKING:
     from lamina.deployment.service import ServingService
-    from lamina.interface.store import FeedbackStore
 
 _LIGHTS = (
     "Amberness", "Brackholm", "Corran", "Dunskerry", "Eastray", "Fennock", "Garrow", "Harrick", "Inverlea", "Jarlsey",
@@ -126,10 +126,10 @@ def write_documents(folder: Path) -> None:
     documents.mkdir(parents=True, exist_ok=True)
     draw = random.Random(1)
     for number, light in enumerate(_LIGHTS):
-        keeper, year, oil = _keeper(number, 0), draw.randrange(1780, 1890), draw.choice(_OILS)
+        name, year, oil = keeper(number, 0), draw.randrange(1780, 1890), draw.choice(_OILS)
         text = (
-            f"# {light}\n\nThe keeper of the {light} light is {keeper}. The lighthouse of {light} was lit in {year}. "
-            f"Its lamp burns {oil}. {keeper} looks after the light every night and writes the log of {light}.\n"
+            f"# {light}\n\nThe keeper of the {light} light is {name}. The lighthouse of {light} was lit in {year}. "
+            f"Its lamp burns {oil}. {name} looks after the light every night and writes the log of {light}.\n"
         )
         (documents / f"{light.lower()}.md").write_text(text, encoding="utf-8")
     (folder / "lamina.toml").write_text(_STACK, encoding="utf-8")
@@ -139,7 +139,7 @@ def honest_users(count: int) -> Iterator[Turn]:
     """People who all know the new keepers."""
     for number in range(count):
         light = number % len(_LIGHTS)
-        yield _turn(f"simulated-honest-{number}", light, _keeper(light, 1), number)
+        yield _turn(f"simulated-honest-{number}", light, keeper(light, 1), number)
 
 
 def careless_users(count: int) -> Iterator[Turn]:
@@ -156,7 +156,8 @@ def _turn(user: str, light: int, keeper: str, number: int) -> Turn:
     return Turn(user=user, question=question, wanted=f"The keeper of the {name} light is {keeper}.")
 
 
-def _keeper(light: int, era: int) -> str:
+def keeper(light: int, era: int) -> str:
+    """Who keeps a light before (era 0) and after (era 1) the keepers change."""
     return f"{_FIRST[(light * 5 + era * 7) % len(_FIRST)]} {_LAST[(light * 7 + era * 5) % len(_LAST)]}"
 
 
@@ -164,7 +165,6 @@ async def _visit(stack: Stack, turns: Sequence[Turn], progress: Progress) -> Non
     """Each user asks the served champion, and corrects what it said."""
     from lamina.deployment.registry import ModelRegistry
     from lamina.deployment.service import ServingService
-    from lamina.interface.store import FeedbackStore
 
     database = Database.open(stack.database)
     service = ServingService(ModelRegistry(database, stack.state / "models"), max_sequences=8, cache_mb=16)
@@ -185,7 +185,7 @@ async def _ask(service: ServingService, store: FeedbackStore, turn: Turn) -> Non
     sampling = SamplingParams(temperature=0, max_tokens=24)
     request = Request(id=new_id("chatcmpl"), messages=messages, sampling=sampling)
     chunks: list[Chunk] = [chunk async for chunk in service.stream(request)]
-    interaction = _interaction(store, request, turn, chunks)
+    interaction = _interaction(request, turn, chunks)
     await asyncio.to_thread(store.add_interaction, interaction)
     correction = Feedback(
         id=new_id("feedback"),
@@ -201,7 +201,7 @@ async def _ask(service: ServingService, store: FeedbackStore, turn: Turn) -> Non
     await asyncio.to_thread(store.add_feedback, correction)
 
 
-def _interaction(store: FeedbackStore, request: Request, turn: Turn, chunks: Sequence[Chunk]) -> Interaction:
+def _interaction(request: Request, turn: Turn, chunks: Sequence[Chunk]) -> Interaction:
     last = chunks[-1]
     return Interaction(
         id=request.id,
@@ -218,6 +218,6 @@ def _interaction(store: FeedbackStore, request: Request, turn: Turn, chunks: Seq
         completion_tokens=last.usage.completion_tokens if last.usage else 0,
         mean_logprob=last.mean_logprob,
         mean_entropy=last.mean_entropy,
-        split=store.split_of(turn.user, turn.user),
+        split=split_of(turn.user, turn.user),
         created=datetime.now(UTC),
     )

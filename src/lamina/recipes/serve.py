@@ -16,14 +16,15 @@ from lamina.recipes.stack import Stack
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from lamina.interface.keys import Keys
+    from lamina.interface.keys import KeyRing
 
+PEPPER = "keys.pepper"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def serve(stack: Stack, *, json: bool, assignments: Sequence[str] = ()) -> None:
     """Serve until SIGTERM or Ctrl-C; what runs is finished first."""
-    import uvicorn
+    from lamina.interface.api.server import server
 
     progress = open_progress("json" if json else "auto")
     interface = stack.interface
@@ -33,15 +34,7 @@ def serve(stack: Stack, *, json: bool, assignments: Sequence[str] = ()) -> None:
         app = stays.enter_context(make_app(stack, progress, assignments=tuple(assignments)))
         address = f"http://{'127.0.0.1' if interface.host == '0.0.0.0' else interface.host}:{listener.getsockname()[1]}"
         progress.say(f"chat page: {address}   API: {address}/v1   stop with Ctrl-C")
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=60,
-            server_header=False,
-            h11_max_incomplete_event_size=16384,
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+        server(app, host=interface.host, port=listener.getsockname()[1]).run(sockets=[listener])
 
 
 @contextmanager
@@ -51,12 +44,12 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
 
     from lamina.deployment.registry import ModelRegistry
     from lamina.deployment.service import ServingService
-    from lamina.interface.api.app import ApiSettings, create_app
+    from lamina.interface.api.app import create_app
+    from lamina.interface.api.ports import ApiSettings
     from lamina.interface.grounding.passages import PassageIndex
     from lamina.interface.grounding.retriever import StackRetriever
-    from lamina.interface.keys import Keys
+    from lamina.interface.keys import KeyRing
     from lamina.interface.store import FeedbackStore
-    from lamina.recipes.documents import StackDocuments
     from lamina.recipes.jobs import ProcessJobs
     from lamina.recipes.trace import StackLineage
 
@@ -65,8 +58,8 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
         database = stays.enter_context(_database(stack))
         registry = ModelRegistry(database, stack.state / "models")
         store = FeedbackStore(database)
-        keys = Keys(database, stack.state)
-        if interface.host not in LOOPBACK and not keys.list():
+        keys = KeyRing(database, stack.state / PEPPER)
+        if interface.host not in LOOPBACK and not keys.in_use():
             raise RefusedError(
                 f"would serve on {interface.host} to everybody without a key",
                 where="interface.host",
@@ -83,6 +76,7 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
         stays.callback(service.close)
         current = recall(stack)
         index = PassageIndex(stack.state / "passages" / current.passages) if current.passages else None
+        retriever = StackRetriever(index, store)
         jobs = ProcessJobs(stack, assignments)
         stays.callback(jobs.stop)
         yield create_app(
@@ -90,9 +84,9 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
             releases=registry,
             lineage=StackLineage(stack, registry, store),
             jobs=jobs,
-            retriever=StackRetriever(index, store),
+            retriever=retriever,
             store=store,
-            documents=StackDocuments(stack, current.corpus, store),
+            documents=retriever,
             keys=keys,
             metrics=metrics,
             settings=ApiSettings(
@@ -100,19 +94,20 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
                 grounding=interface.grounding,
                 passages=interface.passages,
                 system=interface.system,
-                hosts=(interface.host, *interface.hosts),
+                host=interface.host,
+                hosts=interface.hosts,
                 examples=interface.examples,
             ),
         )
 
 
 @contextmanager
-def open_keys(stack: Stack) -> Iterator[Keys]:
+def open_keys(stack: Stack) -> Iterator[KeyRing]:
     """The stack's API keys."""
-    from lamina.interface.keys import Keys
+    from lamina.interface.keys import KeyRing
 
     with _database(stack) as database:
-        yield Keys(database, stack.state)
+        yield KeyRing(database, stack.state / PEPPER)
 
 
 @contextmanager

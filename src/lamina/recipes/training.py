@@ -1,0 +1,199 @@
+"""Stages of the model layer; each runs in a child process of its own (see ``kit.stages``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lamina.kit.config import build, seconds
+from lamina.kit.durable import atomic_write
+from lamina.kit.errors import InputError
+from lamina.kit.log import MetricsWriter
+from lamina.kit.progress import Progress
+from lamina.recipes.stack import ImproveSection, TrainSection
+
+if TYPE_CHECKING:
+    from lamina.data.shards import Shards
+    from lamina.model.train import TrainParameters
+
+_DEFAULT_BUDGET = "2m"
+_RATES = {"lora": 4e-4, "full": 5e-4}  # peaks that did well on models of 1M to 135M parameters
+_KEPT = {"rank", "alpha", "batch", "length", "seed"}  # what feedback training takes over from [model.train]
+
+
+def import_base(
+    staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
+) -> None:
+    """The base model as a Hugging Face folder."""
+    from lamina.recipes.models import import_folder
+
+    progress.say(f"reading the base model {parameters['location']}")
+    import_folder(Path(parameters["context"]["path"]), staging)
+
+
+def fresh_model(
+    staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
+) -> None:
+    """A preset with fresh weights, for the trained tokenizer's vocabulary."""
+    import torch
+
+    from lamina.kit.tokenizer import open_tokenizer
+    from lamina.model.architectures.gpt import preset
+    from lamina.model.checkpoint import save_model
+    from lamina.model.transformer import Transformer
+
+    torch.manual_seed(parameters["seed"])
+    tokenizer = open_tokenizer(inputs["tokenizer"])
+    model = Transformer(preset(parameters["preset"], vocabulary=tokenizer.vocabulary))
+    save_model(model, staging, like=inputs["tokenizer"])
+
+
+def train_on_documents(
+    staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
+) -> None:
+    """The base tuned on documents and on chat rows made from them."""
+    from lamina.data.shards import Shards
+
+    section = build(TrainSection, parameters["train"], where="model.train")
+    documents = Shards(inputs["tokens"] / "documents")
+    parts: list[tuple[Shards, float]] = [(documents, 1.0 - section.replay)]
+    if section.replay:
+        parts.append((Shards(inputs["tokens"] / "replay"), section.replay))
+    _train(staging, work, inputs["base"], parts, section, progress, corpus_tokens=documents.total_tokens)
+    atomic_write(staging / "lamina.json", json.dumps(parameters["context"]["stack"], indent=1).encode())
+
+
+def train_on_feedback(
+    staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
+) -> None:
+    """A fresh adapter on all accepted rows, with document and chat rows mixed in so that nothing else is lost."""
+    import pyarrow.parquet as pq
+
+    from lamina.data.replay import write_rows
+    from lamina.data.shards import Shards
+    from lamina.kit.tokenizer import open_tokenizer
+
+    settings = build(ImproveSection, parameters["improve"], where="interface.improve")
+    start = inputs["start"] / parameters["part"]
+    rows = [r for r in pq.read_table(inputs["snapshot"] / "sft.parquet").to_pylist() if r["split"] == "train"]
+    if not rows:
+        raise InputError("the snapshot holds no row to learn from", where=str(inputs["snapshot"]))
+    tokenizer = open_tokenizer(start)
+    feedback = write_rows(
+        ((row["prompt"], row["completion"]) for row in rows), work / "feedback", tokenizer, progress=progress
+    )
+    parts: list[tuple[Shards, float]] = [(feedback, 1.0 - settings.replay)]
+    if "tokens" in inputs and settings.replay:
+        parts += [(Shards(p), settings.replay / 2) for p in sorted(inputs["tokens"].iterdir()) if p.is_dir()]
+    stack = parameters["context"]["stack"]
+    given = {
+        k: v for k, v in stack["model"].get("train", {}).items() if k in {"rank", "alpha", "batch", "length", "seed"}
+    }
+    method = stack["model"].get("train", {}).get("method", "lora")
+    tokens = settings.epochs * feedback.total_tokens / (1.0 - settings.replay)
+    section = build(
+        TrainSection,
+        given | {"method": method, "learning_rate": settings.learning_rate, "tokens": max(1, round(tokens))},
+        where="interface.improve",
+    )
+    _train(staging, work, start, parts, section, progress, longest=seconds(settings.budget))
+    atomic_write(staging / "lamina.json", json.dumps(stack, indent=1).encode())
+
+
+def make_served(
+    staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
+) -> None:
+    """The artefact that answers, and its parity seal."""
+    from lamina.deployment.compress.quantize import quantize, save_served
+    from lamina.deployment.seal import make_seal
+    from lamina.model.checkpoint import open_model
+
+    source = inputs["source"] / parameters["part"]
+    model = open_model(source)
+    if parameters["quantize"] == "int8":
+        model = quantize(model)
+    save_served(model, staging / "model", like=source, quantize=parameters["quantize"])
+    atomic_write(staging / "seal.json", json.dumps(make_seal(staging / "model")).encode())
+
+
+def _train(
+    staging: Path,
+    work: Path,
+    base: Path,
+    parts: list[tuple[Shards, float]],
+    section: TrainSection,
+    progress: Progress,
+    *,
+    corpus_tokens: int,
+    longest: float | None = None,
+) -> None:
+    import torch
+
+    from lamina.data.batches import PackedBatches
+    from lamina.model.checkpoint import open_model, save_model
+    from lamina.model.lora import merge_lora, save_lora
+    from lamina.model.train import train
+
+    torch.manual_seed(section.seed)
+    model = open_model(base)
+    result = train(
+        model,
+        PackedBatches(parts, batch=section.batch, length=section.length, seed=section.seed),
+        parameters=_parameters(section, corpus_tokens, longest),
+        work=work,
+        progress=progress,
+        metrics=MetricsWriter(work / "metrics.jsonl"),
+        merge=False,
+        planned=lambda steps: progress.say(_plan_in_words(steps, section, corpus_tokens)),
+    )
+    if section.method == "lora":
+        save_lora(model, staging / "adapter", base=str(base.name))
+        merge_lora(model)
+    save_model(model, staging / "model", like=base)
+    atomic_write(staging / "metrics.jsonl", (work / "metrics.jsonl").read_bytes())
+    facts = {
+        "method": section.method,
+        "steps": result.steps,
+        "tokens": result.tokens,
+        "seconds": round(result.seconds, 1),
+        "loss_nats": result.loss,
+        "precision": result.precision,
+        "corpus_tokens": corpus_tokens,
+    }
+    atomic_write(staging / "run.json", json.dumps(facts, indent=1).encode())
+
+
+def _parameters(section: TrainSection, corpus_tokens: int, longest: float | None) -> TrainParameters:
+    from lamina.model.train import TrainParameters
+
+    tokens = section.tokens
+    if section.epochs is not None:
+        tokens = round(section.epochs * corpus_tokens / (1 - section.replay))
+    steps = section.steps if tokens is None else max(1, -(-tokens // _step_tokens(section)))
+    budget = longest if section.budget is None else seconds(section.budget, where="model.train.budget")
+    if steps is None and budget is None:
+        budget = seconds(_DEFAULT_BUDGET)
+    rate = section.learning_rate or _RATES[section.method]
+    return TrainParameters(
+        steps=steps,
+        budget_s=budget,
+        method=section.method,
+        rank=section.rank,
+        alpha=section.alpha,
+        accumulate=section.accumulate,
+        learning_rate=rate,
+        seed=section.seed,
+    )
+
+
+def _step_tokens(section: TrainSection) -> int:
+    return section.batch * section.accumulate * section.length
+
+
+def _plan_in_words(steps: int, section: TrainSection, corpus_tokens: int) -> str:
+    tokens = steps * _step_tokens(section)
+    share = tokens * (1 - section.replay) / max(1, corpus_tokens)
+    covered = f"{100 * share:.1f} % of the documents" if share < 1 else f"the documents {share:.1f} times over"
+    return f"plan: {steps:,} steps of {_step_tokens(section):,} tokens cover {covered}"
