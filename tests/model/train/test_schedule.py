@@ -47,7 +47,6 @@ def test_rates_are_above_zero_and_at_most_the_peak(steps: int, schedule, warmup:
     "settings",
     [
         {},
-        {"steps": 1, "budget_s": 2.0},
         {"steps": 0},
         {"steps": 1, "warmup": 1.5},
         {"steps": 1, "schedule": "triangle"},

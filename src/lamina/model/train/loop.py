@@ -10,7 +10,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,15 +56,17 @@ def train(
     progress: Progress,
     metrics: MetricsWriter,
     merge: bool = True,
+    planned: Callable[[int], None] | None = None,
 ) -> TrainResult:
     """Train ``model`` in place; with ``method = "lora"`` its adapters, which are then merged (unless not ``merge``).
 
     ``work`` keeps ``plan.json`` and the checkpoints: called again after a kill, the run goes on from the newest whole
-    checkpoint and ends with the very weights of an uninterrupted run. SIGTERM saves a checkpoint first.
+    checkpoint and ends with the very weights of an uninterrupted run. SIGTERM saves a checkpoint first. ``planned`` is
+    told the number of steps before the first one.
     """
     run = _Run(model, stream, parameters, work)
     try:
-        result = run.go(progress, metrics)
+        result = run.go(progress, metrics, planned)
     finally:
         model.eval()
     if parameters.method == "lora" and merge:
@@ -87,11 +89,13 @@ class _Run:
         self.state = TrainState(step=0, tokens=0, seconds=0.0, skipped=0, stream=stream.state())
         self.save_s = 0.0
 
-    def go(self, progress: Progress, metrics: MetricsWriter) -> TrainResult:
+    def go(self, progress: Progress, metrics: MetricsWriter, planned: Callable[[int], None] | None) -> TrainResult:
         began = self.stream.state()
         first = next(self.stream)
         self.stream.restore(began)
         self.plan = self._settle(first)
+        if planned is not None:
+            planned(self.plan.steps)
         resumed = load_state(self.work / "checkpoints", self.weights, self.optimizer)
         if resumed is not None:
             self.state = resumed

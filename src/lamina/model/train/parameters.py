@@ -13,7 +13,7 @@ from lamina.model.lora import DEFAULT_TARGETS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainParameters:
-    """How to train. Exactly one of ``steps`` and ``budget_s`` (wall clock, turned once into a step count) is given."""
+    """How to train: ``steps``, or a wall-clock ``budget_s`` (turned once into a step count); with both, the fewer."""
 
     steps: int | None = None
     budget_s: float | None = None
@@ -37,8 +37,8 @@ class TrainParameters:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (self.steps is None) == (self.budget_s is None):
-            raise ConfigError("give either 'steps' or a budget, not both and not neither", where="model.train")
+        if self.steps is None and self.budget_s is None:
+            raise ConfigError("needs 'steps' or a budget", where="model.train")
         for name in ("steps", "budget_s", "accumulate", "learning_rate", "rank", "alpha", "clip", "checkpoint_steps"):
             value = getattr(self, name)
             if value is not None and not value > 0:

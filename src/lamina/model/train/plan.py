@@ -50,10 +50,13 @@ def settle(
     if precision == "auto":
         precision = faster_precision(model, rows)
     steps, step_s = parameters.steps, None
-    if steps is None:
+    if parameters.budget_s is not None:
         step_s = _time_step(lambda: try_step(precision))
-        left = (parameters.budget_s or 0.0) - (time.monotonic() - start)
-        steps = max(1, int(left * _MARGIN / step_s))
+        left = parameters.budget_s - (time.monotonic() - start)
+        fit = max(1, int(left * _MARGIN / step_s))
+        steps = fit if steps is None else min(steps, fit)
+    if steps is None:
+        raise ConfigError("needs 'steps' or a budget", where="model.train")
     plan = Plan(steps=steps, precision=precision, step_s=step_s, parameters=parameters.to_json())
     atomic_write(path, json.dumps(asdict(plan), indent=1).encode())
     return plan
