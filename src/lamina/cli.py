@@ -134,7 +134,9 @@ def trace(
     """Where an answer came from: version, run, snapshot, corpus, sources."""
     from lamina.recipes.trace import describe, open_lineage
 
-    _print(describe(open_lineage(_open(stack, set)).trace(id), as_json=json), json)
+    with open_lineage(_open(stack, set)) as lineage:
+        found = lineage.trace(id)
+    _print(describe(found, as_json=json), json)
 
 
 @app.command()

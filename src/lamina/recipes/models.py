@@ -58,10 +58,11 @@ def show(place: str, *, as_json: bool) -> Any:
             folder = Path(cache) / "model"
             import_folder(path, folder)
         model = open_model(folder)
-    rows = [{"name": n, "shape": list(p.shape), "parameters": p.numel()} for n, p in model.named_parameters()]
+    rows = [(name, list(tensor.shape), tensor.numel()) for name, tensor in model.named_parameters()]
     if as_json:
-        return {"parameters": model.parameter_count, "tensors": rows}
-    lines = [f"{r['name']:<44} {' × '.join(map(str, r['shape'])):>16} {r['parameters']:>14,}" for r in rows]
+        tensors = [{"name": n, "shape": shape, "parameters": count} for n, shape, count in rows]
+        return {"parameters": model.parameter_count, "tensors": tensors}
+    lines = [f"{name:<44} {' × '.join(map(str, shape)):>16} {count:>14,}" for name, shape, count in rows]
     return "\n".join([*lines, f"{'total':<44} {'':>16} {model.parameter_count:>14,}"])
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lamina.contracts.feedback import Interaction, InteractionStore
 from lamina.contracts.lineage import Link, ModelVersion, Releases, Trace
+from lamina.kit.database import Database
 from lamina.kit.errors import NotFoundError
 from lamina.recipes.stack import Stack
 
@@ -89,6 +91,20 @@ def _read(file: Path) -> dict[str, Any]:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {"missing": f"{file.name} is not there any more"}
+
+
+@contextmanager
+def open_lineage(stack: Stack) -> Iterator[StackLineage]:
+    """The lineage of a stack, over its database."""
+    from lamina.deployment.registry import ModelRegistry
+    from lamina.interface.store import FeedbackStore
+
+    stack.state.mkdir(parents=True, exist_ok=True)
+    database = Database.open(stack.database)
+    try:
+        yield StackLineage(stack, ModelRegistry(database, stack.state / "models"), FeedbackStore(database))
+    finally:
+        database.close()
 
 
 def describe(trace: Trace, *, as_json: bool) -> Any:

@@ -88,17 +88,16 @@ def train_on_feedback(
     if "tokens" in inputs and settings.replay:
         parts += [(Shards(p), settings.replay / 2) for p in sorted(inputs["tokens"].iterdir()) if p.is_dir()]
     stack = parameters["context"]["stack"]
-    given = {
-        k: v for k, v in stack["model"].get("train", {}).items() if k in {"rank", "alpha", "batch", "length", "seed"}
+    trained = stack["model"].get("train") or {}
+    given = {k: v for k, v in trained.items() if k in _KEPT} | {
+        "method": trained.get("method", "lora"),
+        "learning_rate": settings.learning_rate,
+        "replay": settings.replay if len(parts) > 1 else 0.0,
+        "epochs": settings.epochs,
     }
-    method = stack["model"].get("train", {}).get("method", "lora")
-    tokens = settings.epochs * feedback.total_tokens / (1.0 - settings.replay)
-    section = build(
-        TrainSection,
-        given | {"method": method, "learning_rate": settings.learning_rate, "tokens": max(1, round(tokens))},
-        where="interface.improve",
-    )
-    _train(staging, work, start, parts, section, progress, longest=seconds(settings.budget))
+    section = build(TrainSection, given, where="interface.improve")
+    longest = seconds(settings.budget, where="interface.improve.budget")
+    _train(staging, work, start, parts, section, progress, corpus_tokens=feedback.total_tokens, longest=longest)
     atomic_write(staging / "lamina.json", json.dumps(stack, indent=1).encode())
 
 
