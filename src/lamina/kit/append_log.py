@@ -77,9 +77,9 @@ class AppendLog:
         except OSError as error:
             raise BusyError("another process is writing this log", where=str(self.path)) from error
         with storage("read the log", self.path):
-            size = os.fstat(self._fd).st_size
-            if size < len(_MAGIC):
-                self._begin(size)
+            head = os.pread(self._fd, 4096, 0)
+            if len(head) < len(_MAGIC) or (len(head) < 4096 and not any(head)):
+                self._begin(head)
                 return
             with open(self.path, "rb") as file:
                 good, following = _check(file, self.path)
@@ -93,9 +93,11 @@ class AppendLog:
                 os.ftruncate(self._fd, good)
                 os.fsync(self._fd)
 
-    def _begin(self, size: int) -> None:
-        if os.pread(self._fd, size, 0) != _MAGIC[:size]:
+    def _begin(self, head: bytes) -> None:
+        """Write the first bytes. ``head`` is nothing, or what a power cut left of them: a part, or zeros."""
+        if any(head) and head != _MAGIC[: len(head)]:
             raise CorruptError("this is no log", where=str(self.path))
+        os.ftruncate(self._fd, 0)
         write_all(self._fd, _MAGIC, 0)
         failpoint("append_log.create")
         os.fsync(self._fd)
