@@ -12,7 +12,7 @@ from typing import Any
 import blake3
 
 from lamina.kit import config
-from lamina.kit.errors import ConfigError, FetchError, InputError
+from lamina.kit.errors import ConfigError, InputError
 from lamina.kit.lock import Lock
 from lamina.kit.packages import Located, fetch_location
 from lamina.kit.progress import Progress
@@ -47,17 +47,10 @@ class _Common:
 
 def locate(stack: Stack, locations: str | Sequence[str], progress: Progress) -> Located:
     """The first of ``locations`` (mirrors) that can be had; a relative path starts beside the stack file."""
-    mirrors = [locations] if isinstance(locations, str) else list(locations)
-    failures: list[str] = []
-    for mirror in mirrors:
-        place = mirror if _is_registry(mirror) else str((stack.folder / mirror).expanduser())
-        try:
-            return fetch_location(place, cache=cache_folder(stack), lock=Lock(stack.lock), progress=progress)
-        except (FetchError, InputError) as error:
-            if len(mirrors) == 1:
-                raise
-            failures.append(str(error))
-    raise FetchError("none of the mirrors could be had:\n  " + "\n  ".join(failures), where=str(stack.file))
+    given = (locations,) if isinstance(locations, str) else tuple(locations)
+    places = [m if _has_scheme(m) else str((stack.folder / m).expanduser()) for m in given]
+    wanted: str | list[str] = places[0] if len(places) == 1 else places
+    return fetch_location(wanted, cache=cache_folder(stack), lock=Lock(stack.lock), progress=progress)
 
 
 def cache_folder(stack: Stack) -> Path:
@@ -139,6 +132,10 @@ def _collect(
         files=files,
         identity=identity,
     )
+
+
+def _has_scheme(location: str) -> bool:
+    return _is_registry(location) or location.startswith("file:")
 
 
 def _is_registry(location: str) -> bool:

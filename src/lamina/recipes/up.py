@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lamina.contracts.lineage import ModelVersion
-from lamina.kit.durable import digest_folder
 from lamina.kit.errors import NotFoundError
 from lamina.kit.progress import Progress, open_progress
 from lamina.kit.stages import Workshop
@@ -128,11 +127,8 @@ def _announce(plan: Plan) -> None:
 def _register(stack: Stack, served: Path, origin: Mapping[str, Any], progress: Progress) -> None:
     """Make ``served`` a version (once) and, unless a version from feedback answers, the champion."""
     with open_registry(stack) as registry:
-        digest = digest_folder(served / "model")
-        version = next((v for v in registry.versions() if v.digest == digest), None)
-        if version is None:
-            seal = read_json(served / "seal.json")
-            version = registry.add(served / "model", parent=_base_name(stack), snapshot=None, seal=seal, **origin)
+        seal = read_json(served / "seal.json")
+        version = registry.add(served / "model", parent=_base_name(stack), snapshot=None, seal=seal, **origin)
         champion = _champion(registry)
         if champion is None or (champion.id != version.id and champion.role != "feedback"):
             registry.promote(version.id, because=f"trained on the documents ({stack.name})")
