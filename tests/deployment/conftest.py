@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
 
 from lamina.contracts.chat import Message
 from lamina.contracts.tokens import Rendered
+from lamina.deployment.compress.quantize import save_served
+from lamina.model.checkpoint import copy_companions
 from lamina.model.spec import (
     AttentionSpec,
     BlockSpec,
@@ -57,7 +61,7 @@ class TinyStream:
         return ""
 
 
-def _llama() -> ModelSpec:
+def _llama(vocabulary: int) -> ModelSpec:
     norm = NormSpec(kind="rms", eps=1e-5)
     block = BlockSpec(
         attention=AttentionSpec(heads=4, kv_heads=2, head_dim=16, rotary=RotarySpec()),
@@ -65,7 +69,7 @@ def _llama() -> ModelSpec:
         norm=norm,
     )
     return ModelSpec(
-        embeddings=EmbeddingSpec(vocabulary=len(TEXTS), width=64),
+        embeddings=EmbeddingSpec(vocabulary=vocabulary, width=64),
         blocks=(block, block),
         norm=norm,
         head=HeadSpec(tied=True),
@@ -73,7 +77,7 @@ def _llama() -> ModelSpec:
     )
 
 
-def _gpt2() -> ModelSpec:
+def _gpt2(vocabulary: int) -> ModelSpec:
     norm = NormSpec(kind="layer", eps=1e-5)
     block = BlockSpec(
         attention=AttentionSpec(heads=4, kv_heads=4, head_dim=16, bias=True, out_bias=True),
@@ -81,7 +85,7 @@ def _gpt2() -> ModelSpec:
         norm=norm,
     )
     return ModelSpec(
-        embeddings=EmbeddingSpec(vocabulary=len(TEXTS), width=64, positions="learned"),
+        embeddings=EmbeddingSpec(vocabulary=vocabulary, width=64, positions="learned"),
         blocks=(block, block),
         norm=norm,
         head=HeadSpec(),
@@ -101,14 +105,55 @@ def tiny_tokenizer() -> TinyTokenizer:
 def tiny_model() -> Callable[..., Transformer]:
     """``tiny_model(family="llama", seed=0)``: random weights, spread enough that scores differ clearly."""
 
-    def make(family: str = "llama", seed: int = 0) -> Transformer:
+    def make(family: str = "llama", seed: int = 0, vocabulary: int = len(TEXTS)) -> Transformer:
         torch.manual_seed(seed)
-        model = Transformer(SPECS[family]()).eval().requires_grad_(False)
+        model = Transformer(SPECS[family](vocabulary)).eval().requires_grad_(False)
         for name, parameter in model.named_parameters():
             if parameter.dim() == 2:
                 parameter.mul_(12.0 if "embeddings" not in name else 10.0)
             elif name.endswith("bias"):
                 parameter.normal_(std=0.1)
         return model
+
+    return make
+
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory) -> Path:
+    """The files of a byte-level BPE tokenizer with a chat template, as a model folder has them."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet)
+    backend.train_from_iterator(["the whale and the sea and the ship"] * 4, trainer)
+    backend.save(str(folder / "tokenizer.json"))
+    settings = {"eos_token": "<|im_end|>", "bos_token": "<|im_start|>", "tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": CHAT_TEMPLATE}))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 2, "temperature": 0.7}))
+    return folder
+
+
+@pytest.fixture
+def model_folder(tmp_path, tiny_model, tokenizer_folder) -> Callable[..., Path]:
+    """``model_folder(seed)``: a served folder (int8 by default) with weights of its own and the tokenizer above."""
+
+    def make(seed: int = 0, *, quantize: str = "int8") -> Path:
+        size = len(json.loads((tokenizer_folder / "tokenizer.json").read_text())["model"]["vocab"])
+        model = tiny_model(seed=seed, vocabulary=size + 8)
+        folder = tmp_path / f"served-{quantize}-{seed}"
+        save_served(model, folder, like=None, quantize=quantize)  # type: ignore[arg-type]
+        copy_companions(tokenizer_folder, folder)
+        return folder
 
     return make

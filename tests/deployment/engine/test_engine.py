@@ -202,7 +202,9 @@ def test_end_token_ends_and_is_not_shown(engine, tiny_model, tiny_tokenizer) -> 
 
 def test_abort_frees_everything(engine) -> None:
     one = engine(max_sequences=2)
-    answers = [ask(one, p, SamplingParams(temperature=0.0, max_tokens=90), id=f"a{i}") for i, p in enumerate(prompts(6))]
+    answers = [
+        ask(one, p, SamplingParams(temperature=0.0, max_tokens=90), id=f"a{i}") for i, p in enumerate(prompts(6))
+    ]
     while not answers[0].items:
         time.sleep(0.001)
     for i in range(6):

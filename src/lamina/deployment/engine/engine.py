@@ -96,7 +96,7 @@ class Engine:
         self.context = min(longest, count * block_tokens)
         self._vocabulary = model.spec.embeddings.vocabulary
         self._queue_tokens = queue_tokens
-        self._observer = observer
+        self.observer = observer
         self._ends = _end_ids(tokenizer, self.generation)
         self._blocks = BlockManager(count, block_tokens, root=version)
         self._runner = Runner(model, blocks=count, block_tokens=block_tokens, context=self.context)
@@ -168,6 +168,10 @@ class Engine:
             self._wake.notify()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
+
+    def forget(self) -> None:
+        """Let go of the weights and of the keys and values, after ``close``."""
+        self._runner = None  # type: ignore[assignment]
 
     # -- admission --------------------------------------------------------------------------------------------------
 
@@ -295,11 +299,11 @@ class Engine:
 
     def _observe(self, sequence: Sequence) -> None:
         now = time.monotonic()
-        if self._observer is not None:
+        if self.observer is not None:
             if sequence.last_token is None:
-                self._observer.first_token(now - sequence.arrived, sequence.prompt_tokens)
+                self.observer.first_token(now - sequence.arrived, sequence.prompt_tokens)
             else:
-                self._observer.next_token(now - sequence.last_token)
+                self.observer.next_token(now - sequence.last_token)
         sequence.last_token = now
 
     def _guard(self, sequence: Sequence, work: Callable[[], None]) -> None:
@@ -326,8 +330,8 @@ class Engine:
         with self._wake:
             self._live.pop(sequence.id, None)
             self._scheduler.remove(sequence)
-        if self._observer is not None:
-            self._observer.finished(reason, time.monotonic() - sequence.arrived, sequence.generated)
+        if self.observer is not None:
+            self.observer.finished(reason, time.monotonic() - sequence.arrived, sequence.generated)
 
     def _flush(self) -> None:
         """Hand the step's chunks over: one call into each event loop."""

@@ -156,9 +156,7 @@ class Sequence:
             tokens=tokens,
             logprobs=logprobs,
             finish_reason=reason,
-            usage=Usage(
-                prompt_tokens=self.prompt_tokens, completion_tokens=drawn, cached_tokens=self.cached_tokens
-            ),
+            usage=Usage(prompt_tokens=self.prompt_tokens, completion_tokens=drawn, cached_tokens=self.cached_tokens),
             version=self.version,
             mean_logprob=self.logprob_sum / drawn if drawn else None,
             mean_entropy=self.entropy_sum / drawn if drawn else None,

@@ -1,0 +1,85 @@
+"""Files by their content: ``sha256/ab/abcd…`` under a root, and folders put together from them by hard links."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from lamina.kit.durable import MANIFEST, atomic_write, canonical, is_published, publish, sha256_file
+from lamina.kit.errors import CorruptError, NotFoundError
+
+#: Name in the folder (with slashes) → (size, sha256).
+FileMap = dict[str, tuple[int, str]]
+
+
+def file_map(folder: Path) -> FileMap:
+    """The files of a folder, hashed; its manifest and hidden files are left out."""
+    if not folder.is_dir():
+        raise NotFoundError("there is no such folder", where=str(folder))
+    found: FileMap = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != MANIFEST and not any(part.startswith(".") for part in name.split("/")):
+            found[name] = (path.stat().st_size, sha256_file(path))
+    return found
+
+
+def digest_of(files: FileMap) -> str:
+    """One name for a folder's content; the same as ``kit.durable.digest_folder`` gives once it is published."""
+    return sha256(canonical({n: {"size": size, "sha256": digest} for n, (size, digest) in files.items()})).hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """``digest_of`` the files that lie in ``folder`` now."""
+    return digest_of(file_map(folder))
+
+
+class BlobStore:
+    """Content-addressed files under ``root``; equal files of several versions are held once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def place(self, digest: str) -> Path:
+        """Where the blob of this sha256 lies."""
+        return self.root / "blobs" / "sha256" / digest[:2] / digest
+
+    def put(self, path: Path, digest: str) -> None:
+        """Store a copy of ``path``, whose sha256 is ``digest``; durable on return."""
+        place = self.place(digest)
+        if place.is_file() and place.stat().st_size == path.stat().st_size and sha256_file(place) == digest:
+            return
+        if not path.stat().st_size:
+            atomic_write(place, b"")
+        else:
+            with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                with memoryview(data) as view:
+                    atomic_write(place, view)  # type: ignore[arg-type]
+        if sha256_file(place) != digest:
+            raise CorruptError("the file changed while it was stored", where=str(path))
+
+    def folder(self, files: Mapping[str, tuple[int, str]], digest: str) -> Path:
+        """The folder that these files make, every byte checked. ``CorruptError`` names the file that is wrong."""
+        view = self.root / "versions" / digest
+        for name, (size, sha) in files.items():
+            self._check(self.place(sha), size, sha, name)
+        if not is_published(view):
+            with publish(view) as staging:
+                for name, (_, sha) in files.items():
+                    (staging / name).parent.mkdir(parents=True, exist_ok=True)
+                    os.link(self.place(sha), staging / name)
+        for name, (size, sha) in files.items():
+            file, blob = view / name, self.place(sha)
+            if not (file.is_file() and file.samefile(blob)):
+                self._check(file, size, sha, name)
+        return view
+
+    @staticmethod
+    def _check(path: Path, size: int, digest: str, name: str) -> None:
+        if not path.is_file():
+            raise CorruptError(f"the file '{name}' is missing", where=str(path))
+        if path.stat().st_size != size or sha256_file(path) != digest:
+            raise CorruptError(f"the bytes of '{name}' are not those that were recorded", where=str(path))

@@ -1,0 +1,120 @@
+"""The parity seal: proof that the model that answers is the one that was measured.
+
+It holds the digest of the model's files and, for eight fixed prompts, the scores of the next token as the evaluator saw
+them. Where a server loads the model they are computed again: on the same kind of machine they must be equal bit by
+bit, elsewhere the likeliest token must be the same and the distributions within 1e-3 nats (Kullback-Leibler).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamina.contracts.tokens import Tokenizer
+from lamina.deployment.blobs import folder_digest
+from lamina.deployment.compress.quantize import open_served
+from lamina.kit.errors import CorruptError
+from lamina.kit.tokenizer import open_tokenizer
+from lamina.model.transformer import Transformer
+
+PROMPTS = (
+    "The",
+    "Once upon a time there was",
+    "What is the capital of France?",
+    "def add(a, b):\n    return",
+    "2 + 2 = 4, 3 + 3 = 6, 4 + 4 =",
+    "Größe, naïve, 東京, 🙂: these are",
+    "The list below has ten entries. The first entry is short, the second one is longer, and the third one",
+    "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness, "
+    "it was the epoch of belief, it was the epoch of incredulity, it was the season of light, it was the season",
+)
+_MOST_NATS = 1e-3
+_LONGEST = 64  # tokens of a prompt
+_FORMAT = 1
+
+
+def make_seal(folder: Path) -> dict[str, Any]:
+    """The seal of the model in ``folder``, to be kept with its version: plain JSON, about 4 bytes a token and prompt."""
+    model, tokenizer = open_served(folder), open_tokenizer(folder)
+    return seal_of(model, tokenizer, folder_digest(folder))
+
+
+def seal_of(model: Transformer, tokenizer: Tokenizer, digest: str) -> dict[str, Any]:
+    """The seal of an open model whose files have this ``digest``."""
+    scores = _scores(model, tokenizer)
+    logprobs = torch.log_softmax(scores, dim=-1).to(torch.float16)
+    return {
+        "format": _FORMAT,
+        "manifest": digest,
+        "machine": machine(),
+        "scores_sha256": _sha256(scores),
+        "shape": list(scores.shape),
+        "logprobs_float16": base64.b64encode(logprobs.numpy().tobytes()).decode("ascii"),
+    }
+
+
+def check_seal(model: Transformer, tokenizer: Tokenizer, seal: Mapping[str, Any], *, digest: str | None = None) -> None:
+    """Compute ``seal``'s scores again. Raises ``CorruptError`` where ``model`` is not the one that was sealed.
+
+    ``digest`` is that of the files it was opened from.
+    """
+    if seal.get("format") != _FORMAT:
+        raise CorruptError("the parity seal is of an unknown format", where="parity seal")
+    if digest is not None and seal["manifest"] != digest:
+        raise CorruptError("the parity seal belongs to other files", where="parity seal")
+    scores = _scores(model, tokenizer)
+    if list(scores.shape) != list(seal["shape"]):
+        raise CorruptError(f"the vocabulary has {scores.shape[1]} tokens, {seal['shape'][1]} were sealed", where="seal")
+    if _sha256(scores) == seal["scores_sha256"]:
+        return
+    if seal["machine"] == machine():
+        raise CorruptError("the scores are not, bit by bit, those that were sealed on a like machine", where="seal")
+    raw = bytearray(base64.b64decode(seal["logprobs_float16"]))
+    sealed = torch.log_softmax(torch.frombuffer(raw, dtype=torch.float16).float().view(scores.shape), dim=-1)
+    ours = torch.log_softmax(scores, dim=-1)
+    for number, (theirs, row) in enumerate(zip(sealed, ours, strict=True), start=1):
+        distance = float((theirs.exp() * (theirs - row)).sum())
+        # float16 may hold the two likeliest as equal: then either is right
+        best = theirs[int(row.argmax())] == theirs.max()
+        if not best or not distance <= _MOST_NATS:
+            raise CorruptError(
+                f"prompt {number} of the parity seal is answered differently ({distance:.2g} nats away)", where="seal"
+            )
+
+
+def machine() -> str:
+    """What must be equal for bit-equal scores: torch, the instruction set that it dispatches to, threads, kernels."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"torch {torch.__version__}, {_processor()}, {capability}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return f"{platform.machine()} {platform.processor()}"
+
+
+@torch.inference_mode()
+def _scores(model: Transformer, tokenizer: Tokenizer) -> Tensor:
+    """Scores (8, V) float32 of the token after each prompt; a prompt that the tokenizer cannot write is token 0."""
+    limit = min(_LONGEST, model.spec.max_positions)
+    rows = []
+    for prompt in PROMPTS:
+        ids = torch.tensor([tokenizer.encode(prompt)[:limit] or [0]])
+        rows.append(model.logits(model(ids)[:, -1])[0].float())
+    return torch.stack(rows)
+
+
+def _sha256(scores: Tensor) -> str:
+    return hashlib.sha256(scores.contiguous().numpy().tobytes()).hexdigest()

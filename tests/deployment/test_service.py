@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from lamina.contracts.chat import Message
+from lamina.contracts.inference import Chunk, Request, SamplingParams
+from lamina.deployment.registry import ModelRegistry
+from lamina.deployment.seal import make_seal
+from lamina.deployment.service import ServingService
+from lamina.kit.database import Database
+from lamina.kit.errors import CorruptError, InputError, NotFoundError
+
+SHORT = SamplingParams(temperature=0.0, max_tokens=12)
+
+
+@pytest.fixture
+def registry(tmp_path, model_folder):
+    with Database.open(tmp_path / "lamina.db") as database:
+        registry = ModelRegistry(database, tmp_path / "models")
+        for seed in (1, 2, 3):
+            folder = model_folder(seed)
+            registry.add(folder, role="documents", seal=make_seal(folder))
+        registry.promote("v1", because="first")
+        yield registry
+
+
+@pytest.fixture
+def serve(registry):
+    made: list[ServingService] = []
+
+    def make(**options) -> ServingService:
+        made.append(ServingService(registry, cache_mb=4, poll_s=0.02, **options))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.close()
+
+
+def request(number: int = 0, text: str = "the whale", **fields) -> Request:
+    fields = {"messages": (Message("user", text),), "sampling": SHORT} | fields
+    return Request(id=f"r{number}-{time.monotonic_ns()}", **fields)
+
+
+async def collect(service: ServingService, asked: Request) -> list[Chunk]:
+    return [chunk async for chunk in service.stream(asked)]
+
+
+def until(condition, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.01)
+
+
+def test_it_answers_from_the_champion(serve, registry) -> None:
+    service = serve()
+    chunks = asyncio.run(collect(service, request()))
+    assert chunks[-1].finish_reason in ("stop", "length")
+    assert {c.version for c in chunks} == {"v1"} == {service.version}
+    by_alias = asyncio.run(collect(service, request(model="champion")))
+    assert [c.tokens for c in by_alias] == [c.tokens for c in chunks]
+    by_text = asyncio.run(collect(service, request(messages=(), prompt="the whale")))
+    by_ids = asyncio.run(collect(service, request(messages=(), prompt=(1, 5, 7))))
+    assert by_text[-1].usage.prompt_tokens < chunks[-1].usage.prompt_tokens
+    assert by_ids[-1].usage.prompt_tokens == 3
+
+
+def test_other_versions_are_loaded_on_demand(serve, registry) -> None:
+    service = serve()
+    registry.set_alias("challenger", "v2")
+    for name in ("challenger", "v2", "v3", "v1"):
+        chunks = asyncio.run(collect(service, request(model=name)))
+        assert {c.version for c in chunks} == {registry.resolve(name).id}
+    assert len(service.loads()) == 2, "the champion and the last one asked for"
+    with pytest.raises(NotFoundError):
+        asyncio.run(collect(service, request(model="v9")))
+
+
+def test_bad_requests(serve) -> None:
+    service = serve()
+    with pytest.raises(InputError) as raised:
+        asyncio.run(collect(service, request(text="the whale " * 200)))
+    assert raised.value.code == "context_length_exceeded"
+    with pytest.raises(InputError):
+        asyncio.run(collect(service, request(messages=())))
+    with pytest.raises(InputError):
+        asyncio.run(collect(service, request(sampling=SamplingParams(temperature=-1))))
+    assert service.loads()["v1"].running == 0
+    assert service._champion.users == 0
+
+
+def test_closing_the_iterator_aborts(serve) -> None:
+    service = serve()
+
+    async def leave() -> None:
+        stream = service.stream(request(sampling=SamplingParams(temperature=1.0, max_tokens=100)))
+        await anext(stream)
+        await stream.aclose()
+
+    asyncio.run(leave())
+    until(lambda: service.loads()["v1"].running == 0)
+    assert service.loads()["v1"].cache_usage == 0.0
+    assert service._champion.users == 0
+
+
+def test_a_swap_drops_and_mixes_nothing(serve, registry) -> None:
+    service = serve(max_sequences=4)
+    alone = {v: asyncio.run(collect(service, request(model=v))) for v in ("v1", "v2", "v3")}
+    expected = {v: "".join(c.text for c in chunks) for v, chunks in alone.items()}
+    assert len(set(expected.values())) == 3
+    versions: list[str] = []
+
+    async def user(number: int, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            chunks = await collect(service, request(number))
+            assert chunks[-1].finish_reason in ("stop", "length")
+            (version,) = {c.version for c in chunks}
+            assert "".join(c.text for c in chunks) == expected[version]
+            versions.append(version)
+
+    async def drill() -> None:
+        stop = asyncio.Event()
+        users = [asyncio.create_task(user(n, stop)) for n in range(8)]
+        for step, change in enumerate(
+            (
+                lambda: registry.promote("v2", because="better"),
+                lambda: registry.promote("v3", because="better"),
+                lambda: registry.rollback(because="worse"),
+            )
+        ):
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(change)
+            wanted = ("v2", "v3", "v2")[step]
+            deadline = time.monotonic() + 20
+            while service.version != wanted or wanted not in versions[-8:]:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.02)
+        stop.set()
+        await asyncio.gather(*users)
+
+    asyncio.run(drill())
+    assert set(versions) == {"v1", "v2", "v3"}
+    until(lambda: list(service.loads()) == ["v2"])
+
+
+def test_a_damaged_champion_is_not_served(serve, registry, tmp_path) -> None:
+    service = serve()
+    weights = registry.folder("v2") / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-100] ^= 4
+    weights.write_bytes(data)
+    registry.promote("v2", because="better")
+    until(lambda: service.failure is not None)
+    assert isinstance(service.failure, CorruptError)
+    assert "model.safetensors" in str(service.failure)
+    assert {c.version for c in asyncio.run(collect(service, request()))} == {"v1"}
+    registry.promote("v3", because="whole")
+    until(lambda: service.version == "v3")
+    until(lambda: service.failure is None)
+    with pytest.raises(CorruptError):
+        registry.promote("v2", because="again")
+        serve()
+
+
+def test_metrics_have_the_names_that_dashboards_know(serve) -> None:
+    metrics = CollectorRegistry()
+    service = serve(metrics=metrics)
+    last = asyncio.run(collect(service, request()))[-1]
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.get_sample_value(f"lamina:{name}", labels)
+
+    assert value("num_requests_running") == 0
+    assert value("num_requests_waiting") == 0
+    assert value("kv_cache_usage_perc") == 0
+    assert value("prompt_tokens_total", model_name="v1") == last.usage.prompt_tokens
+    assert value("generation_tokens_total", model_name="v1") == last.usage.completion_tokens
+    assert value("request_success_total", model_name="v1", finished_reason=str(last.finish_reason)) == 1
+    assert value("time_to_first_token_seconds_count", model_name="v1") == 1
+    assert value("inter_token_latency_seconds_count", model_name="v1") == last.usage.completion_tokens - 1
+    assert value("e2e_request_latency_seconds_count", model_name="v1") == 1
+
+
+def test_without_a_champion_there_is_no_service(tmp_path) -> None:
+    with Database.open(tmp_path / "other.db") as database, pytest.raises(NotFoundError):
+        ServingService(ModelRegistry(database, tmp_path / "models"))
