@@ -254,8 +254,8 @@ def test_a_hub_repository(world: World, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     "location",
     ["pypi:", "pypi:--index-url=x", "pypi:a==1 --pre", "pypi:../a", "pypi:a[extra]", "pypi:a>=1", "npm:../x",
-     "npm:x@file:y", "npm:github:a/b", "npm:-x", "deb:a;b", "deb:-o", "hf:../../x", "hf:a/b/c", "http://x.test/y", "ftp://x", "",
-     "a\x00b", "pypi:vaderSentiment==3.3.2?sdist", "file://elsewhere.test/x"],
+     "npm:x@file:y", "npm:github:a/b", "npm:-x", "deb:a;b", "deb:-o", "hf:../../x", "hf:a/b/c", "http://x.test/y",
+     "ftp://x", "", "a\x00b", "pypi:vaderSentiment==3.3.2?sdist", "file://elsewhere.test/x"],
 )  # fmt: skip
 def test_what_is_no_location_never_reaches_a_client(world: World, location: str) -> None:
     with pytest.raises(ConfigError):
