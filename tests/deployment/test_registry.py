@@ -142,7 +142,7 @@ def test_wrong_bytes_are_never_handed_out(place, registry, tmp_path) -> None:
         blob.unlink()
     else:
         blob.write_bytes(data if place == "blob" else data[:-1])
-    with pytest.raises(CorruptError, match="model.safetensors"):
+    with pytest.raises(CorruptError, match=r"model\.safetensors"):
         registry.folder("v1")
 
 

@@ -55,9 +55,12 @@ class BlobStore:
         if not path.stat().st_size:
             atomic_write(place, b"")
         else:
-            with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                with memoryview(data) as view:
-                    atomic_write(place, view)  # type: ignore[arg-type]
+            with (
+                open(path, "rb") as file,
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+                memoryview(data) as view,  # so that a file of gigabytes is never held in memory
+            ):
+                atomic_write(place, view)  # type: ignore[arg-type]
         if sha256_file(place) != digest:
             raise CorruptError("the file changed while it was stored", where=str(path))
 

@@ -41,7 +41,7 @@ _FORMAT = 1
 
 
 def make_seal(folder: Path) -> dict[str, Any]:
-    """The seal of the model in ``folder``, to be kept with its version: plain JSON, about 4 bytes a token and prompt."""
+    """The seal of the model in ``folder``, to be kept with its version: JSON, 3 bytes for each token and prompt."""
     model, tokenizer = open_served(folder), open_tokenizer(folder)
     return seal_of(model, tokenizer, folder_digest(folder))
 

@@ -10,62 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from lamina.contracts.inference import Chunk, Request, SamplingParams
+from lamina.contracts.inference import Chunk, Request
 from lamina.contracts.lineage import ModelVersion
-from lamina.deployment.compress.quantize import open_served
-from lamina.deployment.engine.engine import Engine, Load, StreamingTokenizer
+from lamina.deployment.engine.engine import Load
+from lamina.deployment.loaded import Loaded, Versions, load_version, prompt_ids
 from lamina.deployment.metrics import ServingMetrics
-from lamina.deployment.seal import check_seal
-from lamina.kit.errors import BusyError, InputError, LaminaError, NotFoundError
-from lamina.kit.tokenizer import open_tokenizer
+from lamina.kit.errors import BusyError, LaminaError, NotFoundError
 
 _log = logging.getLogger(__name__)
 _POLL_S = 1.0
+_TRIES = 3
 _STALE_S = 10.0  # a step that takes longer than this means that the engine does not get on
-
-
-class Versions(Protocol):
-    """What the service needs of the registry."""
-
-    def epoch(self) -> int:
-        """Counts up with each change of a name."""
-        ...
-
-    def resolve(self, name: str) -> ModelVersion:
-        """By alias or id; "" is the champion."""
-        ...
-
-    def folder(self, version: str) -> Path:
-        """A version's folder, verified."""
-        ...
-
-    def seal(self, version: str) -> dict[str, Any]:
-        """A version's parity seal."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Loaded:
-    """A version in memory. ``users`` counts the requests that hold it; a retired one is freed when the last ends."""
-
-    version: ModelVersion
-    tokenizer: StreamingTokenizer
-    engine: Engine
-    users: int = 0
-    retired: bool = False
-    pinned: set[str] = field(default_factory=set)  # aliases that keep it loaded
 
 
 class ServingService:
@@ -104,7 +67,6 @@ class ServingService:
         self._epoch = registry.epoch()
         self._stop = threading.Event()
         self._champion = self._load(registry.resolve(""))
-        self._champion.pinned.add("champion")
         self._watcher = threading.Thread(target=self._watch, args=(poll_s,), name="champion watcher", daemon=True)
         self._watcher.start()
 
@@ -118,7 +80,7 @@ class ServingService:
         """
         loaded = await self._acquire(request.model)
         try:
-            prompt = await asyncio.to_thread(_prompt, loaded.tokenizer, request)
+            prompt = await asyncio.to_thread(prompt_ids, loaded.tokenizer, request)
             # Bounded by the answer: the engine never makes more chunks than max_tokens.
             chunks: asyncio.Queue[Chunk | LaminaError] = asyncio.Queue(maxsize=loaded.engine.context + 1)
             loop = asyncio.get_running_loop()
@@ -140,7 +102,7 @@ class ServingService:
     def count_tokens(self, request: Request) -> int:
         """Tokens of the request's prompt, as the champion's (or the named, loaded version's) tokenizer has it."""
         loaded = self._find(request.model) or self._champion
-        return len(_prompt(loaded.tokenizer, request))
+        return len(prompt_ids(loaded.tokenizer, request))
 
     @property
     def version(self) -> str:
@@ -180,10 +142,13 @@ class ServingService:
         if name in ("", "champion"):
             return self._hold_champion()
         found = await asyncio.to_thread(self._registry.resolve, name)
-        held = self._hold_id(found.id)
-        if held is not None:
-            return held
-        return await asyncio.to_thread(self._load_and_hold, found)
+        for _ in range(_TRIES):
+            held = self._hold(found.id)
+            if held is not None:
+                return held
+            # Held only after the await: a request that is cancelled meanwhile must not hold it for ever.
+            await asyncio.to_thread(self._load_beside, found)
+        raise BusyError(f"{found.id} had to make room for another version", hint="ask again")
 
     def _hold_champion(self) -> Loaded:
         with self._lock:
@@ -192,7 +157,7 @@ class ServingService:
             self._champion.users += 1
             return self._champion
 
-    def _hold_id(self, id: str) -> Loaded | None:
+    def _hold(self, id: str) -> Loaded | None:
         with self._lock:
             loaded = self._loaded.get(id)
             if loaded is not None:
@@ -203,23 +168,19 @@ class ServingService:
         with self._lock:
             return self._loaded.get(name)
 
-    def _load_and_hold(self, version: ModelVersion) -> Loaded:
-        """Load a version other than the champion: one at a time, and only while something asks for it."""
+    def _load_beside(self, version: ModelVersion) -> None:
+        """Load a version beside the champion, in the place of the one that was asked for before it."""
         with self._loading:
-            held = self._hold_id(version.id)
-            if held is not None:
-                return held
+            if self._find(version.id) is not None:
+                return
             with self._lock:
-                idle = [o for o in self._loaded.values() if not o.pinned and not o.users]
-                busy = [o for o in self._loaded.values() if not o.pinned and o.users]
+                others = [o for o in self._loaded.values() if o is not self._champion]
+                busy = [o.version.id for o in others if o.users]
             if busy:
-                raise BusyError(f"another version beside the champion is answering, {version.id} must wait")
-            for other in idle:
+                raise BusyError(f"{', '.join(busy)} is answering beside the champion", hint="ask again")
+            for other in others:
                 self._retire(other)
-            loaded = self._load(version)
-            with self._lock:
-                loaded.users += 1
-            return loaded
+            self._load(version)
 
     def _let_go(self, loaded: Loaded) -> None:
         with self._lock:
@@ -229,38 +190,17 @@ class ServingService:
             self._free(loaded)
 
     def _load(self, version: ModelVersion) -> Loaded:
-        """Open, check and warm a version."""
-        folder = self._registry.folder(version.id)
-        model, tokenizer = open_served(folder), open_tokenizer(folder)
-        seal = self._registry.seal(version.id)
-        if seal:
-            check_seal(model, tokenizer, seal, digest=version.digest)
-        else:
-            _log.warning("%s has no parity seal: nothing proves that it is the one that was measured", version.id)
-        engine = Engine(
-            model,
-            tokenizer,
-            version=version.id,
-            generation=_generation(folder),
-            **self._options,
-        )
-        try:
-            _warm(engine)
-        except BaseException:
-            engine.close()
-            raise
-        engine.observer = self._metrics.observer(version.id)
-        loaded = Loaded(version=version, tokenizer=tokenizer, engine=engine)
+        loaded = load_version(self._registry, version, self._options)
+        loaded.engine.observer = self._metrics.observer(version.id)
         with self._lock:
             self._loaded[version.id] = loaded
         self._metrics.loads.labels("ok").inc()
-        _log.info("%s is loaded; generation defaults: %s", version.id, engine.generation)
         return loaded
 
     def _retire(self, loaded: Loaded) -> None:
         """Give it no new requests; free it when the last one has ended."""
         with self._lock:
-            if loaded.pinned or loaded.retired:
+            if loaded is self._champion or loaded.retired:
                 return
             loaded.retired = True
             if self._loaded.get(loaded.version.id) is loaded:
@@ -309,9 +249,7 @@ class ServingService:
         with self._loading:
             new = self._find(wanted.id) or self._load(wanted)
             with self._lock:
-                new.pinned.add("champion")
                 self._champion = new
-                old.pinned.discard("champion")
         _log.info("%s answers now, %s before", wanted.id, old.version.id)
         self._retire(old)
 
@@ -320,41 +258,3 @@ class ServingService:
             _log.error("the new champion could not be loaded, %s goes on answering: %s", self.version, error)
             self._metrics.loads.labels("failed").inc()
         self.failure = error
-
-
-def _prompt(tokenizer: StreamingTokenizer, request: Request) -> list[int]:
-    """The token ids of a request: a rendered conversation, encoded text, or ids as they are."""
-    if request.messages:
-        return tokenizer.render(request.messages, open_answer=True).ids
-    if isinstance(request.prompt, str):
-        return tokenizer.encode(request.prompt)
-    if request.prompt is None:
-        raise InputError("needs either 'messages' or 'prompt'", where="messages")
-    return list(request.prompt)
-
-
-def _generation(folder: Path) -> dict[str, Any]:
-    """The model's ``generation_config.json``; empty where there is none."""
-    with suppress(FileNotFoundError, ValueError):
-        values = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
-        return values if isinstance(values, dict) else {}
-    return {}
-
-
-def _warm(engine: Engine) -> None:
-    """A prompt and a few tokens through the real queue, so that the first user does not wait for cold memory."""
-    done = threading.Event()
-    failures: list[LaminaError] = []
-
-    def receive(item: Chunk | LaminaError) -> None:
-        if isinstance(item, LaminaError):
-            failures.append(item)
-        if failures or (isinstance(item, Chunk) and item.finish_reason):
-            done.set()
-
-    count = min(32, engine.context - 4)
-    engine.submit("warm-up", [0] * max(1, count), SamplingParams(temperature=0.0, max_tokens=2), receive)
-    if not done.wait(300):
-        raise LaminaError("the model did not answer its first request within 300 s")
-    if failures:
-        raise failures[0]

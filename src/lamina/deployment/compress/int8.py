@@ -42,7 +42,7 @@ def wide_dtype() -> torch.dtype:
 
 
 class Int8Linear(nn.Module):
-    """``x @ (scale * weight).T + bias``: ``weight`` int8 (N, K), ``scale`` bfloat16 (N,), ``bias`` float32 (N,) or None."""
+    """``x @ (scale * weight).T + bias``: ``weight`` int8 (N, K), ``scale`` bfloat16 (N,), ``bias`` float32 (N,)."""
 
     weight: Tensor
     scale: Tensor

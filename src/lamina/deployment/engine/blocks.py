@@ -84,13 +84,13 @@ class BlockManager:
         return found
 
     def remember(self, block: int, key: bytes) -> None:
-        """The ``block`` is full and holds what ``key`` stands for; a content that is known already stays where it is."""
+        """The ``block`` is full and holds what ``key`` stands for; what is known already stays."""
         if key not in self._block_of and block not in self._key_of:
             self._block_of[key] = block
             self._key_of[block] = key
 
     def check(self, holders: Iterable[Sequence[int]]) -> None:
-        """Every block is free, or owned exactly by those ``holders`` (their block lists) that list it; else an error."""
+        """Raise unless every block is free, or owned by exactly those ``holders`` (block lists) that list it."""
         owners = [0] * self.total
         for blocks in holders:
             for block in blocks:

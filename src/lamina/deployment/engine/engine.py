@@ -9,32 +9,25 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from lamina.contracts.inference import Chunk, SamplingParams
-from lamina.contracts.tokens import Tokenizer
+from lamina.deployment.engine.admission import Admission, StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
+from lamina.deployment.engine.outbox import Outbox
 from lamina.deployment.engine.runner import Place, Runner
-from lamina.deployment.engine.sampling import Sampler
 from lamina.deployment.engine.scheduler import Scheduler, Step
-from lamina.deployment.engine.sequence import Deliver, Sequence, State, StopText, TextStream
+from lamina.deployment.engine.sequence import Deliver, Sequence, State
 from lamina.kit.errors import BusyError, InputError, LaminaError
 from lamina.model.transformer import Transformer
 
 _log = logging.getLogger(__name__)
 _DECODE_ROWS = 8  # sequences in one product; more gain nothing on the int8 kernel
 _CHECK_EVERY = 1000  # steps between two checks of who owns which block
-
-
-class StreamingTokenizer(Tokenizer, Protocol):
-    """A tokenizer that can also decode a stream of ids."""
-
-    def stream(self) -> TextStream:
-        """A fresh decoder of one answer."""
-        ...
 
 
 class Observer(Protocol):
@@ -94,10 +87,15 @@ class Engine:
         longest = min(context or model.spec.max_positions, model.spec.max_positions)
         count = max(1, min(count, max_sequences * -(-longest // block_tokens)))
         self.context = min(longest, count * block_tokens)
-        self._vocabulary = model.spec.embeddings.vocabulary
         self._queue_tokens = queue_tokens
         self.observer = observer
-        self._ends = _end_ids(tokenizer, self.generation)
+        self._admission = Admission(
+            tokenizer,
+            version=version,
+            context=self.context,
+            vocabulary=model.spec.embeddings.vocabulary,
+            generation=self.generation,
+        )
         self._blocks = BlockManager(count, block_tokens, root=version)
         self._runner = Runner(model, blocks=count, block_tokens=block_tokens, context=self.context)
         self._scheduler = Scheduler(self._blocks, max_sequences=max_sequences, chunk=chunk, wide_chunk=wide_chunk)
@@ -105,7 +103,7 @@ class Engine:
         self._inbox: deque[Sequence] = deque()
         self._inbox_tokens = 0
         self._live: dict[str, Sequence] = {}
-        self._outbox: list[tuple[Sequence, Chunk | LaminaError]] = []
+        self._outbox = Outbox()
         self._closing = False
         self._steps = 0
         self._stepped = time.monotonic()
@@ -128,7 +126,8 @@ class Engine:
         It is called on ``loop``'s thread where one is given, else on the engine's. Raises ``InputError``
         (``context_length_exceeded``, a bad parameter) or ``BusyError`` (the queue is full) before anything is queued.
         """
-        sequence = self._sequence(id, prompt, sampling, deliver, loop)
+        sequence = self._admission.sequence(id, prompt, sampling, deliver, loop)
+        sequence.keys = self._blocks.keys(prompt)
         with self._wake:
             if self._closing:
                 raise BusyError("this model is being unloaded", hint="ask again")
@@ -173,49 +172,6 @@ class Engine:
         """Let go of the weights and of the keys and values, after ``close``."""
         self._runner = None  # type: ignore[assignment]
 
-    # -- admission --------------------------------------------------------------------------------------------------
-
-    def _sequence(
-        self,
-        id: str,
-        prompt: list[int],
-        sampling: SamplingParams,
-        deliver: Deliver,
-        loop: asyncio.AbstractEventLoop | None,
-    ) -> Sequence:
-        left = self.context - len(prompt)
-        if not prompt:
-            raise InputError("the prompt is empty", where="prompt")
-        if any(not 0 <= token < self._vocabulary for token in prompt):
-            raise InputError(f"a token id is not between 0 and {self._vocabulary - 1}", where="prompt")
-        if sampling.max_tokens is not None and sampling.max_tokens < 1:
-            raise InputError(f"must be at least 1, not {sampling.max_tokens}", where="max_tokens")
-        if left < 1 or (sampling.max_tokens or 0) > left:
-            asked = f" and an answer of {sampling.max_tokens}" if sampling.max_tokens else ""
-            error = InputError(
-                f"the prompt of {len(prompt)} tokens{asked} does not fit into the context of {self.context}",
-                where="messages",
-                hint="shorten the conversation" if left < 1 else f"ask for at most {left} tokens",
-            )
-            error.code = "context_length_exceeded"
-            raise error
-        limit = sampling.max_tokens or self.generation.get("max_new_tokens") or left
-        sequence = Sequence(
-            id=id,
-            prompt_tokens=len(prompt),
-            tokens=list(prompt),
-            sampler=Sampler.settle(sampling, self.generation),
-            max_tokens=min(limit, left),
-            end_ids=self._ends,
-            decoder=self.tokenizer.stream(),
-            stop=StopText(tuple(s for s in sampling.stop if s)),
-            deliver=deliver,
-            loop=loop,
-            version=self.version,
-        )
-        sequence.keys = self._blocks.keys(prompt)
-        return sequence
-
     # -- the engine's thread ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -229,12 +185,12 @@ class Engine:
                 self._drop_aborted()
                 step = self._scheduler.schedule()
             self._perform(step)
-            self._flush()
+            self._outbox.flush()
         with self._wake:
             self._take_in()
         for sequence in list(self._live.values()):
             self._end(sequence, LaminaError("the model was unloaded before the answer was complete"))
-        self._flush()
+        self._outbox.flush()
 
     def _take_in(self) -> None:
         while self._inbox:
@@ -250,7 +206,7 @@ class Engine:
             for start in range(0, len(step.decode), _DECODE_ROWS):
                 self._decode(step.decode[start : start + _DECODE_ROWS])
             for sequence, end in step.prefill:
-                self._guard(sequence, lambda s=sequence, e=end: self._prefill(s, e))
+                self._guard(sequence, partial(self._prefill, sequence, end))
             self._steps += 1
             if self._steps % _CHECK_EVERY == 0:
                 self._blocks.check([s.blocks for s in self._scheduler.running])
@@ -272,7 +228,7 @@ class Engine:
             return
         for sequence, row in zip(batch, scores, strict=True):
             sequence.computed += 1
-            self._guard(sequence, lambda s=sequence, r=row: self._draw(s, r))
+            self._guard(sequence, partial(self._draw, sequence, row))
 
     def _prefill(self, sequence: Sequence, end: int) -> None:
         complete = end == len(sequence.tokens)
@@ -293,7 +249,7 @@ class Engine:
         self._observe(sequence)
         chunk = sequence.take(drawn, lambda token: self.tokenizer.decode([token]))
         if sequence.reason is None:
-            self._outbox.append((sequence, chunk))
+            self._outbox.put(sequence, chunk)
         else:
             self._end(sequence, chunk)
 
@@ -322,7 +278,7 @@ class Engine:
     def _end(self, sequence: Sequence, last: Chunk | LaminaError) -> None:
         if sequence.state is State.FINISHED:
             return
-        self._outbox.append((sequence, last))
+        self._outbox.put(sequence, last)
         self._release(sequence, "error" if isinstance(last, LaminaError) else str(last.finish_reason))
 
     def _release(self, sequence: Sequence, reason: str) -> None:
@@ -332,36 +288,3 @@ class Engine:
             self._scheduler.remove(sequence)
         if self.observer is not None:
             self.observer.finished(reason, time.monotonic() - sequence.arrived, sequence.generated)
-
-    def _flush(self) -> None:
-        """Hand the step's chunks over: one call into each event loop."""
-        if not self._outbox:
-            return
-        items, self._outbox = self._outbox, []
-        loops: dict[asyncio.AbstractEventLoop | None, list[tuple[Deliver, Chunk | LaminaError]]] = {}
-        for sequence, item in items:
-            if not sequence.aborted:
-                loops.setdefault(sequence.loop, []).append((sequence.deliver, item))
-        for loop, batch in loops.items():
-            if loop is None:
-                _hand_over(batch)
-                continue
-            try:
-                loop.call_soon_threadsafe(_hand_over, batch)
-            except RuntimeError:  # the loop is closed: nobody listens any more
-                for sequence in [s for s in self._live.values() if s.loop is loop]:
-                    sequence.aborted = True
-
-
-def _hand_over(batch: list[tuple[Deliver, Chunk | LaminaError]]) -> None:
-    for deliver, item in batch:
-        try:
-            deliver(item)
-        except Exception:
-            _log.exception("a receiver of chunks failed")
-
-
-def _end_ids(tokenizer: Tokenizer, generation: Mapping[str, Any]) -> frozenset[int]:
-    listed = generation.get("eos_token_id")
-    more = listed if isinstance(listed, list | tuple) else [] if listed is None else [listed]
-    return frozenset((*tokenizer.end_ids, *(int(token) for token in more)))

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,10 +57,11 @@ class Runner:
     def __init__(self, model: Transformer, *, blocks: int, block_tokens: int, context: int) -> None:
         self.model = model
         self.block_tokens = block_tokens
-        self._int8 = model.blocks[0].attention.o.weight.dtype == torch.int8
-        weight = model.blocks[0].attention.o.weight.dtype
+        first: Any = model.blocks[0]
+        weight = first.attention.o.weight.dtype
+        self._int8 = weight == torch.int8
         self._narrow = torch.bfloat16 if self._int8 else weight
-        self._wide = getattr(model.blocks[0].attention.o, "wide", weight)
+        self._wide = getattr(first.attention.o, "wide", weight)
         self._norm = _norm(model.norm, model.spec.norm)
         tables = {
             key: _half_signed(*rotary_tables(f, torch.arange(context)[None], torch.float32))
@@ -153,7 +156,7 @@ class Runner:
         The int8 kernel rounds its sums to bfloat16, too coarse to order the likeliest tokens: those are done again.
         """
         normed = self._norm(hidden)
-        head = self.model.head
+        head: Any = self.model.head
         if not self._int8:
             return head(normed.to(head.weight.dtype)).float()
         scores = torch.cat([head(rows.to(torch.bfloat16)) for rows in normed.split(8)]).float()
@@ -162,8 +165,8 @@ class Runner:
             scores[row, ids] = (head.weight[ids].float() @ vector) * head.scale[ids].float()
         return scores
 
-    def _layer(self, index: int, tables: dict, slots: int) -> _Layer:
-        block = self.model.blocks[index]
+    def _layer(self, index: int, tables: dict[Any, tuple[Tensor, Tensor]], slots: int) -> _Layer:
+        block: Any = self.model.blocks[index]
         spec = self.model.spec.blocks[index]
         attention, feedforward = block.attention, block.feedforward
         gated = feedforward.gate is not None
@@ -194,7 +197,7 @@ class Runner:
     def _view(self, place: Place, end: int) -> slice | Tensor:
         """The slots of the first ``end`` tokens: a slice where the blocks are neighbours, else an index."""
         used = place.blocks[: -(-end // self.block_tokens)]
-        if used[-1] - used[0] == len(used) - 1 and all(b - a == 1 for a, b in zip(used, used[1:], strict=False)):
+        if used[-1] - used[0] == len(used) - 1 and all(b - a == 1 for a, b in pairwise(used)):
             first = used[0] * self.block_tokens
             return slice(first, first + end)
         return self._slots(place, 0, end)
@@ -228,7 +231,7 @@ def _half_signed(cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor]:
     return cosines[0, 0].unsqueeze(1).contiguous(), signed.unsqueeze(1).contiguous()
 
 
-def _norm(module: nn.Module, spec: NormSpec) -> Callable[[Tensor], Tensor]:
+def _norm(module: Any, spec: NormSpec) -> Callable[[Tensor], Tensor]:
     """The norm as one call on float32 rows (N, D)."""
     weight = module.weight.detach().float()
     if spec.kind == "rms":
@@ -237,10 +240,11 @@ def _norm(module: nn.Module, spec: NormSpec) -> Callable[[Tensor], Tensor]:
     return lambda x: F.layer_norm(x, weight.shape, weight, bias, spec.eps)
 
 
-def _fuse(parts: list) -> nn.Module:
+def _fuse(parts: list[Any]) -> nn.Module:
     """One layer for several with the same input; the ``parts`` become views of it."""
     if hasattr(type(parts[0]), "fused"):
-        return type(parts[0]).fused(parts)
+        fused: nn.Module = type(parts[0]).fused(parts)
+        return fused
     outputs = sum(p.out_features for p in parts)
     with torch.device("meta"):
         whole = nn.Linear(parts[0].in_features, outputs, bias=parts[0].bias is not None)

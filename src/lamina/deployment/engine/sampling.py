@@ -1,7 +1,8 @@
 """Drawing the next token: temperature, top-k, top-p, with a generator that counts instead of remembering.
 
 The random number of a token is a function of (seed, place in the sequence) alone, so an answer does not depend on what
-else is in the batch, nor on being interrupted. Philox: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+else is in the batch, nor on being interrupted. Philox: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2,
+3".
 """
 
 from __future__ import annotations

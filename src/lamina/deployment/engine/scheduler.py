@@ -1,4 +1,4 @@
-"""What the next step computes: first one token for everybody who decodes, then prompts in chunks, first come first served.
+"""What the next step computes: one token for everybody who decodes, then prompts in chunks, first come first served.
 
 When the blocks run out the youngest sequence gives its own back and is computed anew later (preemption by
 recomputation), so the oldest always gets on and nobody starves.

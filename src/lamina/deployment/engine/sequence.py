@@ -74,7 +74,7 @@ class StopText:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Sequence:
-    """A request in the engine. ``tokens`` = prompt and answer; ``computed`` of them have keys and values in ``blocks``."""
+    """A request in the engine. ``tokens``: prompt and answer; ``computed`` of them are in ``blocks``."""
 
     id: str
     prompt_tokens: int

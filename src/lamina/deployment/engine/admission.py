@@ -1,0 +1,91 @@
+"""What may enter the engine: a request is checked and settled before anything is queued for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from lamina.contracts.inference import SamplingParams
+from lamina.contracts.tokens import Tokenizer
+from lamina.deployment.engine.sampling import Sampler
+from lamina.deployment.engine.sequence import Deliver, Sequence, StopText, TextStream
+from lamina.kit.errors import InputError
+
+
+class StreamingTokenizer(Tokenizer, Protocol):
+    """A tokenizer that can also decode a stream of ids."""
+
+    def stream(self) -> TextStream:
+        """A fresh decoder of one answer."""
+        ...
+
+
+class Admission:
+    """The limits of one engine and the defaults of its model (``generation``: its ``generation_config``)."""
+
+    def __init__(
+        self,
+        tokenizer: StreamingTokenizer,
+        *,
+        version: str,
+        context: int,
+        vocabulary: int,
+        generation: Mapping[str, Any],
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._version = version
+        self._context = context
+        self._vocabulary = vocabulary
+        self._generation = generation
+        self._ends = _end_ids(tokenizer, generation)
+
+    def sequence(
+        self,
+        id: str,
+        prompt: list[int],
+        sampling: SamplingParams,
+        deliver: Deliver,
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> Sequence:
+        """The request, ready to be queued. Raises ``InputError`` (``context_length_exceeded``, a bad parameter)."""
+        left = self._context - len(prompt)
+        self._check(prompt, sampling, left)
+        limit = sampling.max_tokens or self._generation.get("max_new_tokens") or left
+        return Sequence(
+            id=id,
+            prompt_tokens=len(prompt),
+            tokens=list(prompt),
+            sampler=Sampler.settle(sampling, self._generation),
+            max_tokens=min(limit, left),
+            end_ids=self._ends,
+            decoder=self._tokenizer.stream(),
+            stop=StopText(tuple(s for s in sampling.stop if s)),
+            deliver=deliver,
+            loop=loop,
+            version=self._version,
+        )
+
+    def _check(self, prompt: list[int], sampling: SamplingParams, left: int) -> None:
+        if not prompt:
+            raise InputError("the prompt is empty", where="prompt")
+        if not 0 <= min(prompt) <= max(prompt) < self._vocabulary:
+            raise InputError(f"a token id is not between 0 and {self._vocabulary - 1}", where="prompt")
+        if sampling.max_tokens is not None and sampling.max_tokens < 1:
+            raise InputError(f"must be at least 1, not {sampling.max_tokens}", where="max_tokens")
+        if left >= 1 and (sampling.max_tokens or 0) <= left:
+            return
+        asked = f" and an answer of {sampling.max_tokens}" if sampling.max_tokens else ""
+        error = InputError(
+            f"the prompt of {len(prompt)} tokens{asked} does not fit into the context of {self._context}",
+            where="messages",
+            hint="shorten the conversation" if left < 1 else f"ask for at most {left} tokens",
+        )
+        error.code = "context_length_exceeded"
+        raise error
+
+
+def _end_ids(tokenizer: Tokenizer, generation: Mapping[str, Any]) -> frozenset[int]:
+    listed = generation.get("eos_token_id")
+    more = listed if isinstance(listed, list | tuple) else [] if listed is None else [listed]
+    return frozenset((*tokenizer.end_ids, *(int(token) for token in more)))

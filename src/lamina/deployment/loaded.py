@@ -1,0 +1,111 @@
+"""A version in memory: opened, checked against its seal, warmed, with an engine of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lamina.contracts.inference import Chunk, Request, SamplingParams
+from lamina.contracts.lineage import ModelVersion
+from lamina.deployment.compress.quantize import open_served
+from lamina.deployment.engine.admission import StreamingTokenizer
+from lamina.deployment.engine.engine import Engine
+from lamina.deployment.seal import check_seal
+from lamina.kit.errors import InputError, LaminaError
+from lamina.kit.tokenizer import open_tokenizer
+
+_log = logging.getLogger(__name__)
+
+
+class Versions(Protocol):
+    """What the service needs of the registry."""
+
+    def epoch(self) -> int:
+        """Counts up with each change of a name."""
+        ...
+
+    def resolve(self, name: str) -> ModelVersion:
+        """By alias or id; "" is the champion."""
+        ...
+
+    def folder(self, version: str) -> Path:
+        """A version's folder, verified."""
+        ...
+
+    def seal(self, version: str) -> dict[str, Any]:
+        """A version's parity seal."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Loaded:
+    """A version in memory. ``users`` counts the requests that hold it; a retired one is freed when the last ends."""
+
+    version: ModelVersion
+    tokenizer: StreamingTokenizer
+    engine: Engine
+    users: int = 0
+    retired: bool = False
+
+
+def load_version(registry: Versions, version: ModelVersion, options: Mapping[str, Any]) -> Loaded:
+    """Open, check and warm ``version``; ``options`` are the engine's. Raises what the checks raise."""
+    folder = registry.folder(version.id)
+    model, tokenizer = open_served(folder), open_tokenizer(folder)
+    seal = registry.seal(version.id)
+    if seal:
+        check_seal(model, tokenizer, seal, digest=version.digest)
+    else:
+        _log.warning("%s has no parity seal: nothing proves that it is the one that was measured", version.id)
+    engine = Engine(model, tokenizer, version=version.id, generation=_generation(folder), **options)
+    try:
+        _warm(engine)
+    except BaseException:
+        engine.close()
+        raise
+    _log.info("%s is loaded; generation defaults: %s", version.id, engine.generation)
+    return Loaded(version=version, tokenizer=tokenizer, engine=engine)
+
+
+def prompt_ids(tokenizer: StreamingTokenizer, request: Request) -> list[int]:
+    """The token ids of a request: a rendered conversation, encoded text, or ids as they are."""
+    if request.messages:
+        return tokenizer.render(request.messages, open_answer=True).ids
+    if isinstance(request.prompt, str):
+        return tokenizer.encode(request.prompt)
+    if request.prompt is None:
+        raise InputError("needs either 'messages' or 'prompt'", where="messages")
+    return list(request.prompt)
+
+
+def _generation(folder: Path) -> dict[str, Any]:
+    """The model's ``generation_config.json``; empty where there is none."""
+    with suppress(FileNotFoundError, ValueError):
+        values = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+        return values if isinstance(values, dict) else {}
+    return {}
+
+
+def _warm(engine: Engine) -> None:
+    """A prompt and a few tokens through the real queue, so that the first user does not wait for cold memory."""
+    done = threading.Event()
+    failures: list[LaminaError] = []
+
+    def receive(item: Chunk | LaminaError) -> None:
+        if isinstance(item, LaminaError):
+            failures.append(item)
+        if failures or (isinstance(item, Chunk) and item.finish_reason):
+            done.set()
+
+    count = min(32, engine.context - 4)
+    engine.submit("warm-up", [0] * max(1, count), SamplingParams(temperature=0.0, max_tokens=2), receive)
+    if not done.wait(300):
+        raise LaminaError("the model did not answer its first request within 300 s")
+    if failures:
+        raise failures[0]
