@@ -108,6 +108,14 @@ def test_a_tail_of_zeros_as_a_power_cut_leaves_it_is_torn(tmp_path):
         assert list(log) == [b"a", b"b"]
 
 
+@pytest.mark.parametrize("head", [b"", b"LAM", bytes(3), bytes(8)])
+def test_a_log_whose_first_bytes_never_reached_the_disk_begins_anew(tmp_path, head):
+    path = tmp_path / "log"
+    path.write_bytes(head)
+    fill(path, [b"a"])
+    assert read(path) == [b"a"]
+
+
 def test_another_kind_of_file_is_refused_and_left_alone(tmp_path):
     for content in (b"something else entirely", b"short"):
         path = tmp_path / "log"

@@ -70,6 +70,9 @@ def fail(staging, work, parameters, inputs, progress):
         os.abort()
     raise ValueError("something else")
 
+def where(staging, work, parameters, inputs, progress):
+    (staging / "place").write_text(parameters["context"]["place"])
+
 def ask(staging, work, parameters, inputs, progress):
     progress.say("hello from the child")
     with progress.task("outer", total=2, unit="rows") as outer:
@@ -130,6 +133,16 @@ def test_what_goes_in_names_the_result(home, workshop):
     assert len({*keys, workshop.key(versions)}) == 3
     assert workshop.key(same) in keys
     assert workshop.key(other_place) in keys  # a function that moved did not change
+
+
+def test_the_context_reaches_the_function_and_names_nothing(home, workshop):
+    def where(place: str) -> Stage:
+        return Stage(name="where", shelf="x", function="their_stage:where", context={"place": place})
+
+    folder = workshop.run(where("here"))
+    assert (folder / "place").read_text() == "here"
+    assert workshop.folder(where("there")) == folder
+    assert workshop.fresh(where("there"))
 
 
 def test_a_changed_parameter_makes_it_stale_and_says_so(home, workshop):
