@@ -1,0 +1,1 @@
+"""Documents in: sources, cleaning, duplicates, splits, token shards and batches. Never torch."""

@@ -1,0 +1,1 @@
+"""Collectors: each module registers one at the door ``SOURCES`` and yields record batches of documents."""
