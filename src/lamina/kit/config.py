@@ -126,7 +126,7 @@ def resolved(value: Any) -> Any:
         fields = {f.name: resolved(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {k: v for k, v in fields.items() if v is not None}
     if isinstance(value, Mapping):
-        return {k: resolved(v) for k, v in value.items()}
+        return {k: resolved(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):
         return [resolved(v) for v in value]
     return value
