@@ -19,7 +19,8 @@ ROWS = HERE / "rows.jsonl"
 RESULTS = HERE / "RESULTS.md"
 HEAD = """# Measurements
 
-Ratios of medians, ours against a named peer, in turns in one run on one machine; above 1 means that Lamina is better. Written by `make bench` from the
+Ratios of medians, ours against a named peer, in turns in one run on one machine; above 1 means that Lamina is better.
+Written by `make bench` from the
 objects in `rows.jsonl`, never by hand. Machines are shared and noisy: the spread is the range of the pairwise ratios.
 
 """

@@ -1,0 +1,30 @@
+"""What benchmarks share: the machine in words, and the real model that they run on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+
+from lamina.recipes.models import import_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def machine() -> str:
+    """Processor, cores and instruction sets."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    facts = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+    flags = set(facts.get("flags", "").split())
+    sets = [name for name in ("avx2", "avx512f", "avx512_vnni", "amx_int8", "amx_bf16") if name in flags]
+    return f"{facts.get('model name', platform.machine())}, {os.cpu_count()} cores, {' '.join(sets) or 'no vector sets named'}"
+
+
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct as a Hugging Face folder, made from the material that `make setup-dev` fetched."""
+    places = json.loads((ROOT / ".cache" / "material" / "places.json").read_text())
+    folder = ROOT / ".cache" / "smollm2-hf"
+    if not (folder / "config.json").is_file():
+        import_folder(Path(places["smollm2"]), folder)
+    return folder
