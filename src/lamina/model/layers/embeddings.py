@@ -39,13 +39,16 @@ def wavelengths(spec: RotarySpec, head_dim: int) -> Tensor:
 
 
 def rotary_tables(frequencies: Tensor, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (B, 1, T, head_dim) of the angles at ``positions`` (B, T), computed in float32."""
+    """Cosines and signed sines (B, 1, T, head_dim) of the angles at ``positions`` (B, T), computed in float32.
+
+    The sines of the first half carry the minus of the rotation, which saves negating it in every layer.
+    """
     angles = positions[:, None, :, None].float() * frequencies.to(positions.device)
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    cosines, sines = angles.cos(), angles.sin()
+    return torch.cat((cosines, cosines), dim=-1).to(dtype), torch.cat((-sines, sines), dim=-1).to(dtype)
 
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Rotate the pairs (x[i], x[i + head_dim/2]) of ``x`` (B, H, T, head_dim) by their angles (rotate-half layout)."""
     first, second = x.chunk(2, dim=-1)
-    return x * cosines + torch.cat((-second, first), dim=-1) * sines
+    return x * cosines + torch.cat((second, first), dim=-1) * sines
