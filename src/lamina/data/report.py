@@ -1,0 +1,145 @@
+"""What became of the sources: figures as JSON, words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from lamina.data.ledger import by_action, dropped
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from lamina.data.collection import SourceInput
+
+_WIPED = 0.5  # a source that loses more than this share to one reason is worth a word
+_MANY = 20  # ... if it has this many documents
+
+
+class CorpusReport(TypedDict):
+    """``report.json``. Characters are those of the cleaned texts; files count pages and messages too."""
+
+    documents: int
+    train: int
+    held_out: int
+    characters: int
+    collected: int
+    files_read: int
+    files_unread: int
+    sources: dict[str, dict[str, Any]]
+    dropped: dict[str, int]
+    licenses: dict[str, int]
+    languages: dict[str, int]
+    steps: dict[str, dict[str, int]]
+    warnings: list[str]
+
+
+def make_report(
+    sources: Sequence[SourceInput],
+    readings: Sequence[Mapping[str, Any]],
+    documents: pl.DataFrame,
+    ledger: pl.DataFrame,
+) -> CorpusReport:
+    """Counts by source. ``documents`` has source, split, license, language and characters of what is kept."""
+    import polars as pl
+
+    lost = dropped(ledger)
+    kept = {
+        row["source"]: row
+        for row in documents.group_by("source")
+        .agg(
+            pl.len().alias("documents"),
+            (pl.col("split") == "train").sum().alias("train"),
+            (pl.col("split") != "train").sum().alias("held_out"),
+            pl.col("characters").sum(),
+            pl.col("license").drop_nulls().unique().sort().alias("licenses"),
+        )
+        .iter_rows(named=True)
+    }
+    table: dict[str, dict[str, Any]] = {}
+    for source, reading in zip(sources, readings, strict=True):
+        facts = kept.get(source.name, {})
+        table[source.name] = {
+            "use": source.use,
+            "origin": source.origin,
+            "license": ", ".join(facts.get("licenses", ())) or source.license,
+            "files_read": len(reading["read"]),
+            "files_unread": len(reading["unread"]),
+            "collected": reading["documents"],
+            "documents": facts.get("documents", 0),
+            "train": facts.get("train", 0),
+            "held_out": facts.get("held_out", 0),
+            "characters": facts.get("characters", 0),
+            "dropped": dict(lost.get(source.name, {})),
+        }
+    reasons: dict[str, int] = {}
+    for counts in lost.values():
+        for reason, count in counts.items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    return CorpusReport(
+        documents=documents.height,
+        train=int((documents["split"] == "train").sum()),
+        held_out=int((documents["split"] != "train").sum()),
+        characters=int(documents["characters"].sum()),
+        collected=sum(t["collected"] for t in table.values()),
+        files_read=sum(t["files_read"] for t in table.values()),
+        files_unread=sum(t["files_unread"] for t in table.values()),
+        sources=table,
+        dropped=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+        licenses=_counts(documents, "license"),
+        languages=_counts(documents, "language"),
+        steps=by_action(ledger),
+        warnings=_warnings(table),
+    )
+
+
+def _counts(documents: pl.DataFrame, column: str) -> dict[str, int]:
+    table = documents[column].fill_null("unknown").value_counts().sort(["count", column], descending=[True, False])
+    return dict(table.iter_rows())
+
+
+def _warnings(table: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    found: list[str] = []
+    for name, facts in table.items():
+        if not facts["collected"]:
+            found.append(f"source '{name}' gave no document")
+        if facts["documents"] and not facts["license"]:
+            found.append(f"source '{name}' has no licence recorded")
+        for reason, count in facts["dropped"].items():
+            if facts["collected"] >= _MANY and count > _WIPED * facts["collected"]:
+                found.append(f"source '{name}' lost {count} of {facts['collected']} documents: {reason}")
+    return found
+
+
+def describe(report: Mapping[str, Any], corpus: Path) -> str:
+    """The report in words; the last line is how many files were read."""
+    lines = []
+    width = max((len(name) for name in report["sources"]), default=0)
+    for name, facts in report["sources"].items():
+        gone = ", ".join(f"{count:,} {reason}" for reason, count in list(facts["dropped"].items())[:4])
+        lines.append(
+            f"{name:<{width}}  {facts['documents']:>8,} documents  {facts['characters']:>12,} characters"
+            f"  {facts['license'] or 'licence unknown'}" + (f"  (dropped: {gone})" if gone else "")
+        )
+    lines.append(
+        f"corpus: {report['documents']:,} of {report['collected']:,} documents kept"
+        f" ({report['train']:,} to train, {report['held_out']:,} held out), {report['characters']:,} characters"
+    )
+    lines += [f"note: {warning}" for warning in report["warnings"]]
+    total = report["files_read"] + report["files_unread"]
+    if report["files_unread"]:
+        lines.append(f"what was not read, and why: {corpus / 'unread.jsonl'}")
+    lines.append(f"{report['files_read']:,} of {total:,} files read")
+    return "\n".join(lines)
+
+
+def loss(report: CorpusReport, unread: Sequence[Mapping[str, str]]) -> str:
+    """Why nothing is left, in one line."""
+    if report["collected"]:
+        parts = ", ".join(f"{count:,} by '{reason}'" for reason, count in report["dropped"].items())
+        return f"none of {report['collected']:,} documents is left: {parts}"
+    if unread:
+        first = "; ".join(f"{u['name']}: {u['reason']}" for u in unread[:3])
+        return f"no document could be read ({len(unread):,} files were not): {first}"
+    return "the sources hold no document"
