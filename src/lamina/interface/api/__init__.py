@@ -1,0 +1,1 @@
+"""The REST API: OpenAI's routes, and the stack's own."""

@@ -1,0 +1,166 @@
+"""From a checked request to an answer that is kept: grounding, one stream for each choice, the record, the chunks.
+
+The order is a promise: an interaction is durable before the chunk (or body) with its ``finish_reason`` is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from lamina.contracts.chat import Message
+from lamina.contracts.feedback import Interaction
+from lamina.contracts.inference import Chunk, Passage, Request, Usage
+from lamina.interface.api.context import Context
+from lamina.interface.api.errors import error_response
+from lamina.interface.api.events import DONE, event, merge
+from lamina.interface.api.wire import Choice, Wire, usage_of
+from lamina.interface.store import split_of
+from lamina.kit.errors import BusyError, LaminaError
+
+log = logging.getLogger("lamina.api")
+__all__ = ["Job", "collect", "error_response", "stream"]
+
+_BACKGROUND: set[asyncio.Task[None]] = set()
+
+
+@dataclass(kw_only=True)
+class Job:
+    """One call: a request for each choice, and what the record says beside the answer."""
+
+    context: Context
+    wire: Wire
+    requests: Sequence[Request]
+    prompts: int  # the choices of one prompt stand together
+    messages: Sequence[tuple[Message, ...]]  # as the client sent them, for each choice
+    user: str
+    conversation: str
+    grounding: str
+    passages: Sequence[Passage] = ()
+    opening: str = ""  # stands before the model's words
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    include_usage: bool = False
+    choices: list[Choice] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.choices = [Choice(index) for index in range(len(self.requests))]
+
+    def chunks(self) -> AsyncGenerator[tuple[int, Chunk], None]:
+        """The pieces of all choices as they come."""
+        return merge([self.context.service.stream(request) for request in self.requests])
+
+    def take(self, choice: Choice, chunk: Chunk) -> str:
+        """Add ``chunk`` to its choice; the text that it adds. Raises where the service gave up."""
+        choice.version = chunk.version or choice.version
+        if chunk.finish_reason == "abort":
+            raise BusyError("the server stopped before the answer was complete", hint="ask again")
+        if chunk.finish_reason == "error":
+            raise LaminaError("the engine failed on this request")
+        text = chunk.text
+        if not choice.opened:
+            choice.opened = True
+            text = self.opening + text
+        if text:
+            choice.text.append(text)
+        choice.logprobs.extend(chunk.logprobs)
+        if chunk.finish_reason is not None:
+            choice.last = chunk
+        return text
+
+    async def keep(self, choice: Choice, finish_reason: str) -> None:
+        """Make the interaction durable."""
+        last = choice.last
+        usage = last.usage if last and last.usage else Usage(prompt_tokens=0, completion_tokens=0)
+        id = self.wire.id if choice.index == 0 else f"{self.wire.id}.{choice.index}"
+        interaction = Interaction(
+            id=id,
+            conversation=self.conversation,
+            user=self.user,
+            messages=tuple(self.messages[choice.index]),
+            answer=choice.answer,
+            version=choice.version,
+            finish_reason=finish_reason,
+            grounding=self.grounding,
+            sources=tuple(p.document_id for p in self.passages),
+            parameters=orjson.dumps(self.parameters).decode(),
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            mean_logprob=last.mean_logprob if last else None,
+            mean_entropy=last.mean_entropy if last else None,
+            split=split_of(self.user, self.conversation),
+            created=datetime.now(UTC),
+        )
+        await self.context.stored(self.context.store.add_interaction, interaction)
+        self.context.answers.labels(finish_reason).inc()
+
+    def usage(self) -> dict[str, Any]:
+        """Token counts of the call."""
+        usages = [c.last.usage for c in self.choices if c.last and c.last.usage]
+        return usage_of(usages, self.prompts) if usages else usage_of([Usage(prompt_tokens=0, completion_tokens=0)], 1)
+
+    def check_complete(self) -> None:
+        """Raise where the service ended a choice without a finish reason."""
+        if any(choice.last is None for choice in self.choices):
+            raise LaminaError("the engine ended an answer without saying why")
+
+    def keep_cut(self) -> None:
+        """Keep what was said before the client left, in the background: a stopped answer can be judged too."""
+        for choice in self.choices:
+            if choice.last is None and any(choice.text):
+                task = asyncio.ensure_future(self._keep_cut(choice))
+                _BACKGROUND.add(task)
+                task.add_done_callback(_BACKGROUND.discard)
+
+    async def _keep_cut(self, choice: Choice) -> None:
+        try:
+            await self.keep(choice, "abort")
+        except LaminaError as error:
+            log.error("a stopped answer was not stored: %s", error)
+
+
+async def stream(job: Job) -> AsyncGenerator[bytes, None]:
+    """The answer as server-sent events."""
+    wire = job.wire
+    chunks = job.chunks()
+    try:
+        async for index, chunk in chunks:
+            choice = job.choices[index]
+            first = not choice.opened
+            text = job.take(choice, chunk)
+            opening = wire.opening(index) if first else None
+            if opening is not None:
+                yield event(wire.chunk(choice.version, [opening]))
+            if text or chunk.logprobs:
+                yield event(wire.chunk(choice.version, [wire.delta(choice, text, chunk.logprobs)]))
+            if chunk.finish_reason is not None:
+                await job.keep(choice, chunk.finish_reason)
+                yield event(wire.chunk(choice.version, [wire.final(choice)]))
+        job.check_complete()
+        if job.include_usage:
+            yield event(wire.usage_chunk(job.choices[0].version, job.usage()))
+        yield DONE
+    except (asyncio.CancelledError, GeneratorExit):
+        job.keep_cut()
+        raise
+    finally:
+        await chunks.aclose()
+
+
+async def collect(job: Job) -> dict[str, Any]:
+    """The answer as one object."""
+    chunks = job.chunks()
+    try:
+        async for index, chunk in chunks:
+            job.take(job.choices[index], chunk)
+    finally:
+        await chunks.aclose()
+    job.check_complete()
+    for choice in job.choices:
+        await job.keep(choice, choice.last.finish_reason or "stop" if choice.last else "stop")
+    return job.wire.whole(job.choices, job.usage())

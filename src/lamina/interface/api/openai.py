@@ -1,0 +1,256 @@
+"""OpenAI's routes: ``/v1/models``, ``/v1/chat/completions``, ``/v1/completions``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lamina.contracts import inference
+from lamina.contracts.chat import Message
+from lamina.contracts.lineage import ModelVersion
+from lamina.interface.api.answering import Job, collect, stream
+from lamina.interface.api.context import Context, caller_of, json_response
+from lamina.interface.api.errors import ParameterError, UnknownModelError
+from lamina.interface.api.events import EventStream, WholeAnswer
+from lamina.interface.api.routes import Routes
+from lamina.interface.api.schemas import MAX_SEED, ChatRequest, CompletionRequest, Sampling, read_body
+from lamina.interface.api.wire import ChatWire, CompletionWire, sources_of
+from lamina.interface.grounding.context import Grounded, ground, opening_of
+from lamina.kit.errors import NotFoundError
+from lamina.kit.identity import new_id
+
+
+class OpenAIRoutes:
+    """The endpoints, over one context."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._settings = context.settings
+
+    def add_to(self, routes: Routes) -> None:
+        """Serve them."""
+        routes.add("GET", "/v1/models", self.models, scope="infer")
+        routes.add("GET", "/v1/models/{id}", self.model, scope="infer")
+        routes.add("POST", "/v1/chat/completions", self.chat, scope="infer", body=ChatRequest)
+        routes.add("POST", "/v1/completions", self.completions, scope="infer", body=CompletionRequest)
+
+    async def models(self, request: Request) -> Response:
+        """The versions that answer now, their aliases, and the stack's own name."""
+        return json_response({"object": "list", "data": await asyncio.to_thread(self._models)})
+
+    async def model(self, request: Request, id: str) -> Response:
+        """One of them."""
+        for model in await asyncio.to_thread(self._models):
+            if model["id"] == id:
+                return json_response(model)
+        raise UnknownModelError(f"there is no model '{id[:64]}'")
+
+    def _models(self) -> list[dict[str, Any]]:
+        aliases = self._context.releases.aliases()
+        found: dict[str, dict[str, Any]] = {}
+        for alias, id in aliases.items():
+            version = self._context.releases.resolve(id)
+            found.setdefault(version.id, self._described(version.id, version))
+            found[alias] = self._described(alias, version)
+        if "champion" in aliases:
+            found.setdefault(self._settings.name, self._described(self._settings.name, found_version(found)))
+        return list(found.values())
+
+    def _described(self, id: str, version: ModelVersion | dict[str, Any]) -> dict[str, Any]:
+        if isinstance(version, dict):
+            return version | {"id": id}
+        return {
+            "id": id,
+            "object": "model",
+            "created": int(version.created.timestamp()),
+            "owned_by": self._settings.name,
+            "root": version.id,
+            "parent": version.parent,
+        }
+
+    async def chat(self, request: Request) -> Response:
+        """``POST /v1/chat/completions``."""
+        body = await read_body(request, ChatRequest)
+        self._check_chat(body)
+        model = await self._resolve(body.model)
+        messages = tuple(m.contract() for m in body.messages)
+        if self._settings.system and not any(m.role == "system" for m in messages):
+            messages = (Message("system", self._settings.system), *messages)
+        mode = self._mode(body)
+        grounded = Grounded(messages, [], False)
+        opening = ""
+        if mode == "weights + documents" and self._context.retriever is not None:
+            grounded = await asyncio.to_thread(
+                ground,
+                messages,
+                self._context.retriever,
+                k=self._settings.passages,
+                budget_chars=self._settings.context_chars,
+            )
+            opening = opening_of(messages, grounded)
+        wanted = body.top_logprobs or 0 if body.logprobs else None
+        count = body.n or 1
+        id = new_id("chatcmpl")
+        requests = [
+            inference.Request(
+                id=f"{id}.{index}",
+                model=model,
+                messages=grounded.messages,
+                sampling=self._sampling(body, index, wanted),
+            )
+            for index in range(count)
+        ]
+        extras = {"grounding": {"mode": mode, "found": grounded.found}, "sources": sources_of(grounded.passages)}
+        job = Job(
+            context=self._context,
+            wire=ChatWire(id, int(time.time()), self._settings.revision, extras, usage=_wants_usage(body)),
+            requests=requests,
+            prompts=1,
+            messages=[messages] * count,
+            user=caller_of(request).user,
+            conversation=body.conversation or str(uuid4()),
+            grounding=mode,
+            passages=grounded.passages,
+            opening=opening,
+            parameters={"route": "chat", **_parameters(requests[0])},
+            include_usage=_wants_usage(body),
+        )
+        return self._respond(job, body)
+
+    async def completions(self, request: Request) -> Response:
+        """``POST /v1/completions``: the prompt goes to the model as it is, without template and documents."""
+        body = await read_body(request, CompletionRequest)
+        self._check_completion(body)
+        model = await self._resolve(body.model)
+        count = body.n or 1
+        id = new_id("cmpl")
+        requests: list[inference.Request] = []
+        messages: list[tuple[Message, ...]] = []
+        for prompt in body.prompt:
+            for index in range(count):
+                requests.append(
+                    inference.Request(
+                        id=f"{id}.{len(requests)}",
+                        model=model,
+                        prompt=prompt if isinstance(prompt, str) else tuple(prompt),
+                        sampling=self._sampling(body, index, body.logprobs),
+                    )
+                )
+                text = prompt if isinstance(prompt, str) else " ".join(map(str, prompt))
+                messages.append((Message("user", text),))
+        echoed = body.prompt[0] if body.echo and isinstance(body.prompt[0], str) else ""
+        extras = {"grounding": {"mode": "weights only", "found": False}, "sources": []}
+        job = Job(
+            context=self._context,
+            wire=CompletionWire(id, int(time.time()), self._settings.revision, extras, usage=_wants_usage(body)),
+            requests=requests,
+            prompts=len(body.prompt),
+            messages=messages,
+            user=caller_of(request).user,
+            conversation=body.conversation or str(uuid4()),
+            grounding="weights only",
+            opening=echoed,
+            parameters={"route": "completions", **_parameters(requests[0])},
+            include_usage=_wants_usage(body),
+        )
+        return self._respond(job, body)
+
+    def _respond(self, job: Job, body: Sampling) -> Response:
+        ignored = body.ignored()
+        headers = {"x-lamina-ignored": ", ".join(ignored)} if ignored else {}
+        if not body.stream:
+            return WholeAnswer(collect(job), headers)
+        settings = self._settings
+        return EventStream(stream(job), headers, ping_s=settings.ping_s, stall_s=settings.stalled_reader_s)
+
+    async def _resolve(self, name: str) -> str:
+        """The name that the service knows: "" for the champion. Raises ``UnknownModelError``."""
+        if name in ("", "champion", self._settings.name):
+            return ""
+        try:
+            await asyncio.to_thread(self._context.releases.resolve, name)
+        except NotFoundError:
+            raise UnknownModelError(f"there is no model '{name}'", hint="GET /v1/models lists them") from None
+        return name
+
+    def _mode(self, body: Sampling) -> str:
+        mode = body.grounding or self._settings.grounding
+        return mode if self._context.retriever is not None else "weights only"
+
+    def _sampling(self, body: Sampling, index: int, logprobs: int | None) -> inference.SamplingParams:
+        limit = body.max_tokens
+        if isinstance(body, ChatRequest) and body.max_completion_tokens is not None:
+            limit = body.max_completion_tokens
+        seed = None if body.seed is None else (body.seed + index) % (MAX_SEED + 1)
+        return inference.SamplingParams(
+            temperature=body.temperature,
+            top_p=body.top_p,
+            top_k=body.top_k,
+            seed=seed,
+            max_tokens=limit if limit is not None else self._settings.default_max_tokens,
+            stop=tuple(body.stop or ()),
+            logprobs=logprobs,
+        )
+
+    def _check_shared(self, body: Sampling, choices: int) -> None:
+        limit = self._settings.max_choices
+        if choices > limit:
+            raise ParameterError(f"n: at most {limit} answers in one request", param="n")
+        for name in ("max_tokens", "max_completion_tokens"):
+            value = getattr(body, name, None)
+            if value is not None and value > self._settings.max_tokens:
+                raise ParameterError(f"{name}: at most {self._settings.max_tokens}", param=name)
+        if body.logit_bias:
+            raise _unsupported("logit_bias")
+        if body.stream_options is not None and not body.stream:
+            raise ParameterError("stream_options: only with stream = true", param="stream_options")
+
+    def _check_chat(self, body: ChatRequest) -> None:
+        self._check_shared(body, body.n or 1)
+        if len(body.messages) > self._settings.max_messages:
+            raise ParameterError(f"messages: at most {self._settings.max_messages}", param="messages")
+        if body.top_logprobs is not None and not body.logprobs:
+            raise ParameterError("top_logprobs: only with logprobs = true", param="top_logprobs")
+        for name in ("tools", "functions"):
+            if getattr(body, name):
+                raise _unsupported(name)
+        if body.response_format not in (None, {"type": "text"}):
+            raise _unsupported("response_format")
+        if body.modalities not in (None, ["text"]):
+            raise _unsupported("modalities")
+
+    def _check_completion(self, body: CompletionRequest) -> None:
+        self._check_shared(body, (body.n or 1) * len(body.prompt))
+        if body.best_of not in (None, body.n or 1):
+            raise _unsupported("best_of")
+        if body.suffix:
+            raise _unsupported("suffix")
+        if body.echo and (len(body.prompt) > 1 or not isinstance(body.prompt[0], str)):
+            raise ParameterError("echo: only with one prompt of text", param="echo")
+        if body.grounding == "weights + documents":
+            raise ParameterError("grounding: documents are put into chats only", param="grounding")
+
+
+def found_version(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The description of the champion."""
+    return found["champion"]
+
+
+def _unsupported(name: str) -> ParameterError:
+    return ParameterError(f"{name}: not supported", param=name, code="unsupported_parameter")
+
+
+def _wants_usage(body: Sampling) -> bool:
+    return bool(body.stream and body.stream_options and body.stream_options.include_usage)
+
+
+def _parameters(request: inference.Request) -> dict[str, Any]:
+    given: Sequence[tuple[str, Any]] = asdict(request.sampling).items()  # type: ignore[assignment]
+    return {name: value for name, value in given if value not in (None, ())}

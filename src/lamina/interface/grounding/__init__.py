@@ -1,0 +1,1 @@
+"""Finding what the documents and the accepted corrections say, and putting it before the model."""

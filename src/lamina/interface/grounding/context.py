@@ -1,0 +1,91 @@
+"""Putting what was found before the model: passages in a system message, corrections as turns that went before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from lamina.contracts.chat import Message
+from lamina.contracts.inference import Passage, Retriever
+from lamina.interface.grounding.corrections import last_question, queries_of
+from lamina.interface.grounding.words import content_words
+from lamina.kit.prompts import grounded_system
+
+#: How an answer begins that has no source.
+NOTHING_FOUND = "Nothing about this was found in the documents."
+OPENING = NOTHING_FOUND + "\n\n"
+_EXACT = 0.95  # a correction this close needs no passages beside it
+
+
+class Grounded(NamedTuple):
+    """``messages`` for the model, the ``passages`` in them (numbered from 1), and whether there are any."""
+
+    messages: tuple[Message, ...]
+    passages: list[Passage]
+    found: bool
+
+
+def ground(messages: Sequence[Message], retriever: Retriever, k: int = 3, budget_chars: int = 4000) -> Grounded:
+    """Look for what the last question is about and put it before the model, at most ``budget_chars`` characters of it.
+
+    Small models copy a turn that went before most reliably, so that is how a correction is given to them.
+    """
+    plain = tuple(without_opening(m) for m in messages)
+    passages: list[Passage] = []
+    for query in queries_of(plain):
+        passages = retriever.search(query, k)
+        if passages:
+            break
+    if passages and passages[0].kind == "correction" and passages[0].score >= _EXACT:
+        passages = [p for p in passages if p.kind == "correction"]
+    passages = _within(passages, budget_chars)
+    if not passages:
+        return Grounded(plain, [], False)
+    quoted = [
+        (n, p.title or p.url or p.source or "", p.text) for n, p in enumerate(passages, 1) if p.kind == "document"
+    ]
+    turns = [turn for p in reversed(passages) if p.kind == "correction" for turn in _turns(p)]
+    return Grounded(_insert(plain, grounded_system(quoted) if quoted else "", turns), passages, True)
+
+
+def opening_of(messages: Sequence[Message], grounded: Grounded) -> str:
+    """How the answer must begin: it says so where nothing was found. A greeting asks for nothing."""
+    return "" if grounded.found or not content_words(last_question(messages)) else OPENING
+
+
+def without_opening(message: Message) -> Message:
+    """An assistant's turn as the model said it, without the sentence that the server put before it."""
+    if message.role == "assistant" and message.content.startswith(NOTHING_FOUND):
+        return Message("assistant", message.content.removeprefix(NOTHING_FOUND).lstrip())
+    return message
+
+
+def _within(passages: Sequence[Passage], budget: int) -> list[Passage]:
+    """The first passages that fit; the very first is cut where it alone is too long."""
+    kept: list[Passage] = []
+    for passage in passages:
+        if len(passage.text) > budget:
+            if not kept:
+                kept.append(replace(passage, text=passage.text[:budget].rsplit(None, 1)[0] + " …"))
+            break
+        budget -= len(passage.text)
+        kept.append(passage)
+    return kept
+
+
+def _turns(correction: Passage) -> tuple[Message, Message]:
+    return Message("user", correction.question or ""), Message("assistant", correction.text)
+
+
+def _insert(messages: tuple[Message, ...], system: str, turns: Sequence[Message]) -> tuple[Message, ...]:
+    """``system`` joins the first system message; ``turns`` come right before the last question."""
+    result = list(messages)
+    last = max((place for place, m in enumerate(result) if m.role == "user"), default=len(result))
+    result[last:last] = turns
+    if system:
+        if result and result[0].role == "system":
+            result[0] = Message("system", f"{result[0].content}\n\n{system}")
+        else:
+            result.insert(0, Message("system", system))
+    return tuple(result)
