@@ -1,7 +1,7 @@
 """Chat templates (Jinja, as Hugging Face models carry them), run as foreign code: parsed, checked, bounded.
 
-A template comes with a model's files, so it may be hostile. Only the nodes, filters, methods and names listed here
-compile; no name with an underscore in front is ever looked up; the text and the number of loop rounds are capped.
+A template comes with a model's files, so it may be hostile. Only what ``template_check`` lists
+compiles; no name with an underscore in front is ever looked up; the text and the number of loop rounds are capped.
 ``{% generation %}`` marks what an assistant says (Hugging Face's convention for masks).
 """
 
@@ -18,30 +18,13 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lamina.kit.errors import InputError, ModelFileError, TooLargeError
+from lamina.kit.template_check import FILTERS, METHODS, check
 
 #: Private-use characters around what a ``{% generation %}`` block writes.
 START, END = "\U0010fff0", "\U0010fff1"
 _TEMPLATE_CHARS = 256 * 1024
 _ROUNDS = 200_000
 _PRODUCT = 64 * 1024 * 1024  # characters that one replace or join may make: memory, not output, is at stake
-_NODES: tuple[type[nodes.Node], ...] = (
-    nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.For, nodes.Assign, nodes.AssignBlock, nodes.Name,
-    nodes.NSRef, nodes.Const, nodes.Getattr, nodes.Getitem, nodes.Slice, nodes.Filter, nodes.FilterBlock, nodes.Test,
-    nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Add, nodes.Sub, nodes.Mul, nodes.Div,
-    nodes.FloorDiv, nodes.Mod, nodes.Neg, nodes.Pos, nodes.Concat, nodes.CondExpr, nodes.List, nodes.Tuple, nodes.Dict,
-    nodes.Pair, nodes.Keyword, nodes.Call, nodes.Macro, nodes.Continue, nodes.Break,
-)  # fmt: skip
-_FILTERS = {
-    "trim", "tojson", "length", "count", "upper", "lower", "capitalize", "title", "join", "default", "d", "list",
-    "string", "int", "float", "first", "last", "items", "replace", "selectattr", "rejectattr", "select", "reject",
-    "map", "safe", "reverse", "sort", "dictsort", "abs", "round", "unique", "min", "max", "sum",
-}  # fmt: skip
-_METHODS = {
-    "strip", "lstrip", "rstrip", "split", "rsplit", "startswith", "endswith", "upper", "lower", "title", "capitalize",
-    "replace", "items", "keys", "values", "get", "join", "removeprefix", "removesuffix", "find", "splitlines",
-    "isdigit",
-}  # fmt: skip
-_CALLS = {"raise_exception", "namespace", "range", "dict"}
 
 
 class ChatTemplate:
@@ -57,7 +40,7 @@ class ChatTemplate:
         self._environment = _Environment()
         try:
             tree = self._environment.parse(source)
-            _check(tree, where)
+            check(tree, where)
             self._template = self._environment.from_string(_bounded(tree))
         except (TemplateSyntaxError, RecursionError) as error:
             line = f":{error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
@@ -140,7 +123,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             "raise_exception": _raise_exception,
             **{n: self.globals[n] for n in ("namespace", "range", "dict")},
         }
-        self.filters = {name: self.filters[name] for name in _FILTERS}  # those that ``map`` may name, too
+        self.filters = {name: self.filters[name] for name in FILTERS}  # those that ``map`` may name, too
         self.filters |= {"tojson": _tojson, "replace": _replace, "join": _join}
         self.filters["_loop"] = lambda items: _Counted(items, self.budget.value)
         self.filters["_concat"] = lambda parts: self.budget.value.value("".join(map(str, parts)))
@@ -165,7 +148,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return self.budget.value.value(super().call(context, obj, *args, **kwargs))
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if attr.startswith("_") or (callable(value) and attr not in _METHODS):
+        if attr.startswith("_") or (callable(value) and attr not in METHODS):
             return False
         return super().is_safe_attribute(obj, attr, value)
 
@@ -217,69 +200,6 @@ def _join(parts: Iterable[Any], between: str = "", attribute: str | None = None)
 
 def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=min(indent, 8) if indent else None)
-
-
-def _check(tree: nodes.Template, where: str) -> None:
-    """Walk the syntax tree: only what is listed above may stand in it."""
-    macros = {node.name for node in tree.find_all(nodes.Macro)}
-    for node in _walk(tree):
-        reason = _reason(node, macros)
-        if reason:
-            raise ModelFileError(f"the chat template {reason}", where=f"{where}:{node.lineno}")
-    for macro in tree.find_all(nodes.Macro):
-        inside = {c.node.name for c in macro.find_all(nodes.Call) if isinstance(c.node, nodes.Name)}
-        known = {m.name for m in tree.find_all(nodes.Macro) if m.lineno < macro.lineno}
-        if inside & macros - known:
-            raise ModelFileError("the chat template has a macro that calls itself", where=f"{where}:{macro.lineno}")
-
-
-def _walk(node: nodes.Node) -> Iterator[nodes.Node]:
-    waiting = [node]
-    while waiting:
-        standing = waiting.pop()
-        yield standing
-        waiting.extend(standing.iter_child_nodes())
-
-
-def _reason(node: nodes.Node, macros: set[str]) -> str | None:
-    """Why this node may not stand in a template, or None."""
-    if not isinstance(node, _NODES):
-        return f"uses {type(node).__name__}, which is not allowed"
-    if isinstance(node, nodes.Filter | nodes.FilterBlock):
-        name = node.name if isinstance(node, nodes.Filter) else node.filter.name
-        return None if name in _FILTERS else f"uses the filter '{name}', which is not allowed"
-    if isinstance(node, nodes.For) and node.recursive:
-        return "uses a recursive loop, which is not allowed"
-    hidden = _hidden(node)
-    if hidden:
-        return f"looks up '{hidden}'; names with an underscore in front are not allowed"
-    if isinstance(node, nodes.Call):
-        return _call_reason(node, macros)
-    return None
-
-
-def _hidden(node: nodes.Node) -> str | None:
-    name: Any = None
-    if isinstance(node, nodes.Getattr):
-        name = node.attr
-    elif isinstance(node, nodes.Name):
-        name = node.name
-    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
-        name = node.arg.value
-    elif isinstance(node, nodes.Const):
-        name = node.value if isinstance(node.value, str) and node.value.startswith("__") else None
-    return name if isinstance(name, str) and name.startswith("_") else None
-
-
-def _call_reason(node: nodes.Call, macros: set[str]) -> str | None:
-    if node.dyn_args is not None or node.dyn_kwargs is not None:
-        return "calls with * or **, which is not allowed"
-    if isinstance(node.node, nodes.Name):
-        name = node.node.name
-        return None if name in _CALLS or name in macros else f"calls '{name}', which is not allowed"
-    if isinstance(node.node, nodes.Getattr):
-        return None if node.node.attr in _METHODS else f"calls the method '{node.node.attr}', which is not allowed"
-    return "calls something without a name, which is not allowed"
 
 
 def _bounded(tree: nodes.Template) -> nodes.Template:
