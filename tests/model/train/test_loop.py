@@ -207,6 +207,10 @@ class TestBudget:
         (tmp_path / "plan.json").write_text(json.dumps(plan))
         assert run(make(), tmp_path, steps=None, budget_s=1.5).steps == plan["steps"]
 
+    def test_caps_given_steps(self, tmp_path: Path):
+        assert run(make(), tmp_path / "few", steps=3, budget_s=60.0).steps == 3
+        assert run(make(), tmp_path / "many", steps=10**6, budget_s=0.3).steps < 10**4
+
     def test_measuring_leaves_no_trace(self, tmp_path: Path):
         one, two = make(), make()
         count = run(one, tmp_path / "budget", steps=None, budget_s=0.5, method="lora").steps
