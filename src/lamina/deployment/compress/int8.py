@@ -6,7 +6,7 @@ weight at a time, so that no second copy of it ever stays in memory. Rows do not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +87,15 @@ class Int8Linear(nn.Module):
         if self.bias is not None:
             out = out + self.bias.to(x.dtype)
         return out.view(*x.shape[:-1], self.out_features)
+
+    def few_rows(self) -> Callable[[Tensor], Tensor]:
+        """The product for up to ``FEW_ROWS`` bfloat16 rows (M, K) as a bare function: what decoding calls most."""
+        weight, scale, bias = self.weight, self.scale, self.bias
+        if self.in_features % _LANES:
+            return self.forward
+        if bias is None:
+            return lambda rows: torch._weight_int8pack_mm(rows, weight, scale)
+        return lambda rows: torch._weight_int8pack_mm(rows, weight, scale) + bias
 
     def _dequantised(self, rows: Tensor) -> Tensor:
         step = max(1, _SLICE // self.in_features)

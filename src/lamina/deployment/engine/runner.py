@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lamina.model.layers.embeddings import rotary_tables
 from lamina.model.spec import BlockSpec, NormSpec
 from lamina.model.transformer import Transformer
 
@@ -39,23 +38,24 @@ class Place:
 class _Layer:
     spec: BlockSpec
     attention_norm: Callable[[Tensor], Tensor]
-    qkv: nn.Module
     q_norm: nn.Module | None
     k_norm: nn.Module | None
-    o: nn.Module
     feedforward_norm: Callable[[Tensor], Tensor]
-    up: nn.Module  # gate and up side by side where gated
-    down: nn.Module
     activation: Callable[[Tensor], Tensor]
     rotary: tuple[Tensor, Tensor] | None
     store: Tensor  # (2 · kv_heads, slots, head_dim): keys, then values
+    keys: Tensor  # (1, kv_heads, slots, head_dim), a view
+    values: Tensor
+    turning: int  # heads that rotary positions turn: queries and keys
+    few_rows: tuple[Callable[[Tensor], Tensor], ...]  # qkv, o, up, down for decoding
+    many_rows: tuple[Callable[[Tensor], Tensor], ...]  # the same for prompts
 
 
 class Runner:
     """``model`` over ``blocks`` blocks of ``block_tokens`` tokens. Takes the model over: its projections get fused."""
 
     def __init__(self, model: Transformer, *, blocks: int, block_tokens: int, context: int) -> None:
-        self.model = model
+        self.model: Any = model
         self.block_tokens = block_tokens
         first: Any = model.blocks[0]
         weight = first.attention.o.weight.dtype
@@ -63,10 +63,7 @@ class Runner:
         self._narrow = torch.bfloat16 if self._int8 else weight
         self._wide = getattr(first.attention.o, "wide", weight)
         self._norm = _norm(model.norm, model.spec.norm)
-        tables = {
-            key: _half_signed(*rotary_tables(f, torch.arange(context)[None], torch.float32))
-            for key, f in model._frequencies.items()
-        }
+        tables = {key: _rotary(frequencies, context) for key, frequencies in model._frequencies.items()}
         self._layers = [self._layer(i, tables, blocks * block_tokens) for i in range(len(model.blocks))]
         self._offsets = torch.arange(block_tokens)
 
@@ -85,12 +82,12 @@ class Runner:
 
         def attend(layer: _Layer, q: Tensor, kv: Tensor) -> Tensor:
             if len(slots) == 1:
-                layer.store[:, slots[0]] = kv[0]
+                layer.store.select(1, slots[0]).copy_(kv[0])
                 return _attend(layer, q.unsqueeze(2), views[0], None)
             layer.store.index_copy_(1, index, kv.transpose(0, 1))
             return torch.cat([_attend(layer, q[b : b + 1].unsqueeze(2), view, None) for b, view in enumerate(views)])
 
-        hidden = self._forward(torch.tensor(tokens), torch.tensor(positions), attend, self._narrow)
+        hidden = self._forward(torch.tensor(tokens), torch.tensor(positions), attend, few=True)
         return self._scores(hidden)
 
     @torch.inference_mode()
@@ -112,42 +109,38 @@ class Runner:
             out = _attend(layer, q[:count].transpose(0, 1).unsqueeze(0), view, mask)
             return out if padded == count else F.pad(out, (0, 0, 0, padded - count))
 
-        hidden = self._forward(ids, positions, attend, self._wide)
+        hidden = self._forward(ids, positions, attend, few=False)
         return self._scores(hidden[count - 1 : count])[0] if scores else None
 
     def _forward(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        attend: Callable[[_Layer, Tensor, Tensor], Tensor],
-        dtype: torch.dtype,
+        self, ids: Tensor, positions: Tensor, attend: Callable[[_Layer, Tensor, Tensor], Tensor], *, few: bool
     ) -> Tensor:
-        """Hidden states (N, D) float32 before the final norm, for N rows; products take their input in ``dtype``."""
-        embedded = self.model.embeddings(ids[None], positions[None])[0]
-        hidden = embedded.float() if embedded.dtype != torch.float32 else embedded
+        """Hidden states (N, D) float32 before the final norm, for N rows; ``few``: by the kernels for decoding."""
+        hidden = self.model.embeddings(ids[None], positions[None])[0].float()
+        dtype = self._narrow if few else self._wide
         tables: dict[int, tuple[Tensor, Tensor]] = {}
         for layer in self._layers:
-            heads = layer.spec.attention.heads
-            qkv = layer.qkv(layer.attention_norm(hidden).to(dtype))
-            qkv = qkv.view(qkv.shape[0], -1, layer.spec.attention.head_dim).float()
+            attention = layer.spec.attention
+            qkv_of, o_of, up_of, down_of = layer.few_rows if few else layer.many_rows
+            qkv = qkv_of(layer.attention_norm(hidden).to(dtype))
+            qkv = qkv.view(qkv.shape[0], -1, attention.head_dim).float()
             if layer.q_norm is not None and layer.k_norm is not None:
-                turning = heads + layer.spec.attention.kv_heads
-                qkv[:, :heads] = layer.q_norm(qkv[:, :heads])
-                qkv[:, heads:turning] = layer.k_norm(qkv[:, heads:turning])
+                qkv[:, : attention.heads] = layer.q_norm(qkv[:, : attention.heads])
+                qkv[:, attention.heads : layer.turning] = layer.k_norm(qkv[:, attention.heads : layer.turning])
             if layer.rotary is not None:
                 key = id(layer.rotary)
                 if key not in tables:
                     tables[key] = (layer.rotary[0][positions], layer.rotary[1][positions])
-                _rotate(qkv[:, : heads + layer.spec.attention.kv_heads], *tables[key])
-            attended = attend(layer, qkv[:, :heads], qkv[:, heads:])
-            hidden = hidden + layer.o(attended.to(dtype))
-            inner = layer.up(layer.feedforward_norm(hidden).to(dtype))
+                _rotate(qkv.narrow(1, 0, layer.turning), *tables[key])
+            q, kv = qkv.split((attention.heads, 2 * attention.kv_heads), dim=1)
+            hidden = hidden + o_of(attend(layer, q, kv).to(dtype))
+            inner = up_of(layer.feedforward_norm(hidden).to(dtype))
             if layer.spec.feedforward.gated:
                 gate, up = inner.chunk(2, dim=-1)
                 inner = layer.activation(gate) * up
             else:
                 inner = layer.activation(inner)
-            hidden = hidden + layer.down(inner)
+            hidden = hidden + down_of(inner)
         return hidden
 
     def _scores(self, hidden: Tensor) -> Tensor:
@@ -169,21 +162,24 @@ class Runner:
         block: Any = self.model.blocks[index]
         spec = self.model.spec.blocks[index]
         attention, feedforward = block.attention, block.feedforward
-        gated = feedforward.gate is not None
-        shape = (2 * spec.attention.kv_heads, slots, spec.attention.head_dim)
+        up = feedforward.up if feedforward.gate is None else _fuse([feedforward.gate, feedforward.up])
+        products: tuple[Any, ...] = (_fuse([attention.q, attention.k, attention.v]), attention.o, up, feedforward.down)
+        kv_heads = spec.attention.kv_heads
+        store = torch.empty((2 * kv_heads, slots, spec.attention.head_dim), dtype=torch.float32)
         return _Layer(
             spec=spec,
             attention_norm=_norm(block.attention_norm, spec.norm),
-            qkv=_fuse([attention.q, attention.k, attention.v]),
             q_norm=attention.q_norm,
             k_norm=attention.k_norm,
-            o=attention.o,
             feedforward_norm=_norm(block.feedforward_norm, spec.norm),
-            up=_fuse([feedforward.gate, feedforward.up]) if gated else feedforward.up,
-            down=feedforward.down,
             activation=feedforward.activation,
             rotary=tables[spec.attention.rotary, spec.attention.head_dim] if spec.attention.rotary else None,
-            store=torch.zeros(0).new_empty(shape, dtype=torch.float32),
+            store=store,
+            keys=store[None, :kv_heads],
+            values=store[None, kv_heads:],
+            turning=spec.attention.heads + kv_heads,
+            few_rows=tuple(p.few_rows() if hasattr(p, "few_rows") else _bare(p) for p in products),
+            many_rows=tuple(products),
         )
 
     def _slot(self, place: Place, index: int) -> int:
@@ -205,17 +201,17 @@ class Runner:
 
 def _attend(layer: _Layer, q: Tensor, view: slice | Tensor, mask: Tensor | None) -> Tensor:
     """Attention of queries (1, H, T, Dh) over the stored tokens in ``view``: (T, H · Dh)."""
-    store = layer.store[:, view] if isinstance(view, slice) else layer.store.index_select(1, view)
-    keys, values = store[None].chunk(2, dim=1)
+    if isinstance(view, slice):
+        keys = layer.keys.narrow(2, view.start, view.stop - view.start)
+        values = layer.values.narrow(2, view.start, view.stop - view.start)
+    else:
+        keys, values = layer.store.index_select(1, view).unsqueeze(0).chunk(2, dim=1)
+    count = q.shape[2]
+    grouped = layer.keys.shape[1] != q.shape[1]
     out = F.scaled_dot_product_attention(
-        q,
-        keys,
-        values,
-        attn_mask=mask,
-        is_causal=mask is None and q.shape[2] > 1,
-        enable_gqa=layer.spec.attention.heads != layer.spec.attention.kv_heads,
+        q, keys, values, attn_mask=mask, is_causal=mask is None and count > 1, enable_gqa=grouped
     )
-    return out[0].transpose(0, 1).reshape(q.shape[2], -1)
+    return out.transpose(1, 2).reshape(count, -1)
 
 
 def _rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> None:
@@ -224,20 +220,37 @@ def _rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> None:
     heads.mul_(cosines).addcmul_(rolled, sines)
 
 
-def _half_signed(cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor]:
-    """Tables (1, 1, T, Dh) as (T, 1, Dh), the first half of the sines negated."""
-    signed = sines[0, 0].clone()
-    signed[:, : signed.shape[-1] // 2].neg_()
-    return cosines[0, 0].unsqueeze(1).contiguous(), signed.unsqueeze(1).contiguous()
+def _rotary(frequencies: Tensor, context: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (T, 1, Dh) of every place; the first half of the sines negated, as ``_rotate`` wants them."""
+    angles = torch.arange(context).float()[:, None] * frequencies
+    cosines, sines = angles.cos(), angles.sin()
+    return torch.cat((cosines, cosines), dim=-1).unsqueeze(1), torch.cat((-sines, sines), dim=-1).unsqueeze(1)
 
 
 def _norm(module: Any, spec: NormSpec) -> Callable[[Tensor], Tensor]:
-    """The norm as one call on float32 rows (N, D)."""
+    """The norm as one function of float32 rows (N, D).
+
+    RMSNorm is layer normalisation of (x, -x), whose mean is 0 and whose variance is the mean square of x: torch has one
+    kernel for it, and six for ``rms_norm`` (3 against 16 µs for a row of 576).
+    """
     weight = module.weight.detach().float()
-    if spec.kind == "rms":
-        return lambda x: F.rms_norm(x, weight.shape, weight, spec.eps)
-    bias = module.bias.detach().float()
-    return lambda x: F.layer_norm(x, weight.shape, weight, bias, spec.eps)
+    if spec.kind == "layer":
+        bias = module.bias.detach().float()
+        return lambda x: F.layer_norm(x, weight.shape, weight, bias, spec.eps)
+    width = weight.shape[0]
+    twice = torch.cat((weight, weight))
+    signs = torch.tensor([[1.0], [-1.0]])
+
+    def rms(x: Tensor) -> Tensor:
+        both = (x.unsqueeze(1) * signs).view(x.shape[0], 2 * width)
+        return torch.layer_norm(both, (2 * width,), twice, None, spec.eps).narrow(1, 0, width)
+
+    return rms
+
+
+def _bare(linear: Any) -> Callable[[Tensor], Tensor]:
+    weight, bias = linear.weight, linear.bias
+    return lambda rows: F.linear(rows, weight, bias)
 
 
 def _fuse(parts: list[Any]) -> nn.Module:

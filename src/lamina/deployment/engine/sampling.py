@@ -20,7 +20,7 @@ from lamina.contracts.inference import SamplingParams
 from lamina.kit.errors import InputError, LaminaError
 
 MOST_LOGPROBS = 20
-_CANDIDATES = 256  # the likeliest tokens that top-p looks at before it sorts the whole vocabulary
+_LIKELY = 1e-3  # share of a token that top-p looks at first
 _SEEDS = 2**63
 
 
@@ -88,28 +88,34 @@ class Sampler:
         return Drawn(token, float(logprobs[token]), entropy, top)
 
     def _sample(self, logits: Tensor, number: float) -> int:
-        scaled = (logits - logits.max()).double() / self.temperature
+        shares = torch.softmax(logits / self.temperature, dim=-1)
         if self.top_k is None and self.top_p >= 1.0:
-            mass = scaled.exp_().cumsum_(0)
-            return _at(mass, number)
-        values, tokens = self._candidates(scaled)
-        mass = values.exp().cumsum(0)
+            return _at(shares.cumsum(0, dtype=torch.float64), number)
+        if self.top_k is not None:
+            values, tokens = shares.topk(min(self.top_k, shares.shape[0]))
+        else:
+            values, tokens = self._nucleus(shares)
+        mass = values.double().cumsum(0)
         if self.top_p < 1.0:
             # A token stays while the likelier ones together have less than top_p (Holtzman et al. 2020).
-            whole = mass[-1] if self.top_k is not None else scaled.exp().sum()
+            whole = float(mass[-1]) if self.top_k is not None else 1.0
             keep = 1 + int((mass[:-1] < self.top_p * whole).sum())
             mass = mass[:keep]
         return int(tokens[_at(mass, number)])
 
-    def _candidates(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest tokens, best first, that top-k and top-p can need: (log-weights, ids)."""
-        size = scaled.shape[0]
-        if self.top_k is not None:
-            return scaled.topk(min(self.top_k, size))
-        values, tokens = scaled.topk(min(_CANDIDATES, size))
-        if len(values) < size and values.exp().sum() < self.top_p * scaled.exp().sum():
-            values, tokens = scaled.sort(descending=True, stable=True)
-        return values, tokens
+    def _nucleus(self, shares: Tensor) -> tuple[Tensor, Tensor]:
+        """(shares, ids), best first, of a set that holds the likeliest tokens whose sum reaches top_p.
+
+        Sorting the whole vocabulary, or ``topk`` of hundreds, costs milliseconds; a filter leaves few to be sorted. The
+        tokens below the last bound have together less than 1 - top_p, so that set is always enough.
+        """
+        for bound in (_LIKELY, (1.0 - self.top_p) / shares.shape[0]):
+            tokens = (shares >= bound).nonzero().squeeze(1)
+            values = shares[tokens]
+            if float(values.sum(dtype=torch.float64)) >= self.top_p:
+                break
+        values, order = values.sort(descending=True, stable=True)
+        return values, tokens[order]
 
 
 def uniform(seed: int, place: int) -> float:
