@@ -60,11 +60,13 @@ def test_a_reader_that_stalls_is_given_up() -> None:
         await asyncio.Event().wait()
 
     async def run() -> None:
-        await EventStream(_endless(closed), {}, ping_s=1, stall_s=0.05)({}, never, send)
+        events = _endless(closed)
+        with pytest.raises(TimeoutError):
+            await EventStream(events, {}, ping_s=1, stall_s=0.05)({}, never, send)
+        assert closed == [True]  # at once, not when the garbage is collected
+        await events.aclose()
 
-    with pytest.raises(TimeoutError):
-        asyncio.run(asyncio.wait_for(run(), 5))
-    assert closed == [True]
+    asyncio.run(asyncio.wait_for(run(), 5))
 
 
 def test_pings_keep_a_slow_start_alive() -> None:

@@ -222,3 +222,17 @@ def test_the_description_names_the_scopes(api) -> None:
     assert paths["/v1/chat/completions"]["post"]["x-scope"] == "infer"
     body = paths["/v1/feedback"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert "target" in body["properties"]
+
+
+def test_small_writes_do_not_wait_for_acknowledgements(serve, monkeypatch) -> None:
+    opened = []
+    original = Protocol.connection_made
+
+    def noted(self: Protocol, transport) -> None:
+        original(self, transport)
+        opened.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(Protocol, "connection_made", noted)
+    assert serve().http().get("/health/live").status_code == 200
+    assert all(opened)
+    assert opened

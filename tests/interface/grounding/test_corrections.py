@@ -51,10 +51,12 @@ def pair(number: int, question: str, answer: str | None) -> tuple[Interaction, F
 
 @pytest.fixture
 def index() -> CorrectionIndex:
-    rare = {"captain": 2.0, "ship": 1.0, "revenu": 3.0}
+    rare = {"captain": 2.0, "ship": 1.0, "revenu": 3.0, "starbuck": 6.0}
     index = CorrectionIndex(lambda terms: {t: rare.get(t, 5.0) for t in terms})
     index.learn(*pair(1, "Who is the captain of the ship Pequod?", "Ahab."))
     index.learn(*pair(2, "What was our revenue in 2019?", "Nine million."))
+    index.learn(*pair(3, "What was the total revenue of our European stores and warehouses in March 2019?", "Two."))
+    index.learn(*pair(4, "Which ship did the first mate Starbuck of Nantucket sail on as an officer?", "The Pequod."))
     return index
 
 
@@ -81,6 +83,8 @@ def test_close_questions_find_it(index: CorrectionIndex, question: str, answer: 
         "What was our revenue in 2020?",
         "What was our revenue?",
         "How long is the wooden leg of the captain of the Pequod?",
+        "What was the total revenue of our European stores and warehouses in March 2020?",
+        "Which ship did the first mate Flask of Nantucket sail on as an officer?",
         "Pequod",
         "",
         "hello",
@@ -96,11 +100,11 @@ def test_a_new_correction_takes_the_place_of_the_old(index: CorrectionIndex) -> 
     assert [p.document_id for p in index.search("captain of the Pequod", 3)] == ["f9"]
     assert not index.learn(interaction, replace(feedback, id="f10", value="null"))
     assert index.search("captain of the Pequod", 3) == []
-    assert len(index) == 1
+    assert len(index) == 3
 
 
 def test_of_one_question_the_latest_answer(index: CorrectionIndex) -> None:
-    index.learn(*pair(3, "Who is captain of the Pequod, the ship?", "Still Ahab."))
+    index.learn(*pair(7, "Who is captain of the Pequod, the ship?", "Still Ahab."))
     assert [p.text for p in index.search("Who is the captain of the ship Pequod?", 3)] == ["Still Ahab."]
 
 
@@ -115,7 +119,7 @@ def test_it_is_loaded_from_the_store() -> None:
 
 
 def test_raw_completions_are_no_questions(index: CorrectionIndex) -> None:
-    interaction, feedback = pair(4, "The harpooneer said", "nothing")
+    interaction, feedback = pair(8, "The harpooneer said", "nothing")
     assert not index.learn(replace(interaction, parameters='{"route":"completions"}'), feedback)
 
 
