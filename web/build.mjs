@@ -1,5 +1,5 @@
 /**
- * Bundles the page: `node build.mjs [--out FOLDER]`; `--tests` bundles the unit tests into .tests/ instead.
+ * Bundles the page: `node build.mjs [--out FOLDER]`; `--tests` bundles the unit tests into node_modules/.tests instead.
  * The same sources give the same bytes.
  */
 
@@ -54,7 +54,7 @@ async function licences(metafile) {
 }
 
 async function tests() {
-  const out = join(HERE, ".tests");
+  const out = join(HERE, "node_modules", ".tests");
   await rm(out, { recursive: true, force: true });
   const names = (await readdir(join(HERE, "tests"))).filter((name) => name.endsWith(".test.ts"));
   await build({

@@ -29,7 +29,7 @@ export function shorten(text: string, limit: number): string {
 }
 
 export function number(value: number): string {
-  return Number.isInteger(value) ? value.toLocaleString() : value.toFixed(Math.abs(value) < 0.01 ? 5 : 3);
+  return value.toLocaleString(undefined, Number.isInteger(value) ? {} : { maximumSignificantDigits: 5 });
 }
 
 export function signed(value: number): string {
@@ -47,6 +47,6 @@ export function short(id: string): string {
 
 /** "bits_per_byte" → "Bits per byte". */
 export function label(key: string): string {
-  const words = key.replace(/_/g, " ");
+  const words = key === "license" ? "licence" : key.replace(/_/g, " ");
   return words.charAt(0).toUpperCase() + words.slice(1);
 }

@@ -21,7 +21,7 @@ export function chooseMode(next: Mode): void {
 export const choices = computed(() =>
   models.value
     .filter((m) => m.id === "champion" || m.id === "challenger")
-    .map((m) => ({ value: m.id === "champion" ? "" : m.id, label: m.root ? `${m.id} · ${m.root}` : m.id })),
+    .map((m) => ({ value: m.id === "champion" ? "" : m.id, label: m.root ? `${m.root} · ${m.id}` : m.id })),
 );
 
 const GENERIC = [

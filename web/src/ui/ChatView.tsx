@@ -18,8 +18,13 @@ export function ChatView() {
   const content = useRef<HTMLDivElement>(null);
   const away = useSignal(false);
   const following = useRef(true);
+  const growing = useRef({ live: false, until: 0 });
   const conversation = current.value;
   const live = lives.value.get(conversation.id) ?? null;
+  if (growing.current.live !== (live !== null)) {
+    // the foot of an answer comes just after its last word, and is followed too
+    growing.current = { live: live !== null, until: performance.now() + 500 };
+  }
   const toEnd = () => {
     const place = scroller.current;
     if (place) place.scrollTop = place.scrollHeight;
@@ -29,7 +34,8 @@ export function ChatView() {
   useEffect(() => {
     if (!content.current) return;
     const observer = new ResizeObserver(() => {
-      if (following.current) toEnd();
+      const { live, until } = growing.current;
+      if (following.current && (live || performance.now() < until)) toEnd();
     });
     observer.observe(content.current);
     return () => observer.disconnect();
@@ -39,7 +45,7 @@ export function ChatView() {
     const place = scroller.current;
     if (!place) return;
     const left = place.scrollHeight - place.scrollTop - place.clientHeight;
-    following.current = left < NEAR && live !== null;
+    following.current = left < NEAR;
     away.value = left > 4 * NEAR;
   };
   return (
@@ -61,11 +67,12 @@ export function ChatView() {
             );
           })}
         </div>
-      </div>
-      <div class="dock">
-        {away.value && <IconButton icon="arrow" name="To the end" class="to-end" onClick={toEnd} />}
-        <Composer key={conversation.id} />
-        <p class="fine">Answers can be wrong. Open the sources, and correct what is not right.</p>
+        {/* inside of the scroller, so that it stands in one line with the answers however wide the scroll bar is */}
+        <div class="dock">
+          {away.value && <IconButton icon="arrow" name="To the end" class="to-end" onClick={toEnd} />}
+          <Composer key={conversation.id} />
+          <p class="fine">Answers can be wrong. Open the sources.</p>
+        </div>
       </div>
     </main>
   );

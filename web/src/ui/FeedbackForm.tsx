@@ -13,8 +13,8 @@ const WORDS: Record<Reason, string> = {
   incomplete: "Incomplete",
   unsafe: "Unsafe",
   format: "Badly formatted",
-  unwelcome: "Right, but unwelcome",
-  other: "Something else",
+  unwelcome: "Unwelcome",
+  other: "Other",
 };
 
 /** Reasons, a comment, and the answer that should have come; seeded with the answer that came. */

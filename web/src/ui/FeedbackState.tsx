@@ -18,10 +18,10 @@ export function FeedbackState({ answer }: { answer: Answer }) {
     <p class="said" role="status">
       <Icon name="check" size={16} />
       <span>
-        Saved · <strong>{said.split}</strong>
+        Saved · <strong>{said.split}</strong>.{" "}
         <span class="hint">
-          {said.split === "train" ? " teaches the next version" : " judges the next version, never teaches it"}
-          {said.correction && said.inEffect && "; your correction answers similar questions from now on"}
+          {said.split === "train" ? "It teaches the next version." : "It judges the next version, and never teaches it."}
+          {said.correction && said.inEffect && " Your correction answers similar questions from now on."}
         </span>
       </span>
       <button type="button" class="why" onClick={undo}>

@@ -1,10 +1,8 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { problemOf, request } from "../lib/api.ts";
-import { date } from "../lib/format.ts";
 import { locate } from "../lib/passage.ts";
 import type { Document, Problem, Source } from "../lib/types.ts";
-import { Icon } from "./Icon.tsx";
 import { titleOf } from "./Sources.tsx";
 import { Trouble } from "./Trouble.tsx";
 
@@ -42,37 +40,28 @@ export function SourcePanel({ source }: { source: Source }) {
   );
 }
 
+/** Whose it is and under which licence, in a line. */
 function Facts({ source, document }: { source: Source; document: Document | null }) {
   const url = document?.url ?? source.url;
-  const facts = [
-    ["Author", document?.author],
-    ["Source", document?.source ?? source.source],
-    ["Licence", document?.license ?? source.license],
-    ["Date", date(document?.created)],
-  ].filter(([, value]) => value);
+  const license = document?.license ?? source.license;
   return (
-    <dl class="facts">
-      {facts.map(([name, value]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
-        </div>
-      ))}
+    <p class="source-facts">
+      {document?.author && <span>{document.author}</span>}
+      {document?.created && <span>{new Date(document.created).getFullYear()}</span>}
+      <span>{document?.source ?? source.source}</span>
+      {license && <span>{license}</span>}
       {url && (
-        <div>
-          <dt>Where</dt>
-          <dd>
-            {/^https?:\/\//i.test(url) ? (
-              <a href={url} target="_blank" rel="noopener noreferrer nofollow">
-                {url} <Icon name="link" size={14} />
-              </a>
-            ) : (
-              url
-            )}
-          </dd>
-        </div>
+        <span>
+          {/^https?:\/\//i.test(url) ? (
+            <a href={url} target="_blank" rel="noopener noreferrer nofollow">
+              {url.replace(/^https?:\/\/(www\.)?/, "")}
+            </a>
+          ) : (
+            url
+          )}
+        </span>
       )}
-    </dl>
+    </p>
   );
 }
 
@@ -103,7 +92,7 @@ function Text({ document, source }: { document: Document; source: Source }) {
 
 function Correction({ document }: { document: Document }) {
   return (
-    <div class="correction">
+    <div class="corrected">
       <h4>The question</h4>
       <p class="document">{document.question}</p>
       <h4>The corrected answer</h4>

@@ -51,10 +51,10 @@ function Step({ link }: { link: TraceLink }) {
   const named = link.kind === "version" || link.kind === "source" || link.kind === "base";
   const facts = Object.entries(link.facts).filter(([, value]) => told(value));
   return (
-    <li class={`step ${link.kind}`}>
+    <li class="step" data-kind={link.kind}>
       <h3>
         {NAMES[link.kind] ?? label(link.kind)}{" "}
-        {named ? <strong>{link.id}</strong> : <code title={link.id}>{short(link.id)}</code>}
+        {named ? <strong>{link.id}</strong> : <code title={link.id}>{link.id}</code>}
       </h3>
       {facts.length > 0 && (
         <dl class="facts">

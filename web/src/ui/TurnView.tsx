@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
 import type { Turn } from "../lib/types.ts";
 import { type Live, regenerate } from "../state/chat.ts";
 import { show } from "../state/conversations.ts";
@@ -21,6 +22,11 @@ interface Props {
 /** A question and its answer. */
 export function TurnView({ turn, index, isLast, live }: Props) {
   const form = useSignal<FormKind | null>(null);
+  const foot = useRef<HTMLDivElement>(null);
+  const closeForm = () => {
+    form.value = null;
+    foot.current?.querySelector("button")?.focus();
+  };
   const answer = live ? live.head.value : turn.answers[turn.shown];
   const openSource = (event: MouseEvent) => {
     const mark = (event.target as Element).closest<HTMLElement>("[data-source]");
@@ -45,7 +51,7 @@ export function TurnView({ turn, index, isLast, live }: Props) {
         {answer && <Sources sources={answer.sources} />}
         {answer && !live && (
           <>
-            <div class="answer-foot">
+            <div class="answer-foot" ref={foot}>
               <AnswerActions
                 answer={answer}
                 turn={turn}
@@ -56,7 +62,7 @@ export function TurnView({ turn, index, isLast, live }: Props) {
               <Badges answer={answer} />
             </div>
             <FeedbackState answer={answer} />
-            {form.value && <FeedbackForm answer={answer} kind={form.value} close={() => (form.value = null)} />}
+            {form.value && <FeedbackForm answer={answer} kind={form.value} close={closeForm} />}
           </>
         )}
         {!answer && !live && <Trouble problem={UNANSWERED} retry={() => void regenerate()} />}

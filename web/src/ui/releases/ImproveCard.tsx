@@ -26,13 +26,15 @@ export function ImproveCard() {
         <button type="button" class="button primary" disabled={running} onClick={() => void start()}>
           <Icon name="spark" /> {running ? "Improving…" : "Improve now"}
         </button>
-        <p class="hint">
-          Trains a challenger on all accepted feedback and lets the gate judge it on what was held out. It takes minutes;
-          the champion goes on answering.
-        </p>
+        <div>
+          <p class="hint">
+            Trains a challenger on all accepted feedback and lets the gate judge it on what was held out. It takes
+            minutes; the champion goes on answering.
+          </p>
+          <div role="status">{job.value && <JobState />}</div>
+        </div>
       </div>
       {problem.value && <Trouble problem={problem.value} retry={() => void start()} />}
-      <div role="status">{job.value && <JobState />}</div>
     </section>
   );
 }

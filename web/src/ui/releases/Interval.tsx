@@ -2,6 +2,8 @@ import { signed } from "../../lib/format.ts";
 import type { Json } from "../../lib/types.ts";
 
 export interface Comparison {
+  /** Must get better, or only must not get worse by more than the margin. */
+  aim: "better" | "not worse";
   name: string;
   mean: number;
   low: number;
@@ -27,6 +29,7 @@ export function comparisonsOf(results: Record<string, Json>): Comparison[] {
     const n = (value: Json | undefined) => (typeof value === "number" ? value : 0);
     return [
       {
+        aim: key === "feedback" ? "better" : "not worse",
         name: WORDS[key] ?? key,
         mean: n(gain["mean"]),
         low: n(gain["low"]),
@@ -39,7 +42,7 @@ export function comparisonsOf(results: Record<string, Json>): Comparison[] {
   });
 }
 
-const WIDTH = 240;
+const WIDTH = 440;
 const HEIGHT = 28;
 
 interface Props {
@@ -52,8 +55,9 @@ interface Props {
 /** A confidence interval on a common scale: left of the line is worse, right of it better. */
 export function Interval({ comparison, reach, margin }: Props) {
   const x = (value: number) => WIDTH / 2 + (Math.max(-1, Math.min(1, value / reach)) * (WIDTH - 12)) / 2;
-  const { name, mean, low, high } = comparison;
-  const side = low > 0 ? "better" : high < 0 ? "worse" : "open";
+  const { aim, name, mean, low, high } = comparison;
+  const line = aim === "better" ? 0 : -(margin ?? 0);
+  const side = low > line ? "better" : high < line ? "worse" : "open";
   const words = `${signed(mean)} [${signed(low)}, ${signed(high)}]`;
   return (
     <tr class={`interval ${side}`}>
