@@ -26,6 +26,9 @@ def test_questions_about_a_title() -> None:
     assert "What is the blue whale?" in questions
     assert "Tell me about Blue whale." in questions
     assert {q.answer for q in asked if q} == {opening(WHALE)}
+    person = about("Ada Lovelace", "Augusta Ada King, Countess of Lovelace was an English mathematician and writer.", 0)
+    assert person is not None
+    assert person.question == "Who was Ada Lovelace?"
     begins = about("Loomings", "Call me Ishmael. Some years ago.", 0)
     assert begins == ("How does “Loomings” begin?", "Call me Ishmael. Some years ago.")
 

@@ -87,7 +87,7 @@ def collect(source: SourceInput, work: Path, progress: Progress) -> Path:
                 out.write(unique)
                 task.advance(unique.num_rows)
         facts = {
-            "documents": out.rows,
+            "documents": out.rows + ids.repeated,
             "read": sorted(report.names - report.reasons.keys()),
             "unread": dict(sorted(report.reasons.items())),
             "collected": collected.isoformat(),
@@ -102,6 +102,7 @@ class _Ids:
     def __init__(self) -> None:
         self._seen: set[str] = set()
         self._marks: dict[str, str] = {}
+        self.repeated = 0
 
     def settle(self, batch: pa.RecordBatch, ledger: PartWriter) -> pa.RecordBatch:
         """The batch with unique ids; what had to be done is written down."""
@@ -128,6 +129,7 @@ class _Ids:
             self._marks.setdefault(id, mark)
             ids.append(id)
             kept.append(not again)
+            self.repeated += again
         ledger.write(entries(pl.DataFrame(notes), step=_LABEL))
         place = batch.schema.get_field_index("id")
         return batch.set_column(place, DOCUMENTS.field("id"), pa.array(ids, pa.string())).filter(pa.array(kept))

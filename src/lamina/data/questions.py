@@ -14,6 +14,16 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0
 _NO_END = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Prof|Gen|Col|Capt|Jr|Sr|vs|c|ca|cf|e\.g|i\.e|etc|No|Vol|Fig|[A-Z]))\.$")
 _ABOUT = ("Tell me about {}.", "What do you know about {}?", "What can you tell me about {}?", "Describe {}.")
 _BEGINS = ("How does “{}” begin?", "What are the opening lines of “{}”?", "Quote the beginning of “{}”.")
+_PERSON = re.compile(
+    r"\b(is|was) (?:an?|the) (?:[^.,;]{0,60}\W)?(?:"
+    r"actor|actress|architect|artist|astronaut|astronomer|author|biologist|boxer|businessman|chemist|"
+    r"coach|comedian|composer|conductor|director|economist|emperor|engineer|explorer|film-?maker|"
+    r"footballer|general|guitarist|historian|inventor|journalist|king|lawyer|mathematician|model|"
+    r"monarch|musician|novelist|painter|philosopher|physician|physicist|pianist|playwright|poet|"
+    r"politician|polymath|player|pope|president|prophet|psychologist|queen|rapper|ruler|saint|scholar|"
+    r"scientist|sculptor|singer|soldier|songwriter|statesman|theologian|tsar|writer"
+    r")s?\b"
+)
 _CONTINUE = ("Continue this text: {}", "What comes after this? {}", "Go on from here: {}")
 
 
@@ -59,15 +69,20 @@ def about(title: str, text: str, draw: int) -> Question | None:
 
     Where the opening speaks of the title it is asked what that is, else how the text begins. ``draw`` varies the words.
     """
-    name = " ".join(title.split())
+    name = " ".join(title.split()).rstrip(".")
     if not 2 <= len(name) <= _TITLE_CHARS or not any(c.isalpha() for c in name):
         return None
     first = sentences(text)[:1]
     if not first:
         return None
     answer = opening(text)
-    if bare(name).casefold() not in first[0].casefold():
+    # A person's name may be written out: "Franz Anton Beckenbauer" for "Franz Beckenbauer".
+    spoken_of = bare(name).casefold().split()[-1] in first[0].casefold()
+    if not spoken_of:
         return Question(_BEGINS[draw % len(_BEGINS)].format(name), answer)
+    person = _PERSON.search(first[0])
+    if person and draw % 4 != 3:
+        return Question(f"Who {person[1]} {bare(name)}?", answer)
     subject = _subject(name, first[0])
     if subject and draw % 2 == 0:
         return Question(f"What {subject[1]} {subject[0]}?", answer)
@@ -86,7 +101,7 @@ def continuing(text: str, draw: int) -> Question | None:
 def defining(title: str, text: str) -> Question | None:
     """From "X is the tallest …": "What is the tallest …?", answered by that sentence; None where there is no such."""
     first = sentences(text)[:1]
-    name = re.escape(bare(" ".join(title.split())))
+    name = re.escape(bare(" ".join(title.split()).rstrip(".")))
     if not first or not name:
         return None
     match = re.match(rf"(?:The )?(?i:{name})\b[^.;]{{0,60}}? (is|was) (the [^.;,()]{{8,90}})[.,;]", first[0])
