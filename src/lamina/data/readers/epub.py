@@ -4,129 +4,184 @@ from __future__ import annotations
 
 import io
 import posixpath
+import re
+import stat
 import zipfile
+from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote
 
+from lamina.data.readers.epub_contents import Entry, contents, left_out
+from lamina.data.readers.markup import MARK, heading_of, local, parse_page, parse_xml, text_of
 from lamina.kit.errors import DocumentError
 
 MAX_ENTRIES = 10_000
 MAX_TOTAL = 256 << 20  # bytes of all entries, unpacked
 MAX_RATIO = 200
 _CONTAINER = "META-INF/container.xml"
-_BLOCKS = ("p", "div", "h1", "h2", "h3", "h4", "h5", "h6", "li", "blockquote", "pre", "tr", "section", "article")
-_SKIP = ("script", "style", "nav", "svg", "head")
+_ENCRYPTION = "META-INF/encryption.xml"
+_FONTS = ("idpf.org/2008/embedding", "ns.adobe.com/pdf/enc#RC")  # obfuscation of fonts, which hides no text
+_FRONT = re.compile(r"\b(?:cover|toc|titlepage|halftitlepage|copyright-page|colophon|landmarks|loi|lot)\b")
+_DC = "{http://purl.org/dc/elements/1.1/}"
+Chapter = dict[str, Any]
 
 
 def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
-    """``{"title", "author", "language", "license", "chapters": [{"key", "title", "text"}]}``."""
+    """``{"title", "author", "language", "license", "chapters": [{"key", "title", "text"}], "unread"}``.
+
+    ``unread``: name and reason of each chapter that cannot be read; ``DocumentError`` where the book itself cannot be.
+    """
     with _open(data or b"") as book:
         package_name = _rootfile(book)
-        package = _xml(book, package_name)
-        folder = posixpath.dirname(package_name)
-        manifest = {i.get("id"): i for i in package.iter("{*}item")}
-        chapters = []
-        for reference in package.iter("{*}itemref"):
-            item = manifest.get(reference.get("idref"))
-            if item is None or "nav" in (item.get("properties") or "").split() or reference.get("linear") == "no":
-                continue
-            name = posixpath.normpath(posixpath.join(folder, unquote(item.get("href") or "")))
-            if name.startswith(("../", "/")):
-                raise DocumentError(f"names a chapter outside of the book: {name}")
-            title, text = _chapter(book, name)
-            if text:
-                chapters.append({"key": name, "title": title, "text": text})
+        package = parse_xml(entry(book, package_name), package_name)
+        unread = [[name, "leads outside of the book; it was not read"] for name in _outside(book)]
+        chapters = _chapters(book, package, posixpath.dirname(package_name), unread)
         if not chapters:
-            raise DocumentError("has no chapter with text")
+            raise DocumentError(f"has no chapter with text{_why(unread)}")
         return {
             "title": _meta(package, "title"),
-            "author": _meta(package, "creator"),
+            "author": _meta(package, "creator", several=True),
             "language": _meta(package, "language"),
             "license": _meta(package, "rights"),
             "chapters": chapters,
+            "unread": unread,
         }
+
+
+def _why(unread: list[list[str]]) -> str:
+    return f": {unread[0][0]} {unread[0][1]}" if unread else ""
+
+
+def _chapters(book: zipfile.ZipFile, package: Any, folder: str, unread: list[list[str]]) -> list[Chapter]:
+    manifest = {item.get("id"): item for item in package.iter("{*}item")}
+    table = _safely(lambda: contents(book, package, folder, entry), [])
+    skipped = left_out(package, folder)
+    locked = _locked(book)
+    chapters: list[Chapter] = []
+    for reference in package.iter("{*}itemref"):
+        item = manifest.get(reference.get("idref"))
+        if item is None or "nav" in (item.get("properties") or "").split() or reference.get("linear") == "no":
+            continue
+        name = posixpath.normpath(posixpath.join(folder, unquote(item.get("href") or "")))
+        if name in skipped:
+            continue
+        try:
+            if name in locked:
+                raise DocumentError("is encrypted (DRM)")
+            found = _chapter(book, name, [e for e in table if e.name == name])
+        except DocumentError as error:
+            unread.append([name, error.what])
+            continue
+        if found and table and not found[0].pop("named") and chapters:
+            chapters[-1]["text"] += "\n\n" + found.pop(0)["text"]  # a chapter that goes on in a second file
+        chapters += found
+    return [{k: v for k, v in chapter.items() if k != "named"} for chapter in chapters]
+
+
+def _safely(read: Any, otherwise: Any) -> Any:
+    """A book whose table of contents is broken still has its chapters."""
+    try:
+        return read()
+    except DocumentError:
+        return otherwise
+
+
+def _chapter(book: zipfile.ZipFile, name: str, entries: list[Entry]) -> list[Chapter]:
+    """The chapters of one file: one, or several where the table of contents points into it."""
+    if name.startswith(("../", "/")):
+        raise DocumentError("leads outside of the book; it was not read")
+    page = entry(book, name)
+    if not page.strip():
+        return []
+    root = parse_page(page, name)
+    body = next((element for element in root.iter() if local(element) == "body"), root)
+    kinds = " ".join(v for e in (body, *list(body)[:1]) for k, v in e.attrib.items() if k.endswith("type"))
+    if _FRONT.search(kinds):
+        return []
+    inner = _inner(entries)
+    pieces = text_of(body, {e.fragment: n for n, e in enumerate(inner)}).split(MARK)
+    whole = next((e.label for e in entries if e not in inner), None)
+    opening = pieces[0].strip()
+    heading = heading_of(body)
+    first = {"key": name, "title": whole or heading, "text": opening, "named": bool(entries) or heading is not None}
+    found = [first] if opening else []
+    for number, text in zip(pieces[1::2], pieces[2::2], strict=True):
+        mark = inner[int(number)]
+        if text.strip():
+            key = f"{name}#{mark.fragment}"
+            found.append({"key": key, "title": mark.label, "text": text.strip(), "named": True})
+    return found
+
+
+def _inner(entries: list[Entry]) -> list[Entry]:
+    """The entries that part a file into chapters: the highest level that has more than one of them in it."""
+    pointing = {e.fragment: e for e in reversed(entries) if e.fragment}
+    levels = sorted({e.depth for e in pointing.values()})
+    for level in levels:
+        here = [e for e in entries if e.depth == level and pointing.get(e.fragment) == e]
+        if len(here) > 1 or (here and len(entries) > 1 and len(levels) == 1):
+            return here
+    return []
 
 
 def _open(data: bytes) -> zipfile.ZipFile:
     try:
         book = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
         raise DocumentError(f"is no readable EPUB (a zip file): {error}") from error
-    entries = book.infolist()
+    entries = sorted(book.infolist(), key=lambda e: e.header_offset)
     total = sum(e.file_size for e in entries)
     if len(entries) > MAX_ENTRIES or total > MAX_TOTAL:
-        raise DocumentError(f"unpacks to {total / 2**20:.0f} MiB in {len(entries)} entries, over the limit")
-    for entry in entries:
-        if entry.flag_bits & 1:
-            raise DocumentError("is encrypted")
-        if entry.file_size > 1 << 20 and entry.file_size > MAX_RATIO * max(1, entry.compress_size):
-            raise DocumentError(f"holds an entry that unpacks {MAX_RATIO}-fold: {entry.filename}")
+        raise DocumentError(f"unpacks to {total / 2**20:,.0f} MiB in {len(entries):,} entries, over the limit")
+    for one, following in pairwise(entries):
+        if one.header_offset + one.compress_size > following.header_offset:
+            raise DocumentError(f"holds entries that overlap: {one.filename} and {following.filename}")
+    for one in entries:
+        if one.flag_bits & 1:
+            raise DocumentError(f"is encrypted: {one.filename}")
+        if one.file_size > 1 << 20 and one.file_size > MAX_RATIO * max(1, one.compress_size):
+            raise DocumentError(f"holds an entry that unpacks over {MAX_RATIO}-fold: {one.filename}")
     return book
 
 
-def _entry(book: zipfile.ZipFile, name: str) -> bytes:
+def entry(book: zipfile.ZipFile, name: str) -> bytes:
+    """The bytes of an entry; ``DocumentError`` where there is none, or it is damaged or a link."""
     try:
-        return book.read(name)
+        about = book.getinfo(name)
+        if stat.S_ISLNK(about.external_attr >> 16):
+            raise DocumentError(f"holds a link in place of {name}")
+        return book.read(about)
     except KeyError:
         raise DocumentError(f"lacks the entry {name}") from None
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, EOFError) as error:
+    except DocumentError:
+        raise
+    except Exception as error:  # damage shows as BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError
         raise DocumentError(f"is damaged at {name}: {error}") from error
-    except Exception as error:  # zlib.error has no common base with the others
-        raise DocumentError(f"is damaged at {name}: {error}") from error
 
 
-def _xml(book: zipfile.ZipFile, name: str) -> Any:
-    from lxml import etree
-
-    data = _entry(book, name)
-    if b"<!ENTITY" in data:
-        raise DocumentError(f"declares XML entities in {name}, which is refused")
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False)
-    try:
-        return etree.fromstring(data, parser)
-    except etree.XMLSyntaxError as error:
-        raise DocumentError(f"is malformed in {name}: {error}") from error
+def _outside(book: zipfile.ZipFile) -> list[str]:
+    return [n for n in book.namelist() if n.startswith("/") or ".." in n.replace("\\", "/").split("/")]
 
 
 def _rootfile(book: zipfile.ZipFile) -> str:
-    for root in _xml(book, _CONTAINER).iter("{*}rootfile"):
+    for root in parse_xml(entry(book, _CONTAINER), _CONTAINER).iter("{*}rootfile"):
         if root.get("full-path"):
             return str(root.get("full-path"))
     raise DocumentError(f"names no package in {_CONTAINER}")
 
 
-def _meta(package: Any, name: str) -> str | None:
-    for element in package.iter(f"{{http://purl.org/dc/elements/1.1/}}{name}"):
-        if element.text and element.text.strip():
-            return str(element.text.strip())
-    return None
+def _locked(book: zipfile.ZipFile) -> set[str]:
+    """Entries that are encrypted by other means than the zip file's own."""
+    if _ENCRYPTION not in book.namelist():
+        return set()
+    names = set()
+    for one in parse_xml(entry(book, _ENCRYPTION), _ENCRYPTION).iter("{*}EncryptedData"):
+        methods = " ".join(m.get("Algorithm") or "" for m in one.iter("{*}EncryptionMethod"))
+        if not any(font in methods for font in _FONTS):
+            names |= {unquote(r.get("URI") or "") for r in one.iter("{*}CipherReference")}
+    return names
 
 
-def _chapter(book: zipfile.ZipFile, name: str) -> tuple[str | None, str]:
-    from lxml import html
-
-    data = _entry(book, name)
-    if not data.strip():
-        return None, ""
-    try:
-        tree = html.document_fromstring(
-            data, parser=html.HTMLParser(encoding="utf-8", no_network=True, huge_tree=False)
-        )
-    except (ValueError, html.etree.ParserError) as error:
-        raise DocumentError(f"is malformed in {name}: {error}") from error
-    heading = next((h for tag in ("h1", "h2", "h3") for h in tree.iter(tag)), None)
-    title = " ".join(heading.text_content().split()) if heading is not None else None
-    for element in list(tree.iter(*_SKIP)):
-        if element.getparent() is not None:
-            element.drop_tree()
-    for element in tree.iter(*_BLOCKS, "br"):
-        mark = "\n" if element.tag == "br" else "\n\n"
-        element.tail = mark + (element.tail or "")
-        if element.tag != "br":
-            element.text = "\n\n" + (element.text or "")
-    return title or None, _paragraphs(tree.text_content())
-
-
-def _paragraphs(text: str) -> str:
-    blocks = [" ".join(block.split()) for block in text.split("\n\n")]
-    return "\n\n".join(block for block in blocks if block)
+def _meta(package: Any, name: str, *, several: bool = False) -> str | None:
+    found = [" ".join(e.text.split()) for e in package.iter(_DC + name) if e.text and e.text.strip()]
+    return (", ".join(found) if several else found[0]) if found else None

@@ -1,82 +1,104 @@
-"""PDF with a text layer: pages to one text, without running headers and footers, hyphenated words joined."""
+"""PDF with a text layer: chapters by its outline, without running headers and footers, broken words joined."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
+from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
+from lamina.data.readers.layout import BROKEN, body_lines, flow
 from lamina.kit.errors import DocumentError
 
 MAX_PAGES = 5_000
-_HYPHEN = re.compile(r"([a-zà-ÿ])[-\u00ad\u2010]\n([a-zà-ÿ])")
-_NUMBER = re.compile(r"\d+")
-_EDGE = 2  # lines at the top and bottom of a page that may be a header or footer
-_REPEATED = 0.4  # share of pages on which such a line must stand
 
 
 def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
-    """``{"title", "author", "text", "pages", "without_text"}``; ``DocumentError`` where no page has text."""
+    """``{"title", "author", "pages", "unread": [[where, reason]], "chapters": [{"key", "title", "text", "page"}]}``.
+
+    Without an outline (bookmarks) that names at least two pages there is one chapter, with title None. Raises
+    ``DocumentError`` where the file cannot be read, or no page has text.
+    """
     import pypdfium2
 
     try:
         document = pypdfium2.PdfDocument(data or b"")
     except pypdfium2.PdfiumError as error:
-        raise DocumentError(f"is no readable PDF: {error}") from error
+        why = "is protected by a password" if "password" in str(error).lower() else f"is no readable PDF: {error}"
+        raise DocumentError(why) from error
     count = len(document)
     if count > MAX_PAGES:
-        raise DocumentError(f"has {count} pages; the limit is {MAX_PAGES}")
+        raise DocumentError(f"has {count:,} pages; the limit is {MAX_PAGES:,}")
     pages = [_page(document, number) for number in range(count)]
-    without = sum(not page.strip() for page in pages)
-    if without == count:
-        raise DocumentError(f"has no text layer on {without} of {count} pages (scanned?)")
+    empty = [number for number, page in enumerate(pages, 1) if not page.strip()]
+    if len(empty) == count:
+        raise DocumentError(f"has no text layer on {count} of {count} pages (scanned?)")
     about = document.get_metadata_dict(skip_empty=True)
+    lines = body_lines(pages)
+    chapters = []
+    for title, start, end in _parts(_outline(document, count), count):
+        text = flow(lines[start:end])
+        if text:
+            chapters.append({"key": f"page={start + 1}", "title": title, "text": text, "page": start + 1})
     return {
         "title": about.get("Title"),
         "author": about.get("Author"),
-        "text": join(pages),
+        "created": _date(about.get("CreationDate")),
         "pages": count,
-        "without_text": without,
+        "unread": [[_numbers(empty, count), f"no text layer on {len(empty)} of {count} pages"]] if empty else [],
+        "chapters": chapters,
     }
 
 
 def _page(document: Any, number: int) -> str:
-    page = document[number]
-    text: str = page.get_textpage().get_text_bounded()
-    page.close()
-    return text.replace("\r\n", "\n").replace("\ufffe", "-")
+    """The text of a page; "" where the page cannot be read."""
+    import pypdfium2
+
+    with suppress(pypdfium2.PdfiumError):
+        page = document[number]
+        text: str = page.get_textpage().get_text_bounded()
+        page.close()
+        # pdfium joins a word that a line end broke and leaves a mark at the place; the line end is put back.
+        for mark in ("\x02", "\ufffe"):
+            text = text.replace(mark, f"{BROKEN}\n")
+        return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    return ""
 
 
-def join(pages: list[str]) -> str:
-    """Pages as one text.
-
-    >>> join(["A good exam-\\nple.", "Second page."])
-    'A good example.\\n\\nSecond page.'
-    """
-    running = _running_lines(pages)
-    bodies = []
-    for page in pages:
-        lines = page.split("\n")
-        kept = [
-            line
-            for place, line in enumerate(lines)
-            if not (min(place, len(lines) - 1 - place) < _EDGE and _shape(line) in running)
-        ]
-        body = _HYPHEN.sub(r"\1\2", "\n".join(kept)).strip()
-        if body:
-            bodies.append(body)
-    return "\n\n".join(bodies)
+def _outline(document: Any, count: int) -> list[tuple[str, int]]:
+    """Title and page (from 0) of the highest level of bookmarks that names at least two pages."""
+    found: list[tuple[int, str, int]] = []
+    for item in document.get_toc(max_depth=3):
+        try:
+            target = item.get_dest()
+            page = target.get_index() if target else None
+            title = " ".join(item.get_title().split())
+        except Exception:  # a bookmark that leads nowhere is not the book's end; the library raises many kinds
+            continue
+        if page is not None and 0 <= page < count:
+            found.append((item.level, title, page))
+    for level in sorted({level for level, _, _ in found}):
+        here = [(title, page) for at, title, page in found if at == level]
+        if len({page for _, page in here}) > 1:
+            return here
+    return []
 
 
-def _running_lines(pages: list[str]) -> set[str]:
-    if len(pages) < 4:
-        return set()
-    seen: Counter[str] = Counter()
-    for page in pages:
-        lines = page.split("\n")
-        seen.update({_shape(line) for line in [*lines[:_EDGE], *lines[-_EDGE:]] if line.strip()})
-    return {shape for shape, times in seen.items() if times >= max(3, _REPEATED * len(pages))}
+def _parts(outline: list[tuple[str, int]], count: int) -> list[tuple[str | None, int, int]]:
+    """(title, first page, end) of the chapters; what lies before the first has no title."""
+    starts: dict[int, str | None] = {}
+    for title, page in outline:
+        starts.setdefault(page, title or None)
+    starts.setdefault(0, None)
+    places = [*sorted(starts), count]
+    return [(starts[start], start, end) for start, end in pairwise(places)]
 
 
-def _shape(line: str) -> str:
-    return _NUMBER.sub("0", line.strip().lower())
+def _date(text: Any) -> str | None:
+    """``D:YYYYMMDD…`` (ISO 32000-2 §7.9.4) as a date."""
+    digits = str(text or "").removeprefix("D:")[:8]
+    return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}" if len(digits) == 8 and digits.isdigit() else None
+
+
+def _numbers(pages: list[int], count: int) -> str:
+    shown = ", ".join(map(str, pages[:10])) + (", …" if len(pages) > 10 else "")
+    return f"page {shown}" if len(pages) == 1 else f"pages {shown}"

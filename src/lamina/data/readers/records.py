@@ -1,31 +1,51 @@
-"""Rows of JSON, JSONL, CSV and Parquet files, mapped to document columns."""
+"""Records of JSON and JSONL files, and how their fields become the columns of a document."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
+import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
+from lamina.data.readers.streams import MAX_REPLACED
 from lamina.kit.errors import DocumentError
 
 MAX_LINE = 16 << 20  # bytes
-_PLAIN = (str, int, float, bool, type(None))
+MAX_OBJECTS = 1 << 30  # bytes that a JSON file may take in memory
 Bad = Callable[[str, str], None]  # (where, reason)
+
+#: Names under which a column is looked for where ``fields`` does not say it.
+_USUAL = {
+    "text": ("text",),
+    "title": ("title",),
+    "author": ("author", "authors", "byline"),
+    "created": ("created", "created_at", "date", "published", "timestamp"),
+    "url": ("url", "link", "source_url"),
+    "language": ("language", "lang"),
+    "license": ("license", "licence"),
+}
+_ASSIGNED = re.compile(r"(?:=|\bexport\s+default\b)\s*(?=[\[{])")
+
+
+class Record(NamedTuple):
+    """A record, what it is called within its file, and the characters of it that could not be decoded."""
+
+    key: str
+    value: Any
+    replaced: int = 0
 
 
 def dig(value: Any, path: str) -> Any:
-    """What lies at the dotted ``path``; None where it leads nowhere.
+    """What lies at the dotted ``path``; None where it leads nowhere. A key that has dots itself is found too.
 
-    >>> dig({"a": [{"b": 3}]}, "a.0.b")
+    >>> dig({"a": [{"b": 3}], "c.d": 4}, "a.0.b")
     3
     """
+    if isinstance(value, dict) and path in value:
+        return value[path]
     for key in path.split(".") if path else ():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             value = value.get(key)
         elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
             value = value[int(key)]
@@ -34,124 +54,164 @@ def dig(value: Any, path: str) -> Any:
     return value
 
 
-def items(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """The records at ``path`` as (key, record); ``*`` stands for all members of a list or object.
+def items(value: Any, path: str) -> Iterator[Record]:
+    """The records at ``path``; ``*`` stands for all members of a list or object.
 
-    >>> list(items({"x": {"a": 1, "b": 2}}, "x.*"))
+    >>> [record[:2] for record in items({"x": {"a": 1, "b": 2}}, "x.*")]
     [('a', 1), ('b', 2)]
     """
-    head, _, rest = path.partition("*")
+    head, star, rest = path.partition("*")
     found = dig(value, head.strip("."))
-    if "*" not in path:
+    if not star:
         if isinstance(found, list):
-            yield from ((str(i), item) for i, item in enumerate(found))
+            yield from (Record(str(i), item) for i, item in enumerate(found))
         elif found is not None:
-            yield "0", found
+            yield Record("0", found)
         return
     members = found.items() if isinstance(found, Mapping) else enumerate(found) if isinstance(found, list) else ()
+    inner = rest.strip(".")
     for key, member in members:
-        inner = rest.strip(".")
         if inner:
-            yield from ((f"{key}/{k}", item) for k, item in items(member, inner))
+            yield from (Record(f"{key}/{r.key}", r.value) for r in items(member, inner))
         else:
-            yield str(key), member
+            yield Record(str(key), member)
 
 
 def mapped(record: Any, fields: Mapping[str, str]) -> dict[str, Any]:
-    """The document columns that ``fields`` (column = "path in the record") takes from ``record``; the rest is meta."""
+    """The columns that ``fields`` (column = "path in the record") and the usual names give; the rest becomes ``meta``.
+
+    ``text`` is None where there is none; a list of strings is a text of paragraphs.
+    """
     if not isinstance(record, Mapping):
-        return {"text": record if isinstance(record, str) else None}
+        return {"text": record if isinstance(record, str) else None, "meta": {}}
     row = {column: dig(record, path) for column, path in fields.items()}
-    taken = {path.split(".")[0] for path in fields.values()}
-    for column in ("text", "title", "author", "created", "url", "language", "license"):
-        if column not in row and isinstance(record.get(column), str):
-            row[column] = record[column]
-            taken.add(column)
-    meta = {k: v for k, v in record.items() if k not in taken and isinstance(v, _PLAIN) and v is not None}
-    return row | {"meta": meta}
+    taken = {path if path in record else path.split(".")[0] for path in fields.values()}
+    for column, names in _USUAL.items():
+        name = next((n for n in names if record.get(n) is not None), None)
+        if column not in row and name is not None:
+            row[column] = record[name]
+            taken.add(name)
+    text = row.get("text")
+    if isinstance(text, list) and all(isinstance(part, str) for part in text):
+        text = "\n\n".join(text)
+    row["text"] = text if isinstance(text, str) else None
+    row["meta"] = {str(k): v for k, v in record.items() if k not in taken and v is not None and not _is_bytes(v)}
+    return row
 
 
-def json_lines(path: Path, bad: Bad) -> Iterator[tuple[str, Any]]:
-    """(line number, value) of a JSONL file, plain, .gz or .zst; a broken line goes to ``bad`` and the rest is read."""
-    place = 0
-    with _open(path) as stream:
-        number = 0
-        while True:
-            number += 1
-            line = _line(stream, number, place, bad)
-            if line is None:
-                return
-            here, place = place, place + len(line)
-            if not line.strip():
-                continue
+def _is_bytes(value: Any) -> bool:
+    """Pictures and the like, which Parquet tables may hold."""
+    return isinstance(value, bytes) or (
+        isinstance(value, Mapping) and any(isinstance(v, bytes) for v in value.values())
+    )
+
+
+def json_lines(stream: BinaryIO, records: str, bad: Bad) -> Iterator[Record]:
+    """The records of a JSONL stream, called by line number; a line that cannot be read goes to ``bad``.
+
+    Lines end at 16 MiB. Raises ``DocumentError`` where the stream itself ends badly.
+    """
+    place = number = 0
+    while True:
+        number += 1
+        where = f"line {number} (byte {place:,})"
+        try:
+            line = stream.readline(MAX_LINE + 1)
+            size = len(line) if len(line) <= MAX_LINE else len(line) + _rest(stream)
+        except DocumentError as error:
+            raise DocumentError(f"{error.what}; {number - 1:,} whole lines were read") from error
+        if not line:
+            return
+        place += size
+        if size > MAX_LINE:
+            bad(where, f"is {size / 2**20:,.0f} MiB long; the limit is {MAX_LINE >> 20} MiB")
+        elif line.strip():
+            if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                raise DocumentError("is UTF-16", hint="JSON lines are UTF-8: save it as UTF-8")
             try:
-                yield str(number), orjson.loads(line.removeprefix(b"\xef\xbb\xbf"))
-            except orjson.JSONDecodeError as error:
-                bad(f"line {number} (byte {here})", f"is not JSON: {error.msg}")
+                value, replaced = _line(line)
+            except DocumentError as error:
+                cut = ": the file ends in the middle of it" if not line.endswith(b"\n") else ""
+                bad(where, error.what + cut)
+                continue
+            if not records:
+                yield Record(str(number), value, replaced)
+                continue
+            for record in items(value, records):
+                yield Record(f"{number}/{record.key}", record.value, replaced)
 
 
-def _line(stream: Any, number: int, place: int, bad: Bad) -> bytes | None:
+def _rest(stream: BinaryIO) -> int:
+    """The length of what is left of a line, which is not kept."""
+    size = 0
+    while more := stream.readline(1 << 20):
+        size += len(more)
+        if more.endswith(b"\n"):
+            break
+    return size
+
+
+def _line(line: bytes) -> tuple[Any, int]:
+    line = line.removeprefix(b"\xef\xbb\xbf")
     try:
-        line: bytes = stream.readline(MAX_LINE)
-        if len(line) < MAX_LINE or line.endswith(b"\n"):
-            return line or None
-        size = len(line)
-        while more := stream.readline(MAX_LINE):
-            size += len(more)
-            if more.endswith(b"\n"):
-                break
-        bad(f"line {number} (byte {place})", f"is {size / 2**20:.0f} MiB long; the limit is {MAX_LINE >> 20} MiB")
-    except (OSError, EOFError) as error:
-        bad(f"line {number} (byte {place})", f"the file is truncated or damaged here: {error}")
-        return None
-    else:
-        return b"\n"
-
-
-def _open(path: Path) -> Any:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")
-    if path.suffix == ".zst":
-        import zstandard
-
-        return io.BufferedReader(zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(path.open("rb")))
-    return path.open("rb")
-
-
-def json_document(text: bytes, records: str) -> Iterator[tuple[str, Any]]:
-    """(key, record) of a JSON file."""
+        return orjson.loads(line), 0
+    except orjson.JSONDecodeError as error:
+        text = line.decode("utf-8", errors="replace")
+        replaced = text.count("\ufffd") - line.count(b"\xef\xbf\xbd")
+        if not replaced:
+            raise DocumentError(f"is not JSON: {error.msg} (column {error.colno})") from error
+    if replaced > MAX_REPLACED * len(text):
+        raise DocumentError(f"is not UTF-8: {replaced} of {len(text)} characters cannot be decoded")
     try:
-        value = orjson.loads(text.removeprefix(b"\xef\xbb\xbf"))
+        return orjson.loads(text), replaced
+    except orjson.JSONDecodeError as error:
+        raise DocumentError(f"is not JSON: {error.msg} (column {error.colno})") from error
+
+
+def json_value(text: str) -> Any:
+    """The value of a JSON text; ``DocumentError`` with line and column where it is none."""
+    # a container or number of two characters takes some 64 bytes once it is a Python object
+    size = len(text) + 64 * sum(text.count(sign) for sign in "[{,:")
+    if size > MAX_OBJECTS:
+        raise DocumentError(f"would take about {size >> 20:,} MiB of memory as a whole", hint="write it as JSON lines")
+    try:
+        return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise DocumentError(f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno})") from error
+
+
+def records_of(value: Any, records: str) -> list[Record]:
+    """The records of a JSON value; ``DocumentError`` where it holds nothing at ``records``."""
     found = list(items(value, records))
     if not found:
-        raise DocumentError(f"holds nothing at records = '{records}'")
-    yield from found
+        hint = f'records = "{suggestion}"' if (suggestion := suggest(value)) else None
+        raise DocumentError(f"holds nothing at records = '{records}'", hint=hint)
+    return found
 
 
-def table(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(row number, record) of a CSV or TSV file with a header line."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        reader = csv.DictReader(stream, delimiter=delimiter, strict=True)
-        try:
-            for row in reader:
-                yield str(reader.line_num), {k: v for k, v in row.items() if k is not None}
-        except csv.Error as error:
-            raise DocumentError(f"is malformed at line {reader.line_num}: {error}") from error
+def suggest(value: Any) -> str | None:
+    """Where the records of a JSON value may lie, for a hint.
+
+    >>> suggest({"count": 2, "data": [{"text": "a"}]})
+    'data'
+    """
+    if not isinstance(value, Mapping):
+        return None
+    for name, member in value.items():
+        if isinstance(member, list) and member and isinstance(member[0], Mapping):
+            return str(name)
+    members = list(value.values())
+    return "*" if len(members) > 1 and all(isinstance(member, Mapping) for member in members) else None
 
 
-def parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(row number, record) of a Parquet file, a row group at a time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def data_of_script(text: str) -> str:
+    """The JSON that a data file in JavaScript assigns or exports; nothing is run.
 
-    try:
-        file = pq.ParquetFile(path)
-        number = 0
-        for batch in file.iter_batches(batch_size=1024):
-            for record in batch.to_pylist():
-                yield str(number), record
-                number += 1
-    except (pa.ArrowException, OSError) as error:
-        raise DocumentError(f"is no readable Parquet file: {str(error)[:200]}") from error
+    >>> data_of_script('window.YTD.tweets.part0 = [ {"tweet": {}} ];')
+    '[ {"tweet": {}} ]'
+    """
+    start = _ASSIGNED.search(text)
+    end = max(text.rfind("]"), text.rfind("}")) + 1
+    if start is None or end <= start.end():
+        raise DocumentError("is a program in JavaScript, not data")
+    return text[start.end() : end]

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from lamina.contracts.corpus import Inbox, SourceFile
 from lamina.data.readers import records as reading
-from lamina.data.sources.rows import batches, decode, first, read_bytes
+from lamina.data.readers.chapters import chapters, plain
+from lamina.data.readers.streams import decode, kind, read_bytes
+from lamina.data.sources.rows import batches, followed, in_turn
 from lamina.kit.errors import DocumentError
 from lamina.kit.jail import Jail
 from lamina.kit.registry import SOURCES
 
-_CHAPTER = re.compile(
-    r"^[ \t]*((?:chapter|part|book|letter|act|canto|kapitel|chapitre|capítulo)"
-    r"[ \t]+(?:[ivxlcdm]+|\d+|[a-z]+)\b[^\n]{0,80})$",
-    re.IGNORECASE | re.MULTILINE,
-)
-_START = re.compile(r"^\*{3}\s*START OF (?:THE|THIS) PROJECT GUTENBERG[^\n]*$", re.IGNORECASE | re.MULTILINE)
-_END = re.compile(r"^(?:\*{3}\s*END OF (?:THE|THIS) PROJECT|End of (?:the )?Project) Gutenberg[^\n]*$", re.I | re.M)
-_FIELD = re.compile(r"^(Title|Author|Language):\s*(.+)$", re.MULTILINE)
-_SHORTEST = 400  # characters of a chapter; shorter ones are headings of a table of contents
+_SPDX = re.compile(r"(?:CC0|CC-BY|PDDL|ODbL|ODC|GFDL|MIT|BSD|Apache|GPL|LGPL|MPL)(?:-[A-Za-z0-9.]+)*", re.IGNORECASE)
+_DEED = re.compile(r"creativecommons\.org/(licenses|publicdomain)/([a-z-]+)/(\d\.\d)", re.IGNORECASE)
+_WORKERS = 2
 
 
-@SOURCES("books", version=1)
+@SOURCES("books", version=2)
 def books(
     inbox: Inbox,
     *,
@@ -36,93 +33,108 @@ def books(
     memory_mb: int = 1024,
     seconds: float = 60.0,
 ) -> Iterator[pa.RecordBatch]:
-    """``title`` and ``author``: where the file names none; a file's parser gets ``memory_mb`` and ``seconds``."""
-    with Jail(workers=1, memory_mb=memory_mb, seconds=seconds) as jail:
-        yield from batches(inbox, first(_rows(inbox, jail, title, author), limit))
+    """Books as .epub, .pdf, .txt, .md, .json and .js, packed by gzip or zstd or plain.
+
+    ``title`` and ``author``: where the file names none; ``limit``: the first so many chapters, in the order of the
+    names; the parser of one EPUB or PDF gets ``memory_mb`` MiB and ``seconds``.
+    """
+    inbox = followed(inbox)
+    with Jail(workers=_WORKERS, memory_mb=memory_mb, seconds=seconds) as jail:
+        yield from batches(inbox, _rows(inbox, jail, title, author), limit)
 
 
 def _rows(inbox: Inbox, jail: Jail, title: str | None, author: str | None) -> Iterator[dict[str, Any]]:
-    for file in inbox.files:
-        try:
-            book = _book(file, jail)
-        except (DocumentError, OSError) as error:
-            inbox.report.unread(file.name, str(error))
+    results = in_turn(partial(_book, jail=jail), inbox.files, workers=_WORKERS)
+    for file, book in zip(inbox.files, results, strict=True):
+        if not isinstance(book, dict):
+            inbox.report.unread(file.name, str(book))
             continue
         inbox.report.read(file.name)
-        if book.get("without_text"):
-            where = f"{file.name}, {book['without_text']} of {book['pages']} pages"
-            inbox.report.unread(where, "have no text layer (scanned?)")
-        name = book.get("title") or title
-        for place, chapter in enumerate(book["chapters"]):
-            several = len(book["chapters"]) > 1 or bool(chapter.get("single"))
-            yield {
-                "key": f"{file.name}#{chapter['key']}" if len(book["chapters"]) > 1 else file.name,
-                "text": chapter["text"],
-                "title": _named(name, chapter.get("title")) if several else name or chapter.get("title"),
-                "author": book.get("author") or author,
-                "language": book.get("language"),
-                "license": book.get("license") if _is_spdx(book.get("license")) else None,
-                "group_id": name or file.name.rsplit("/", 1)[0],
-                "position": chapter.get("position", place),
-                "meta": {"rights": book["license"]} if book.get("license") else None,
-            }
+        for where, reason in book.get("unread", ()):
+            inbox.report.unread(f"{file.name}, {where}", reason)
+        yield from _chapters(file.name, book, title, author)
+
+
+def _chapters(file: str, book: dict[str, Any], title: str | None, author: str | None) -> Iterator[dict[str, Any]]:
+    name = book.get("title") or title
+    found = book["chapters"]
+    rights = book.get("license")
+    facts = {"rights": rights, "pages": book.get("pages"), "replaced_characters": book.get("replaced") or None}
+    for place, chapter in enumerate(found):
+        part = len(found) > 1 or chapter.get("part")
+        facts |= {"page": chapter.get("page") if part else None, "chapter": chapter["title"] if part else None}
+        yield {
+            "key": f"{file}#{chapter['key']}" if len(found) > 1 else file,
+            "text": chapter["text"],
+            "title": _named(name, chapter["title"]) if part else name or chapter["title"],
+            "author": book.get("author") or author,
+            "created": book.get("created"),
+            "language": book.get("language"),
+            "license": spdx(rights),
+            "group_id": name or (file.rpartition("/")[0] if chapter.get("part") else file),
+            "position": chapter.get("position", place),
+            "meta": {k: v for k, v in facts.items() if v is not None},
+        }
 
 
 def _named(book: str | None, chapter: str | None) -> str | None:
     return f"{book}: {chapter}" if book and chapter and chapter != book else chapter or book
 
 
-def _is_spdx(text: object) -> bool:
-    return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9.+-]{3,40}", text) is not None
+def spdx(rights: str | None) -> str | None:
+    """The SPDX name of a licence that a rights statement is or links to; None for other statements.
+
+    >>> spdx("https://creativecommons.org/licenses/by-sa/4.0/"), spdx("Public domain in the USA.")
+    ('CC-BY-SA-4.0', None)
+    """
+    if not rights:
+        return None
+    if _SPDX.fullmatch(rights.strip()):
+        return rights.strip()
+    deed = _DEED.search(rights)
+    if deed is None:
+        return None
+    if deed[1].lower() == "publicdomain":
+        return "CC0-1.0" if deed[2].lower() == "zero" else None
+    return f"CC-{deed[2].upper()}-{deed[3]}"
 
 
-def _book(file: SourceFile, jail: Jail) -> dict[str, Any]:
-    suffix = file.path.suffix.lower()
+def _book(file: SourceFile, *, jail: Jail) -> dict[str, Any]:
+    suffix = kind(file.name)
+    if suffix not in (".epub", ".pdf", ".json", ".js", ".txt", ".text", ".md", ""):
+        hint = 'the source "web" reads it' if suffix in (".html", ".htm") else "epub, pdf, txt, md, json"
+        raise DocumentError(f"files of the kind '{suffix}' are no books that this source reads", hint=hint)
+    data = read_bytes(file.path, file.name)
     if suffix == ".epub":
-        return dict(jail.call("lamina.data.readers.epub:read", {}, read_bytes(file)))
+        return dict(jail.call("lamina.data.readers.epub:read", {}, data))
     if suffix == ".pdf":
-        found = dict(jail.call("lamina.data.readers.pdf:read", {}, read_bytes(file)))
-        return found | {"chapters": chapters(found.pop("text"))}
-    if suffix == ".json":
-        return _json(file)
-    if suffix in (".txt", ".text", ".md", ""):
-        return plain(decode(read_bytes(file)))
-    raise DocumentError(f"files of the kind '{suffix}' are not books that this source reads")
+        book = dict(jail.call("lamina.data.readers.pdf:read", {}, data))
+        (only, *more) = book["chapters"]
+        return book if more else book | {"chapters": chapters(only["text"])}
+    text, replaced = decode(data)
+    if suffix in (".json", ".js"):
+        return _json(reading.data_of_script(text) if suffix == ".js" else text) | {"replaced": replaced}
+    return plain(text) | {"replaced": replaced}
 
 
-def _json(file: SourceFile) -> dict[str, Any]:
-    """One chapter, or a list of them: ``{"chapter"?, "title"?, "text"}``."""
-    found = []
-    for place, (key, record) in enumerate(reading.json_document(read_bytes(file), "")):
-        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-            raise DocumentError("holds no chapter: an object with 'text' is expected")
-        number = str(record.get("chapter", ""))
-        heading = record.get("title") if isinstance(record.get("title"), str) else None
+def _json(text: str) -> dict[str, Any]:
+    """A chapter ``{"chapter"?, "title"?, "text"}``, a list of them, or ``{"title", "author", "chapters": [...]}``."""
+    about: dict[str, Any] = {}
+    found = reading.records_of(reading.json_value(text), "")
+    whole = found[0].value
+    if len(found) == 1 and isinstance(whole, dict) and isinstance(whole.get("chapters"), list):
+        about = {name: whole.get(name) for name in ("title", "author", "language", "license")}
+        found = reading.records_of(whole, "chapters")
+    pieces = []
+    for place, record in enumerate(found):
+        row = reading.mapped(record.value, {})
+        if row["text"] is None:
+            raise DocumentError(
+                "holds no chapter: an object with 'text' is expected", hint=f"it is record {record.key}"
+            )
+        number = str(row["meta"].get("chapter", ""))
         position = int(number) if number.isdigit() else place
-        found.append({"key": key, "title": heading, "text": record["text"], "position": position, "single": True})
-    return {"chapters": found}
-
-
-def plain(text: str) -> dict[str, Any]:
-    """A plain text without Project Gutenberg's header and footer, cut into chapters."""
-    start, end = _START.search(text), _END.search(text)
-    about = {key.lower(): value.strip() for key, value in _FIELD.findall(text[: start.start()] if start else "")}
-    body = text[start.end() if start else 0 : end.start() if end else len(text)]
-    if not body.strip():
-        raise DocumentError("is empty")
-    return {"title": about.get("title"), "author": about.get("author"), "chapters": chapters(body)}
-
-
-def chapters(text: str) -> list[dict[str, Any]]:
-    """The text cut at its chapter headings; one piece where it has fewer than two chapters."""
-    marks = list(_CHAPTER.finditer(text))
-    pieces: list[tuple[str, str]] = []
-    for mark, following in zip(marks, [*marks[1:], None], strict=True):
-        body = text[mark.end() : following.start() if following else len(text)].strip()
-        if len(body) >= _SHORTEST:
-            pieces.append((" ".join(mark[1].split()), body))
-    if len(pieces) < 2:
-        return [{"key": "0", "title": None, "text": text.strip()}]
-    opening = text[: marks[0].start()].strip()
-    whole = [("", opening)] if len(opening) >= _SHORTEST else []
-    return [{"key": str(n), "title": t or None, "text": b} for n, (t, b) in enumerate([*whole, *pieces])]
+        heading = row.get("title") if isinstance(row.get("title"), str) else None
+        pieces.append({"key": record.key, "title": heading, "text": row["text"], "position": position, "part": True})
+    first = reading.mapped(found[0].value, {})
+    return {"author": first.get("author"), "language": first.get("language"), **about, "chapters": pieces}

@@ -1,92 +1,240 @@
-"""What all collectors share: rows as record batches, and files read within limits."""
+"""What all collectors share: rows as record batches, work done in turn, and what is said of a bad file."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
-from typing import Any
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from email.utils import parsedate_to_datetime
+from itertools import islice
+from typing import Any, TypeVar
 
+import orjson
 import pyarrow as pa
 
-from lamina.contracts.corpus import DOCUMENTS, Inbox, SourceFile
-from lamina.kit.errors import DocumentError
+from lamina.contracts.corpus import DOCUMENTS, Inbox, Report
+from lamina.kit.errors import DocumentError, FetchError, InputError, LaminaError, RefusedError
 from lamina.kit.identity import document_id, text_hash
 
 BATCH = 512  # rows
-MAX_FILE = 256 << 20  # bytes of a file that is read whole
-MAX_REPLACED = 0.01  # share of characters that may be undecodable
+BATCH_CHARACTERS = 16 << 20
+LISTED = 20  # complaints of one sort about one file; the rest is counted
+MAX_META = 256 << 10  # bytes; what a record has beside its text is no second document
+_STRINGS = ("url", "title", "author", "license", "rights", "group_id")
+_YEAR = re.compile(r"\d{4}(?:-\d\d)?")  # and month
+_TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
+_LANGUAGES = {
+    **{"english": "en", "german": "de", "french": "fr", "spanish": "es", "italian": "it", "portuguese": "pt"},
+    **{"dutch": "nl", "finnish": "fi", "swedish": "sv", "danish": "da", "norwegian": "no", "latin": "la"},
+    **{"polish": "pl", "russian": "ru", "greek": "el", "hungarian": "hu", "chinese": "zh", "japanese": "ja"},
+}
+Failure = InputError | FetchError | RefusedError
+_FAILURES = (InputError, FetchError, RefusedError)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def batches(inbox: Inbox, rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
-    """``rows`` (``key`` and document columns) as record batches of ``BATCH`` documents."""
+def batches(inbox: Inbox, rows: Iterator[Mapping[str, Any]], limit: int | None) -> Iterator[pa.RecordBatch]:
+    """The first ``limit`` of ``rows`` (all where it is None) as record batches of ``BATCH`` documents.
+
+    A row has ``key``, its name within the source, and columns of ``DOCUMENTS``; ``meta`` is an object.
+    """
     waiting: list[dict[str, Any]] = []
-    for row in rows:
+    size = 0
+    for row in islice(rows, limit):
         waiting.append(_document(inbox, row))
-        if len(waiting) == BATCH:
+        size += len(waiting[-1]["text"] or "") + len(waiting[-1]["meta"] or "")
+        if len(waiting) >= BATCH or size >= BATCH_CHARACTERS:
             yield pa.RecordBatch.from_pylist(waiting, schema=DOCUMENTS)
-            waiting = []
+            waiting, size = [], 0
     if waiting:
         yield pa.RecordBatch.from_pylist(waiting, schema=DOCUMENTS)
+    if isinstance(inbox.report, _Followed):
+        inbox.report.finish(limit)
+
+
+def followed(inbox: Inbox, *more: str) -> Inbox:
+    """The inbox with a report that knows, when ``batches`` ends, which files (and ``more`` names) were never opened."""
+    return replace(inbox, report=_Followed(inbox.report, [*(file.name for file in inbox.files), *more]))
+
+
+class _Followed:
+    """A report that remembers of what nothing was said."""
+
+    def __init__(self, report: Report, names: Iterable[str]) -> None:
+        self._report = report
+        self._left = dict.fromkeys(names)
+
+    def read(self, name: str) -> None:
+        self._left.pop(name, None)
+        self._report.read(name)
+
+    def unread(self, name: str, reason: str) -> None:
+        self._left.pop(name, None)
+        self._report.unread(name, reason)
+
+    def finish(self, limit: int | None) -> None:
+        for name in list(self._left):
+            self.unread(name, f"was not opened: the limit of {limit} documents was reached before it")
 
 
 def _document(inbox: Inbox, row: Mapping[str, Any]) -> dict[str, Any]:
-    text = row.get("text")
-    meta = row.get("meta")
-    known = {name: row.get(name) for name in DOCUMENTS.names}
-    key = str(row["key"])
-    return known | {
+    text, key = _clean(row.get("text")), str(row["key"])
+    meta = dict(row.get("meta") or {})
+    document = {name: _string(row.get(name)) for name in _STRINGS}
+    created, tongue = moment(row.get("created")), language(row.get("language"))
+    for name, value in (("created", created), ("language", tongue)):
+        if value is None and row.get(name):
+            meta.setdefault(name, row[name])  # not understood, and not lost
+    position = row.get("position")
+    return document | {
         "id": document_id(inbox.source, key),
+        "text": text,
         "text_hash": None if text is None else text_hash(text),
         "source": inbox.source,
-        "url": row.get("url") or (f"{inbox.origin}/{key}" if inbox.origin else key),
-        "created": moment(row.get("created")),
+        "url": document["url"] or (f"{inbox.origin}/{key}" if inbox.origin else key),
+        "created": created,
         "collected": inbox.collected,
-        "meta": json.dumps(meta, ensure_ascii=False, default=str) if meta else None,
+        "language": tongue,
+        "position": position if isinstance(position, int) and abs(position) < 1 << 63 else None,
+        "meta": _json(meta),
     }
 
 
-def moment(value: Any) -> datetime | None:
-    """A time in UTC from ISO 8601 text or seconds since 1970; None where it is neither."""
-    try:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC)
-        if isinstance(value, str) and value.strip():
-            value = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
-        if isinstance(value, datetime):
-            return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
-    except (ValueError, OverflowError, OSError):
+def _string(value: Any) -> str | None:
+    """A name out of what a field may hold: text, a number, a list of names, an object with a name."""
+    if isinstance(value, str):
+        return _clean(value.strip())
+    if isinstance(value, Mapping):
+        return _string(value.get("name"))
+    if isinstance(value, list):
+        return ", ".join(part for item in value if (part := _string(item))) or None
+    return None if value is None or isinstance(value, bool) else str(value)
+
+
+def _clean(text: str | None) -> str | None:
+    """Without the half surrogates that some libraries give and UTF-8 has no bytes for."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _json(meta: Mapping[str, Any]) -> str | None:
+    if not meta:
         return None
+    option = orjson.OPT_NON_STR_KEYS
+    try:
+        text = orjson.dumps(meta, default=str, option=option)
+    except TypeError:  # numbers past 64 bits, nesting past 254 levels, half surrogates
+        text = orjson.dumps({str(k): repr(v)[:1000] for k, v in meta.items()}, option=option)
+    if len(text) > MAX_META:
+        small = {k: v for k, v in meta.items() if isinstance(v, int | float | bool) or len(str(v)) <= 1000}
+        text = orjson.dumps(small | {"left_out_of_meta": sorted(set(meta) - set(small))}, default=str, option=option)
+    return text.decode()
+
+
+def language(value: Any) -> str | None:
+    """A BCP 47 tag from a tag or the English name of a language; None for what is neither.
+
+    >>> language("pt_BR"), language("German"), language("x-klingon?")
+    ('pt-BR', 'de', None)
+    """
+    if not isinstance(value, str):
+        return None
+    known = _LANGUAGES.get(value.strip().lower())
+    return known or (value.strip().replace("_", "-") if _TAG.fullmatch(value.strip()) else None)
+
+
+def moment(value: Any) -> datetime | None:
+    """A time in UTC from ISO 8601 or RFC 5322 text, Twitter's format, or (milli)seconds since 1970; None for others."""
+    if isinstance(value, str):
+        return _written(value.strip())
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(value / 1000 if abs(value) > 1e11 else value, UTC)
+        return None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return _utc(value) if isinstance(value, datetime) else None
+
+
+def _written(text: str) -> datetime | None:
+    if re.fullmatch(r"\d{9,13}(?:\.\d+)?", text):
+        return moment(float(text))
+    readers: tuple[Callable[[str], datetime], ...] = (
+        lambda t: datetime.fromisoformat(f"{t}-01-01"[:10] if _YEAR.fullmatch(t) else t),
+        lambda t: datetime.strptime(t, "%a %b %d %H:%M:%S %z %Y"),
+        parsedate_to_datetime,
+    )
+    for read in readers:
+        with suppress(ValueError, TypeError, OverflowError, IndexError):
+            return _utc(read(text))
     return None
 
 
-def read_bytes(file: SourceFile, limit: int = MAX_FILE) -> bytes:
-    """The file's bytes; ``DocumentError`` where it is too large or cannot be read."""
+def _utc(when: datetime) -> datetime | None:
+    with suppress(ValueError, OverflowError):
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    return None
+
+
+def unforeseen(error: Exception) -> DocumentError:
+    """What a library raised over a file that nobody thought of: the file is listed, and the rest goes on."""
+    text = " ".join(str(error).split())[:300]
+    return DocumentError(f"cannot be read ({type(error).__name__}{f': {text}' if text else ''})")
+
+
+class Notes:
+    """What goes wrong inside one file: the first complaints of a sort are reported one by one, the others counted."""
+
+    def __init__(self, inbox: Inbox, name: str) -> None:
+        self._inbox, self._name = inbox, name
+        self._sorts: Counter[str] = Counter()
+
+    def __call__(self, where: str, reason: str, *, sort: str | None = None, listed: int = LISTED) -> None:
+        """``where`` in the file is not read for ``reason``; complaints of one ``sort`` differ in their details."""
+        sort = sort or reason.partition(":")[0]
+        self._sorts[sort] += 1
+        if self._sorts[sort] <= listed:
+            self._inbox.report.unread(f"{self._name}, {where}", reason)
+        else:
+            self._sorts[f"\0{sort}"] += 1
+
+    def close(self) -> None:
+        """Report how many were not listed."""
+        for sort, times in self._sorts.items():
+            if sort.startswith("\0"):
+                self._inbox.report.unread(f"{self._name}, {times:,} more", sort[1:])
+
+
+def in_turn(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result | Failure]:
+    """``work(item)`` on ``workers`` threads, results in the order of ``items``; what fails for one item is a result.
+
+    Little is done ahead of the consumer, who may stop at any time.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="collect")
+    waiting: deque[Future[Result]] = deque()
+
+    def result() -> Result | Failure:
+        try:
+            return waiting.popleft().result()
+        except _FAILURES as error:
+            return error
+        except LaminaError:  # not this item's fault
+            raise
+        except Exception as error:
+            return unforeseen(error)
+
     try:
-        size = file.path.stat().st_size
-        if size > limit:
-            raise DocumentError(f"is {size / 2**20:.0f} MiB, more than the limit of {limit / 2**20:.0f} MiB")
-        return file.path.read_bytes()
-    except OSError as error:
-        raise DocumentError(f"cannot be read: {error.strerror}") from error
-
-
-def decode(data: bytes) -> str:
-    """Text from UTF-8 (with or without a mark) or marked UTF-16; ``DocumentError`` where over 1 % is undecodable."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", errors="replace")
-    if b"\0" in data[:4096]:
-        raise DocumentError("is binary, not text")
-    text = data.decode("utf-8-sig", errors="replace")
-    replaced = text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
-    if replaced > MAX_REPLACED * max(1, len(text)):
-        raise DocumentError(f"is not UTF-8: {replaced} of {len(text)} characters cannot be decoded")
-    return text
-
-
-def first(rows: Iterable[Any], limit: int | None) -> Iterator[Any]:
-    """The first ``limit`` rows (all where it is None)."""
-    for number, row in enumerate(rows):
-        if limit is not None and number >= limit:
-            return
-        yield row
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > workers:
+                yield result()
+        while waiting:
+            yield result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

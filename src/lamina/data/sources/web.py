@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from email.message import Message
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from lamina.contracts.corpus import Inbox, SourceFile
-from lamina.data.sources.rows import batches, first, read_bytes
-from lamina.kit.errors import DocumentError, FetchError, LaminaError
+from lamina.data.readers.streams import kind, read_bytes
+from lamina.data.sources.rows import batches, followed, in_turn
+from lamina.kit.errors import DocumentError
 from lamina.kit.jail import Jail
 from lamina.kit.registry import SOURCES
 
-_KINDS = ("text/html", "application/xhtml+xml", "text/plain")
+if TYPE_CHECKING:
+    from lamina.kit.fetch import Fetcher
+
+_PAGES = ("text/html", "application/xhtml+xml")
+_PLAIN = ("text/plain", "text/markdown")
+_READER = "lamina.data.readers.page:read"
+_WORKERS = 2
+_HOSTS = 4  # pages on their way at a time; each host is still asked once every delay_s
 
 
-@SOURCES("web", version=1)
+@SOURCES("web", version=2)
 def web(
     inbox: Inbox,
     *,
@@ -30,58 +41,93 @@ def web(
     memory_mb: int = 1024,
     seconds: float = 30.0,
 ) -> Iterator[pa.RecordBatch]:
-    """``urls`` are fetched obeying robots.txt, one request a host every ``delay_s``; a page has at most ``max_bytes``.
+    """Pages saved as .html, .htm or .xhtml (in the order of their names), then ``urls`` in the order given.
 
-    ``allow_private``: addresses of your own network to allow; ``memory_mb``, ``seconds``: of a page's parser.
+    ``urls`` are fetched obeying robots.txt, one a host every ``delay_s``, each within ``timeout_s``; ``user_agent``
+    should say how to reach you; a page has at most ``max_bytes``; ``allow_private``: addresses of your own network that
+    may be asked; ``limit``: the first so many pages; the parser of a page gets ``memory_mb`` MiB and ``seconds``.
     """
-    fetching = {
-        "user_agent": user_agent,
-        "delay_s": delay_s,
-        "timeout_s": timeout_s,
-        "max_bytes": max_bytes,
-        "allow_private": allow_private,
-    }
-    with Jail(workers=1, memory_mb=memory_mb, seconds=seconds) as jail:
-        yield from batches(inbox, first(_rows(inbox, jail, urls, fetching, max_bytes), limit))
+    inbox = followed(inbox, *urls)
+    with Jail(workers=_WORKERS, memory_mb=memory_mb, seconds=seconds) as jail:
+        saved = _saved(inbox, jail, max_bytes)
+        if not urls:
+            yield from batches(inbox, saved, limit)
+            return
+        from lamina.kit.fetch import Fetcher
+
+        with Fetcher(
+            user_agent=user_agent,
+            cache=None,
+            delay_s=delay_s,
+            max_bytes=max_bytes,
+            timeout_s=timeout_s,
+            allow_private=allow_private,
+        ) as fetcher:
+            yield from batches(inbox, _both(saved, _fetched(inbox, jail, fetcher, urls, limit)), limit)
 
 
-def _rows(
-    inbox: Inbox, jail: Jail, urls: tuple[str, ...], fetching: dict[str, Any], max_bytes: int
-) -> Iterator[dict[str, Any]]:
-    for file in inbox.files:
-        try:
-            row = _saved(file, jail, max_bytes)
-        except (DocumentError, OSError) as error:
-            inbox.report.unread(file.name, str(error))
+def _both(*parts: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for part in parts:
+        yield from part
+
+
+def _saved(inbox: Inbox, jail: Jail, max_bytes: int) -> Iterator[dict[str, Any]]:
+    results = in_turn(partial(_read, jail=jail, max_bytes=max_bytes), inbox.files, workers=_WORKERS)
+    for file, page in zip(inbox.files, results, strict=True):
+        if not isinstance(page, dict):
+            inbox.report.unread(file.name, str(page))
             continue
         inbox.report.read(file.name)
-        yield row
-    if urls:
-        yield from _fetched(inbox, jail, urls, fetching)
+        folder = file.name.rpartition("/")[0]
+        yield _row(page) | {"key": file.name, "group_id": _host(page.get("url")) or folder or inbox.origin or None}
 
 
-def _saved(file: SourceFile, jail: Jail, max_bytes: int) -> dict[str, Any]:
-    if file.path.suffix.lower() not in (".html", ".htm", ".xhtml"):
-        raise DocumentError(f"files of the kind '{file.path.suffix}' are not saved pages")
-    page = jail.call("lamina.data.readers.page:read", {}, read_bytes(file, max_bytes))
-    return dict(page) | {"key": file.name}
+def _read(file: SourceFile, *, jail: Jail, max_bytes: int) -> dict[str, Any]:
+    if kind(file.name) not in (".html", ".htm", ".xhtml"):
+        raise DocumentError(f"files of the kind '{kind(file.name)}' are not saved pages", hint="html, htm, xhtml")
+    return dict(jail.call(_READER, {}, read_bytes(file.path, file.name, max_bytes)))
 
 
-def _fetched(inbox: Inbox, jail: Jail, urls: tuple[str, ...], fetching: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    from lamina.kit.fetch import Fetcher
-
-    fetcher = Fetcher(cache=None, **fetching)
-    for url in dict.fromkeys(urls):
-        try:
-            page = fetcher.get(url)
-            kind = page.headers.get("content-type", "").split(";")[0].strip().lower()
-            if page.status != 200:
-                raise FetchError(f"answered {page.status}")
-            if kind and kind not in _KINDS:
-                raise DocumentError(f"is {kind}, not a page")
-            row = jail.call("lamina.data.readers.page:read", {"url": page.url}, page.body)
-        except LaminaError as error:
-            inbox.report.unread(url, str(error))
+def _fetched(
+    inbox: Inbox, jail: Jail, fetcher: Fetcher, urls: tuple[str, ...], limit: int | None
+) -> Iterator[dict[str, Any]]:
+    wanted = tuple(dict.fromkeys(urls))
+    workers = _HOSTS if limit is None else max(1, min(_HOSTS, limit))
+    results = in_turn(partial(_page, jail=jail, fetcher=fetcher), wanted, workers=workers)
+    seen: set[str] = set()
+    for url, page in zip(wanted, results, strict=True):
+        if not isinstance(page, dict):
+            inbox.report.unread(url, str(page))
             continue
         inbox.report.read(url)
-        yield dict(row) | {"key": page.url, "url": page.url, "rights": page.robots}
+        if page["found_at"] in seen:  # two addresses led to one page
+            continue
+        seen.add(page["found_at"])
+        found = page["found_at"]
+        yield _row(page) | {"key": found, "url": found, "group_id": _host(found)}
+
+
+def _page(url: str, *, jail: Jail, fetcher: Fetcher) -> dict[str, Any]:
+    answer = fetcher.get(url)
+    header = Message()
+    header["content-type"] = answer.headers.get("content-type", "text/html")
+    media = header.get_content_type()
+    if media not in (*_PAGES, *_PLAIN):
+        hint = (
+            'save it and read it with the source "books"'
+            if media in ("application/pdf", "application/epub+zip")
+            else None
+        )
+        raise DocumentError(f"is {media}, not a page", hint=hint)
+    about = {"url": answer.url, "charset": header.get_content_charset(), "plain": media in _PLAIN}
+    page = dict(jail.call(_READER, about, answer.body))
+    signals = [signal for signal in (answer.robots, page.get("rights")) if signal]
+    return page | {"found_at": answer.url, "rights": "; ".join(signals) or None}
+
+
+def _row(page: dict[str, Any]) -> dict[str, Any]:
+    return page | {"meta": {"replaced_characters": page["replaced"]} if page.get("replaced") else None}
+
+
+def _host(url: str | None) -> str | None:
+    return urlsplit(url).hostname if url else None

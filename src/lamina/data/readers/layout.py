@@ -1,0 +1,77 @@
+"""From the lines of printed pages to running text: headers and footers off, paragraphs and broken words joined."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+#: What a word broken at the end of a line ends with: pdfium marks it so, or it is a hyphen.
+BROKEN = "\x02"
+_EDGE = 2  # lines at the top and bottom of a page that may be a header or footer
+_REPEATED = 0.4  # share of pages on which such a line must stand (left and right pages may differ)
+_FEWEST = 3  # pages
+_SHORT = 0.75  # of the page's width: a line below it ends its paragraph
+_NUMBER = re.compile(r"\d+|\b[ivxlc]+\b")
+_WORD = re.compile(r"[^\W\d_]+(?:[-\u2010][^\W\d_]+)*")
+_HEAD, _TAIL = re.compile(r"([^\W\d_]+)(?:[-\u2010\u00ad]|\x02)$"), re.compile(r"([^\W\d_]+)")
+_ENDING = re.compile(r"[.!?:;…\"”’»)\]]\s*$")
+
+
+def body_lines(pages: Sequence[str]) -> list[list[str]]:
+    """The lines of each page without what runs along the top and bottom of the pages (headers, footers, page numbers).
+
+    >>> body_lines(["Moby Dick\\nCall me\\n1", "Moby Dick\\nIshmael.\\n2", "Moby Dick\\nSome years\\n3"])
+    [['Call me'], ['Ishmael.'], ['Some years']]
+    """
+    split = [[line.strip() for line in page.split("\n") if line.strip()] for page in pages]
+    seen: Counter[str] = Counter()
+    for lines in split:
+        seen.update({_shape(line) for _, line in _edges(lines)})
+    full = sum(bool(lines) for lines in split)
+    running = {shape for shape, times in seen.items() if times >= max(_FEWEST, _REPEATED * full)}
+    found = []
+    for lines in split:
+        gone = {place for place, line in _edges(lines) if _shape(line) in running}
+        found.append([line for place, line in enumerate(lines) if place not in gone])
+    return found
+
+
+def _edges(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
+    for place, line in enumerate(lines):
+        if min(place, len(lines) - 1 - place) < _EDGE:
+            yield place, line
+
+
+def _shape(line: str) -> str:
+    return _NUMBER.sub("0", line.lower())
+
+
+def flow(pages: Sequence[Sequence[str]]) -> str:
+    """The lines as paragraphs; one that ends with the width of its page goes on, also on the next page.
+
+    A word that a line end broke is joined, with its hyphen where the text has it so elsewhere or only so.
+    """
+    known = Counter(word.lower() for lines in pages for line in lines for word in _WORD.findall(line))
+    text = ""
+    open_end = False
+    for lines in pages:
+        width = max((len(line) for line in lines), default=0)
+        for line in lines:
+            text = _append(text, line, known) if open_end else f"{text}\n\n{line}" if text else line
+            short = len(line) < _SHORT * width
+            open_end = not short or _HEAD.search(line) is not None
+            if open_end and len(line) < 0.95 * width and _ENDING.search(line):
+                open_end = False
+    return text.replace(BROKEN, "-")
+
+
+def _append(text: str, line: str, known: Counter[str]) -> str:
+    head, tail = _HEAD.search(text), _TAIL.match(line)
+    if head is None or tail is None:
+        return f"{text} {line}"
+    start = text[:-1]
+    apart, whole = f"{head[1]}-{tail[1]}".lower(), f"{head[1]}{tail[1]}".lower()
+    names = tail[1][0].isupper() and not head[1].isupper()
+    keep = names or known[apart] > known[whole]
+    return f"{start}-{line}" if keep else f"{start}{line}"

@@ -1,0 +1,176 @@
+"""Bytes of files, plain or packed (gzip, zstd), in bounded pieces; text with its undecodable characters counted."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from lamina.kit.errors import DocumentError
+
+MAX_FILE = 256 << 20  # bytes of a file that is read whole
+MAX_REPLACED = 0.01  # share of characters that may be undecodable
+_PIECE = 64 << 10
+_SLICE = 512  # of zstd: 128 blocks, so 16 MiB at most come out of it
+_FREE = 256 << 20  # what is packed may always unpack to this, whatever its ratio
+_RATIO = 200
+_PACKED = (".gz", ".zst")
+
+
+def kind(name: str) -> str:
+    """The suffix that says what a file holds, in lower case and without packing.
+
+    >>> kind("posts/2024.JSONL.gz")
+    '.jsonl'
+    """
+    base = name.rsplit("/", 1)[-1].lower()
+    for packed in _PACKED:
+        base = base.removesuffix(packed)
+    return "." + base.rsplit(".", 1)[1] if "." in base[1:] else ""
+
+
+def open_bytes(path: Path, name: str) -> BinaryIO:
+    """A binary stream of what ``path`` holds, unpacked where ``name`` ends in .gz or .zst.
+
+    Reading raises ``DocumentError`` where the packing is damaged, cut short or a bomb (over 256 MiB and 200-fold).
+    """
+    try:
+        raw = path.open("rb")
+    except OSError as error:
+        raise DocumentError(f"cannot be read: {error.strerror}") from error
+    lower = name.lower()
+    if lower.endswith(".gz"):
+        return io.BufferedReader(_Unpacked(raw, _gzip(raw)))
+    if lower.endswith(".zst"):
+        return io.BufferedReader(_Unpacked(raw, _zstd(raw)))
+    return raw
+
+
+def read_bytes(path: Path, name: str, limit: int = MAX_FILE) -> bytes:
+    """All of it; ``DocumentError`` where it is more than ``limit`` bytes or cannot be read."""
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise DocumentError(f"is {_mib(size)} MiB, more than the limit of {_mib(limit)} MiB")
+        with open_bytes(path, name) as stream:
+            data = stream.read(limit + 1)
+    except OSError as error:
+        raise DocumentError(f"cannot be read: {error.strerror or error}") from error
+    if len(data) > limit:
+        raise DocumentError(f"unpacks to more than the limit of {_mib(limit)} MiB")
+    return data
+
+
+def decode(data: bytes) -> tuple[str, int]:
+    """Text and how many of its characters were undecodable and replaced; see ``encoding_of`` for what is accepted."""
+    encoding = encoding_of(data[:4096])
+    text = data.decode(encoding, errors="replace")
+    # A replacement character that stands in the bytes as such was nobody's mistake here.
+    replaced = text.count("\ufffd") - (0 if encoding == "utf-16" else data.count(b"\xef\xbf\xbd"))
+    check_replaced(replaced, len(text))
+    return text, replaced
+
+
+def encoding_of(head: bytes) -> str:
+    """UTF-8 (with or without a mark) or marked UTF-16; ``DocumentError`` for what is no text."""
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    if b"\0" in head:
+        raise DocumentError("is binary, not text")
+    return "utf-8-sig"
+
+
+def check_replaced(replaced: int, characters: int) -> None:
+    """``DocumentError`` where more than 1 % of ``characters`` could not be decoded."""
+    if replaced > MAX_REPLACED * characters:
+        raise DocumentError(
+            f"is not UTF-8: {replaced} of {characters} characters cannot be decoded", hint="save it as UTF-8"
+        )
+
+
+def text_encoding(path: Path, name: str) -> str:
+    """The encoding of a text file of any size, after a look at all of it; raises as ``decode`` does."""
+    with open_bytes(path, name) as stream:
+        head = stream.read(_PIECE)
+        encoding = encoding_of(head[:4096])
+        decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+        replaced = characters = 0
+        piece = head
+        while piece:
+            text = decoder.decode(piece)
+            replaced += text.count("\ufffd")
+            characters += len(text)
+            piece = stream.read(_PIECE)
+    check_replaced(replaced, characters)
+    return encoding
+
+
+class _Unpacked(io.RawIOBase):
+    """The pieces that an unpacker yields as one stream."""
+
+    def __init__(self, raw: BinaryIO, pieces: Iterator[bytes]) -> None:
+        self._raw, self._pieces = raw, pieces
+        self._rest = memoryview(b"")
+        self._bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        if not self._rest:
+            self._rest = memoryview(_guarded(lambda: next(self._pieces, b""), self._bytes))
+            self._bytes += len(self._rest)
+            if self._bytes > _FREE and self._bytes > _RATIO * max(1, self._raw.tell()):
+                raise DocumentError(f"unpacks to more than {_RATIO} times its size: past {_mib(self._bytes)} MiB")
+        taken = self._rest[: len(buffer)]
+        buffer[: len(taken)] = taken
+        self._rest = self._rest[len(taken) :]
+        return len(taken)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _guarded(read: Callable[[], bytes], place: int) -> bytes:
+    from zstandard import ZstdError
+
+    try:
+        return read()
+    except EOFError:
+        raise DocumentError(f"is cut short: its end is missing behind byte {place}") from None
+    except (zlib.error, ZstdError, OSError) as error:
+        raise DocumentError(f"is damaged behind byte {place}: {error}") from error
+
+
+def _gzip(raw: BinaryIO) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
+        while piece := stream.read(_PIECE):
+            yield piece
+
+
+def _zstd(raw: BinaryIO) -> Iterator[bytes]:
+    """One frame or several; a stream that ends inside of a frame is an ``EOFError``."""
+    import zstandard
+
+    frames = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    decoder, fresh = frames.decompressobj(), True
+    while chunk := raw.read(_SLICE):
+        while chunk:
+            piece = decoder.decompress(chunk)
+            fresh, chunk = False, b""
+            if decoder.eof:
+                chunk = decoder.unused_data
+                decoder, fresh = frames.decompressobj(), True
+            if piece:
+                yield piece
+    if not fresh:
+        raise EOFError
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f}" if size >= 2**20 else f"{size / 2**20:.2f}"
