@@ -43,6 +43,7 @@ def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
             "author": _meta(package, "creator", several=True),
             "language": _meta(package, "language"),
             "license": _meta(package, "rights"),
+            "created": _meta(package, "date"),
             "chapters": chapters,
             "unread": unread,
         }

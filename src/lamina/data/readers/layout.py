@@ -53,25 +53,28 @@ def flow(pages: Sequence[Sequence[str]]) -> str:
     A word that a line end broke is joined, with its hyphen where the text has it so elsewhere or only so.
     """
     known = Counter(word.lower() for lines in pages for line in lines for word in _WORD.findall(line))
-    text = ""
+    pieces: list[str] = []  # joined at the end: a text that grows line by line would be copied for each
     open_end = False
     for lines in pages:
         width = max((len(line) for line in lines), default=0)
         for line in lines:
-            text = _append(text, line, known) if open_end else f"{text}\n\n{line}" if text else line
+            if open_end:
+                pieces[-1:] = _joint(pieces[-1], line, known)
+            else:
+                pieces.append(f"\n\n{line}" if pieces else line)
             short = len(line) < _SHORT * width
             open_end = not short or _HEAD.search(line) is not None
             if open_end and len(line) < 0.95 * width and _ENDING.search(line):
                 open_end = False
-    return text.replace(BROKEN, "-")
+    return "".join(pieces).replace(BROKEN, "-")
 
 
-def _append(text: str, line: str, known: Counter[str]) -> str:
-    head, tail = _HEAD.search(text), _TAIL.match(line)
+def _joint(before: str, line: str, known: Counter[str]) -> tuple[str, str]:
+    """Two lines of a paragraph, as they follow each other: with a space, or as one word without the break."""
+    head, tail = _HEAD.search(before), _TAIL.match(line)
     if head is None or tail is None:
-        return f"{text} {line}"
-    start = text[:-1]
+        return before, f" {line}"
     apart, whole = f"{head[1]}-{tail[1]}".lower(), f"{head[1]}{tail[1]}".lower()
     names = tail[1][0].isupper() and not head[1].isupper()
     keep = names or known[apart] > known[whole]
-    return f"{start}-{line}" if keep else f"{start}{line}"
+    return before[:-1] + ("-" if keep else ""), line

@@ -39,6 +39,9 @@ def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
         text = flow(lines[start:end])
         if text:
             chapters.append({"key": f"page={start + 1}", "title": title, "text": text, "page": start + 1})
+    if not chapters:  # nothing but what looks like headers and footers
+        whole = flow([[line.strip() for line in page.split("\n") if line.strip()] for page in pages])
+        chapters = [{"key": "page=1", "title": None, "text": whole, "page": 1}]
     return {
         "title": about.get("Title"),
         "author": about.get("Author"),

@@ -133,7 +133,7 @@ def _json(text: str) -> dict[str, Any]:
                 "holds no chapter: an object with 'text' is expected", hint=f"it is record {record.key}"
             )
         number = str(row["meta"].get("chapter", ""))
-        position = int(number) if number.isdigit() else place
+        position = int(number) if number.isdecimal() and len(number) < 10 else place
         heading = row.get("title") if isinstance(row.get("title"), str) else None
         pieces.append({"key": record.key, "title": heading, "text": row["text"], "position": position, "part": True})
     first = reading.mapped(found[0].value, {})
