@@ -66,7 +66,8 @@ def collect(tmp_path: Path) -> Collect:
 
 CONTAINER = (
     '<?xml version="1.0"?><container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container">'
-    '<rootfiles><rootfile full-path="OEBPS/book.opf" media-type="application/oebps-package+xml"/></rootfiles></container>'
+    '<rootfiles><rootfile full-path="OEBPS/book.opf" media-type="application/oebps-package+xml"/></rootfiles>'
+    "</container>"
 )
 PACKAGE = """<?xml version="1.0" encoding="utf-8"?>
 <package version="3.0" xmlns="http://www.idpf.org/2007/opf"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">
@@ -77,7 +78,7 @@ PACKAGE = """<?xml version="1.0" encoding="utf-8"?>
 
 @pytest.fixture
 def make_epub() -> Callable[..., bytes]:
-    """``make_epub({"one.xhtml": "<p>…</p>"}, spine=[…], nav=[("one.xhtml", "One")])``; ``extra``: further zip entries."""
+    """``make_epub({"one.xhtml": "<p>…</p>"}, spine=[…], nav=[("one.xhtml", "One")])``; ``extra``: more entries."""
 
     def build(
         pages: Mapping[str, str],
@@ -151,7 +152,9 @@ def make_pdf() -> Callable[..., bytes]:
             places.append(len(data))
             data += b"%d 0 obj\n%s\nendobj\n" % (number, content)
         table = b"".join(b"%010d 00000 n \n" % place for place in places)
-        trailer = f"trailer\n<< /Size {len(objects) + 1} /Root 1 0 R /Info {about} 0 R >>\nstartxref\n{len(data)}\n%%EOF"
+        trailer = (
+            f"trailer\n<< /Size {len(objects) + 1} /Root 1 0 R /Info {about} 0 R >>\nstartxref\n{len(data)}\n%%EOF"
+        )
         return data + b"xref\n0 %d\n0000000000 65535 f \n%s" % (len(objects) + 1, table) + trailer.encode()
 
     return build

@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 import pytest
 
-
 from lamina.data.readers.chapters import chapters, plain
 from lamina.data.readers.layout import flow
 
@@ -157,10 +156,11 @@ def test_pdf_with_text(collect: Any, make_pdf: Make) -> None:
     ]
     data = make_pdf(pages, info="/Title (The Light) /Author (A. Keeper) /CreationDate (D:20240131120000Z)")
     found = collect("books", {"light.pdf": data})
+    assert found.reasons == {}
     (row,) = found.rows
     assert "endless example of the storm he stood where well-known sailors" in row["text"]
     assert "The Lighthouse" not in row["text"]
-    assert "fill the line and goes on." in row["text"].replace("line 17 and", "line and")
+    assert "fill the line and goes on." in row["text"]
     assert (row["title"], row["author"], row["created"].date().isoformat()) == ("The Light", "A. Keeper", "2024-01-31")
     assert orjson.loads(row["meta"]) == {"pages": 3}
 
@@ -289,7 +289,7 @@ def test_a_parser_that_takes_too_long_costs_its_file(collect: Any, make_epub: Ma
         (["a broken exam-", "ple of it"], "a broken example of it"),
         (["an exam-ple is a long exam-", "ple of it all"], "an exam-ple is a long exam-ple of it all"),
         (["the poet Jean-", "Paul Richter"], "the poet Jean-Paul Richter"),
-        (["so 1914-", "1918 was long"], "so 1914- 1918 was long"),
+        (["from 1914-", "1918 it was"], "from 1914- 1918 it was"),
     ],
 )
 def test_words_broken_at_line_ends(lines: list[str], text: str) -> None:

@@ -58,7 +58,7 @@ def chapters(text: str) -> list[dict[str, Any]]:
     A heading right before another belongs to it (a part's); the lines of a table of contents are left out.
     """
     marks = list(_HEADING.finditer(text))
-    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
     pieces = [
         _Piece(" ".join(m[1].split()), text[m.end() : end].strip("\n")) for m, end in zip(marks, ends, strict=True)
     ]

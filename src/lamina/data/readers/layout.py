@@ -13,6 +13,7 @@ _REPEATED = 0.4  # share of pages on which such a line must stand (left and righ
 _FEWEST = 3  # pages
 _SHORT = 0.75  # of the page's width: a line below it ends its paragraph
 _NUMBER = re.compile(r"\d+|\b[ivxlc]+\b")
+_PAGE = re.compile(r"\W{0,3}(?:page\s+)?(\d{1,5})(?:\s*(?:of|/)\s*\d{1,5})?\W{0,3}", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+(?:[-\u2010][^\W\d_]+)*")
 _HEAD, _TAIL = re.compile(r"([^\W\d_]+)(?:[-\u2010\u00ad]|\x02)$"), re.compile(r"([^\W\d_]+)")
 _ENDING = re.compile(r"[.!?:;…\"”’»)\]]\s*$")
@@ -24,7 +25,7 @@ def body_lines(pages: Sequence[str]) -> list[list[str]]:
     >>> body_lines(["Moby Dick\\nCall me\\n1", "Moby Dick\\nIshmael.\\n2", "Moby Dick\\nSome years\\n3"])
     [['Call me'], ['Ishmael.'], ['Some years']]
     """
-    split = [[line.strip() for line in page.split("\n") if line.strip()] for page in pages]
+    split = _unnumbered([[line.strip() for line in page.split("\n") if line.strip()] for page in pages])
     seen: Counter[str] = Counter()
     for lines in split:
         seen.update({_shape(line) for _, line in _edges(lines)})
@@ -35,6 +36,18 @@ def body_lines(pages: Sequence[str]) -> list[list[str]]:
         gone = {place for place, line in _edges(lines) if _shape(line) in running}
         found.append([line for place, line in enumerate(lines) if place not in gone])
     return found
+
+
+def _unnumbered(pages: list[list[str]]) -> list[list[str]]:
+    """The pages without their numbers: lone numbers at the same edge that count along with at least two pages."""
+    for edge in (0, -1):
+        found = [_PAGE.fullmatch(lines[edge]) if lines else None for lines in pages]
+        counted = Counter(int(number[1]) - place for place, number in enumerate(found) if number)
+        offsets = {offset for offset, times in counted.items() if times > 1}
+        for place, (lines, number) in enumerate(zip(pages, found, strict=True)):
+            if number and int(number[1]) - place in offsets:
+                del lines[edge]
+    return pages
 
 
 def _edges(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
