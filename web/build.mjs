@@ -69,5 +69,10 @@ async function tests() {
 }
 
 const args = process.argv.slice(2);
-if (args.includes("--tests")) await tests();
-else await page(args.includes("--out") ? resolve(args[args.indexOf("--out") + 1]) : DEFAULT_OUT);
+try {
+  if (args.includes("--tests")) await tests();
+  else await page(args.includes("--out") ? resolve(args[args.indexOf("--out") + 1]) : DEFAULT_OUT);
+} catch (error) {
+  if (!error.errors) throw error; // what esbuild found it has told already, with file and line
+  process.exitCode = 1;
+}

@@ -114,6 +114,7 @@ def test_a_changed_source_makes_the_page_stale(
     source = tmp_path / "web" / "src" / "app.tsx"
     source.parent.mkdir(parents=True)
     source.touch()
+    os.utime(source, (page.stat().st_mtime - 10,) * 2)
     monkeypatch.setattr(hook, "WEB", tmp_path / "web")
     monkeypatch.setattr(hook, "STATIC", page.parent)
     assert hook.is_fresh()

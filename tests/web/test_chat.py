@@ -244,7 +244,7 @@ def test_the_key_is_asked_for_and_kept_in_the_tab(page: Page, ask: Ask, stack: A
     field = page.get_by_label("API key", exact=True)
     field.fill("lsk_wrong")
     page.keyboard.press("Enter")
-    page.wait_for_timeout(300)
+    page.get_by_text("This key was not accepted.").wait_for()
     field.fill("lsk_test_0123456789")
     page.keyboard.press("Enter")
     page.locator(".prose", has_text="with a key").wait_for()  # the question went on by itself

@@ -16,7 +16,8 @@ export class ApiError extends Error {
   }
 }
 
-type AskForKey = () => Promise<string | null>;
+/** `refused`: the key that was sent was not accepted. */
+type AskForKey = (refused: boolean) => Promise<string | null>;
 let askForKey: AskForKey = async () => null;
 
 /** Who is asked for an API key when the server wants one; null: the reader declined. */
@@ -60,7 +61,7 @@ async function send(path: string, { method = "GET", body, signal }: Options): Pr
     });
     if (response.ok) return response;
     if (response.status === 401) {
-      const given = await askForKey();
+      const given = await askForKey(key !== null);
       if (given) {
         sessionStorage.setItem(KEY, given);
         continue;

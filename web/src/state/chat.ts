@@ -61,14 +61,19 @@ export class Live {
     this.#markdown.push(text);
     this.frozen.value = this.#markdown.frozen;
     this.last.value = this.#markdown.last;
-    say(this.#sentences.push(text));
+    this.#tell(this.#sentences.push(text));
+  }
+
+  /** Only the answer that is looked at is read aloud. */
+  #tell(words: string): void {
+    if (this.conversation.id === current.peek().id) say(words);
   }
 
   /** The answer as it stands, with everything drawn. */
   finish(changes: Partial<Answer> = {}): Answer {
     cancelAnimationFrame(this.#frame);
     this.#flush();
-    say(this.#sentences.finish());
+    this.#tell(this.#sentences.finish());
     return { ...this.head.value, ...changes, text: this.#markdown.text };
   }
 

@@ -47,8 +47,8 @@ export async function change(id: string, edit: (conversation: Conversation) => C
   if (!base) return;
   const next = { ...edit(base), updated: Date.now() };
   if (id === current.value.id) current.value = next;
+  all.value = [next, ...all.value.filter((c) => c.id !== id)];
   await store.save(next);
-  await refresh();
 }
 
 /** The conversation with a new question at its end. */
@@ -85,9 +85,9 @@ export function judged(answer: string, said: Judgement): Promise<void> {
 
 /** Remove a conversation from this browser; it can be brought back for some seconds. */
 export async function remove(conversation: Conversation): Promise<void> {
-  await store.remove(conversation.id);
   if (conversation.id === current.value.id) current.value = fresh();
-  await refresh();
+  all.value = all.value.filter((c) => c.id !== conversation.id);
+  await store.remove(conversation.id);
   tell({
     text: "Conversation removed from this browser.",
     action: { label: "Undo", run: () => void store.save(conversation).then(refresh) },

@@ -49,17 +49,18 @@ export function say(text: string): void {
 }
 
 /** The question for an API key, while somebody waits for its answer. */
-export const keyWanted = signal<((key: string | null) => void) | null>(null);
+export const keyWanted = signal<{ refused: boolean; answer: (key: string | null) => void } | null>(null);
 let asking: Promise<string | null> | null = null;
 
 // requests that fail together wait for the one answer
-onKeyWanted(() => {
+onKeyWanted((refused) => {
   asking ??= new Promise<string | null>((resolve) => {
-    keyWanted.value = (given) => {
+    const answer = (given: string | null) => {
       keyWanted.value = null;
       asking = null;
       resolve(given);
     };
+    keyWanted.value = { refused, answer };
   });
   return asking;
 });

@@ -73,7 +73,7 @@ export function AnswerActions({ answer, turn, isLast, openForm, show }: Props) {
         </>
       )}
       {answer.text && <CopyButton text={answer.text} name="Copy answer" />}
-      {isLast && <IconButton icon="redo" name="Answer again" onClick={() => void regenerate()} />}
+      {isLast && !answer.error && <IconButton icon="redo" name="Answer again" onClick={() => void regenerate()} />}
       {kept && (
         <button type="button" class="why" onClick={() => openPanel({ kind: "trace", id: answer.id })}>
           Why this answer?

@@ -18,6 +18,7 @@ export function ChatView() {
   const content = useRef<HTMLDivElement>(null);
   const away = useSignal(false);
   const following = useRef(true);
+  const seen = useRef(0);
   const growing = useRef({ live: false, until: 0 });
   const conversation = current.value;
   const live = lives.value.get(conversation.id) ?? null;
@@ -45,7 +46,10 @@ export function ChatView() {
     const place = scroller.current;
     if (!place) return;
     const left = place.scrollHeight - place.scrollTop - place.clientHeight;
-    following.current = left < NEAR;
+    // only the reader scrolls up; a growing answer moves the end away without that
+    if (left < NEAR) following.current = true;
+    else if (place.scrollTop < seen.current) following.current = false;
+    seen.current = place.scrollTop;
     away.value = left > 4 * NEAR;
   };
   return (

@@ -5,8 +5,8 @@ import { Dialog } from "./Dialog.tsx";
 /** Asks for the API key when the server wants one; the request that was refused then goes on by itself. */
 export function KeyDialog() {
   const field = useRef<HTMLInputElement>(null);
-  const answer = keyWanted.value;
-  if (!answer) return null;
+  if (!keyWanted.value) return null;
+  const { refused, answer } = keyWanted.value;
   return (
     <Dialog title="This server wants an API key" onClose={() => answer(null)}>
       <form
@@ -20,6 +20,7 @@ export function KeyDialog() {
           <span>API key</span>
           <input ref={field} type="password" autocomplete="off" placeholder="lsk_…" autofocus required />
         </label>
+        {refused && <p class="refused" role="alert">This key was not accepted.</p>}
         <p class="hint">
           Whoever runs the server makes one with <code>lamina keys create</code>. It is kept in this tab only and
           forgotten when the tab closes.

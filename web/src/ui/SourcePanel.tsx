@@ -28,7 +28,7 @@ export function SourcePanel({ source }: { source: Source }) {
       {problem.value && <Trouble problem={problem.value} retry={() => void load()} />}
       {document.value ? (
         source.kind === "correction" ? (
-          <Correction document={document.value} />
+          <Correction document={document.value} asked={document.value.question || source.title} />
         ) : (
           <Text document={document.value} source={source} />
         )
@@ -90,11 +90,11 @@ function Text({ document, source }: { document: Document; source: Source }) {
   );
 }
 
-function Correction({ document }: { document: Document }) {
+function Correction({ document, asked }: { document: Document; asked: string | null }) {
   return (
     <div class="corrected">
-      <h4>The question</h4>
-      <p class="document">{document.question}</p>
+      {asked && <h4>The question</h4>}
+      {asked && <p class="document">{asked}</p>}
       <h4>The corrected answer</h4>
       <div class="document">
         <mark>{document.text}</mark>

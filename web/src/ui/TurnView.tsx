@@ -49,7 +49,7 @@ export function TurnView({ turn, index, isLast, live }: Props) {
           <Trouble problem={answer.error} {...(isLast ? { retry: () => void regenerate() } : {})} />
         )}
         {answer && <Sources sources={answer.sources} />}
-        {answer && !live && (
+        {answer && !live && (answer.text || !answer.error) && (
           <>
             <div class="answer-foot" ref={foot}>
               <AnswerActions

@@ -68,7 +68,7 @@ function Counts() {
       <Count value={now.corrections} words="corrected" />
       <div class="split" title={`${plural(now.train, "judged answer")} to learn from, ${now.held_out} held out`}>
         <svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">
-          <rect class="held-out" width="100" height="8" />
+          <rect class="held-out" width={judged ? 100 : 0} height="8" />
           <rect class="train" width={judged ? (100 * now.train) / judged : 0} height="8" />
         </svg>
         <span>

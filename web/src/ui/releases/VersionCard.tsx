@@ -38,8 +38,8 @@ export function VersionCard({ version, aliases, most, promote }: Props) {
           <>
             <strong>{bits.toFixed(3)}</strong> <span class="hint">bits per byte</span>
             <svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">
-              <rect class="track" width="100" height="4" rx="2" />
-              <rect class="fill" width={(100 * bits) / most} height="4" rx="2" />
+              <rect class="track" width="100" height="4" />
+              <rect class="fill" width={(100 * bits) / most} height="4" />
             </svg>
           </>
         )}
