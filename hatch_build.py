@@ -70,7 +70,8 @@ def build(*, check: bool = False) -> bool:
     node, npm, environment = tools()
     if not is_installed():
         # --ignore-scripts: no package runs code while it is installed; esbuild's program is a package of its own
-        run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], environment, "its packages were not installed (is an npm registry reachable?)")
+        command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        run(command, environment, "its packages were not installed (is an npm registry reachable?)")
         installed_mark().write_bytes(lock())
     if check:
         compiler = WEB / "node_modules" / "typescript" / "bin" / "tsc"
