@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import time
+import tracemalloc
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,9 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from lamina.contracts.corpus import Inbox, SourceFile
+from lamina.kit.registry import SOURCES
 
 KINDS = {
     "files": (".txt", ".md", ".rst", ".json", ".js", ".jsonl", ".csv", ".tsv", ".parquet", "", ".xyz", ".jsonl.gz"),
@@ -142,3 +148,47 @@ def test_half_surrogates_do_not_stop_a_batch(collect: Any, monkeypatch: pytest.M
     monkeypatch.setattr("lamina.data.sources.files.decode", lambda data: ("a\ud800b", 0))
     (row,) = collect("files", {"a.txt": b"x"}).rows
     assert row["text"] == "a\ufffdb"
+
+
+def test_a_page_of_50_mb_is_refused_at_once_and_from_outside(tmp_path: Path, collect: Any) -> None:
+    big = tmp_path / "big.html"
+    with big.open("wb") as file:
+        for _ in range(50):
+            file.write(b"<p>words and words</p>\n" * (2**20 // 23))
+    tracemalloc.start()
+    start = time.monotonic()
+    found = collect("web", {"big.html": big})
+    took, peak = time.monotonic() - start, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "more than the limit of 20 MiB" in found.reasons["big.html"]
+    assert took < 5
+    assert peak < 20 << 20
+
+
+@pytest.mark.parametrize(
+    ("use", "name"),
+    [("files", "a.txt"), ("files", "a.parquet"), ("books", "a.pdf"), ("social", "a.json"), ("web", "a.htm")],
+)
+def test_a_file_that_is_gone_is_listed(tmp_path: Path, collect: Any, use: str, name: str) -> None:
+    report = collect(use, {})
+    gone = (SourceFile(name=name, path=tmp_path / name), SourceFile(name=f"folder/{name}", path=tmp_path))
+    inbox = Inbox(source="s", files=gone, origin="", collected=datetime.now(UTC), report=report)
+    assert list(SOURCES.get(use).function(inbox)) == []
+    assert set(report.reasons) == {name, f"folder/{name}"}
+    assert all("Error" not in reason for reason in report.reasons.values())
+
+
+def test_what_is_no_address_is_listed(collect: Any) -> None:
+    urls = ("ftp://127.0.0.1/x", "http://127.0.0.1:9999/", "::no address::", "", "http://[::1", "file:///etc/passwd")
+    found = collect("web", {}, urls=urls, delay_s=0.0, timeout_s=2.0)
+    assert found.rows == []
+    assert set(found.reasons) == set(urls)
+
+
+def test_single_posts_past_the_memory_are_refused(collect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamina.data.sources.social._MAX_LOOSE", 10_000)
+    posts = b"\n".join(b'{"id": %d, "text": "words"}' % n for n in range(100))
+    threads = b'{"messages": [{"text": "kept"}]}\n'
+    found = collect("social", {"a.jsonl": threads + posts})
+    assert found.texts() == ["kept"]
+    assert "cut it into several files" in found.reasons["a.jsonl"]

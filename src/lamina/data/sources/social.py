@@ -24,6 +24,8 @@ from lamina.kit.registry import SOURCES
 _THREADS = ("messages", "conversations", "turns")
 _POSTS = ("orderedItems", "feed", "statuses", "data")  # where exports keep a list of posts
 _TITLES = ("title", "prompt", "topic", "name", "subject")
+_POST_BYTES = 500  # of a post in memory beside its text
+_MAX_LOOSE = 512 << 20  # bytes in memory of the single posts of one file
 _MENTION = re.compile(r"(?<![\w@/])@([\w.-]+(?:@[\w-]+\.[\w.-]+)?)")
 
 
@@ -124,10 +126,17 @@ class _Reader:
     def threads(self, file: SourceFile, notes: Notes) -> Iterator[_Thread]:
         """Threads that hold their posts as they come, then those that replies make of single posts."""
         loose: list[tuple[str, Post]] = []
+        size = 0
         for record in self._found(file, notes):
             inner = self._inner(record.value)
             if inner is None:
-                loose.append((record.key, post_of(record.value, self.fields)))
+                post = post_of(record.value, self.fields)
+                loose.append((record.key, post))
+                size += _POST_BYTES + len(post.text or "")
+                if size > _MAX_LOOSE:  # which replies belong together is known only when all have been seen
+                    raise DocumentError(
+                        f"holds over {_MAX_LOOSE >> 20:,} MiB of single posts", hint="cut it into several files"
+                    )
                 continue
             posts = [post_of(item, self.fields) for item in _flat(inner)]
             facts = {k: v for k, v in record.value.items() if v is not None and not isinstance(v, list)}
