@@ -57,7 +57,14 @@ def engine(tiny_model, tiny_tokenizer):
     made: list[Engine] = []
 
     def make(model=None, **options) -> Engine:
-        options = {"version": "v1", "max_sequences": 6, "block_tokens": 8, "chunk": 16, "wide_chunk": 32} | options
+        options = {
+            "kernels": "torch",
+            "version": "v1",
+            "max_sequences": 6,
+            "block_tokens": 8,
+            "chunk": 16,
+            "wide_chunk": 32,
+        } | options
         made.append(Engine(model or tiny_model(), tiny_tokenizer, **options))
         return made[-1]
 
@@ -134,12 +141,12 @@ def test_prefixes_are_computed_once(engine, tiny_model, tiny_tokenizer) -> None:
     assert exact.last.usage.cached_tokens == 32, "the last token is always computed"
 
 
-@pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
-def test_a_seeded_answer_does_not_depend_on_its_batch_mates(int8, engine, tiny_model) -> None:
+@pytest.mark.parametrize(("int8", "kernels"), [(False, "torch"), (True, "torch"), (True, "compiled")])
+def test_a_seeded_answer_does_not_depend_on_its_batch_mates(int8, kernels, engine, tiny_model) -> None:
     drawn = SamplingParams(temperature=0.9, top_p=0.95, seed=11, max_tokens=20)
     prompt = prompts(3)[2]
-    alone = ask(engine(quantize(tiny_model()) if int8 else None), prompt, drawn).tokens
-    busy = engine(quantize(tiny_model()) if int8 else None)
+    alone = ask(engine(quantize(tiny_model()) if int8 else None, kernels=kernels), prompt, drawn).tokens
+    busy = engine(quantize(tiny_model()) if int8 else None, kernels=kernels)
     others = [ask(busy, p, SamplingParams(temperature=1.0, max_tokens=40)) for p in prompts(7)]
     assert ask(busy, prompt, drawn).tokens == alone
     assert ask(busy, prompt, SamplingParams(temperature=0.9, seed=12, max_tokens=20)).tokens != alone

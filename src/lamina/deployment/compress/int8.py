@@ -95,7 +95,7 @@ class Int8Linear(nn.Module):
             return self.forward
         if bias is None:
             return lambda rows: torch._weight_int8pack_mm(rows, weight, scale)
-        return lambda rows: torch._weight_int8pack_mm(rows, weight, scale) + bias
+        return lambda rows: (torch._weight_int8pack_mm(rows, weight, scale) + bias).to(rows.dtype)
 
     def _dequantised(self, rows: Tensor) -> Tensor:
         step = max(1, _SLICE // self.in_features)

@@ -19,7 +19,8 @@ from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.engine.admission import Admission, StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
 from lamina.deployment.engine.outbox import Outbox
-from lamina.deployment.engine.runner import Place, Runner
+from lamina.deployment.engine.place import Place
+from lamina.deployment.engine.runner import Kernels, Runner
 from lamina.deployment.engine.scheduler import Scheduler, Step
 from lamina.deployment.engine.sequence import Deliver, Sequence, State
 from lamina.kit.errors import BusyError, InputError, LaminaError
@@ -79,6 +80,7 @@ class Engine:
         chunk: int = 64,
         wide_chunk: int = 256,
         observer: Observer | None = None,
+        kernels: Kernels = "auto",
     ) -> None:
         self.version = version
         self.tokenizer = tokenizer
@@ -97,7 +99,7 @@ class Engine:
             generation=self.generation,
         )
         self._blocks = BlockManager(count, block_tokens, root=version)
-        self._runner = Runner(model, blocks=count, block_tokens=block_tokens, context=self.context)
+        self._runner = Runner(model, blocks=count, block_tokens=block_tokens, context=self.context, kernels=kernels)
         self._scheduler = Scheduler(self._blocks, max_sequences=max_sequences, chunk=chunk, wide_chunk=wide_chunk)
         self._wake = threading.Condition()
         self._inbox: deque[Sequence] = deque()
@@ -170,6 +172,7 @@ class Engine:
 
     def forget(self) -> None:
         """Let go of the weights and of the keys and values, after ``close``."""
+        self._runner.close()
         self._runner = None  # type: ignore[assignment]
 
     # -- the engine's thread ------------------------------------------------------------------------------------------

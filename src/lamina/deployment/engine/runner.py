@@ -9,29 +9,29 @@ float32 attention is 1.2 times as fast as bfloat16 at 1024 tokens).
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lamina.model.spec import BlockSpec, NormSpec
+from lamina.deployment.engine.compiled import CompiledDecoder, load_kernels
+from lamina.deployment.engine.operations import bare, fuse, norm, rotary, rotate
+from lamina.deployment.engine.place import Place
+from lamina.model.spec import BlockSpec
 from lamina.model.transformer import Transformer
 
 #: Prefill products get at least so many rows (padding): from there on a row's result does not depend on their number.
 _FEWEST_ROWS = 16
+_TRIALS = 5  # tokens by which two ways of decoding are compared
+_log = logging.getLogger(__name__)
+Kernels = Literal["auto", "compiled", "torch"]
 _EXACT = 64  # the likeliest tokens whose int8 scores are computed again in float32
-
-
-@dataclass(slots=True)
-class Place:
-    """Where a sequence lies in the cache: its blocks, and how many of its tokens are stored."""
-
-    blocks: Sequence[int]
-    stored: int
 
 
 @dataclass(slots=True)
@@ -47,14 +47,20 @@ class _Layer:
     keys: Tensor  # (1, kv_heads, slots, head_dim), a view
     values: Tensor
     turning: int  # heads that rotary positions turn: queries and keys
-    few_rows: tuple[Callable[[Tensor], Tensor], ...]  # qkv, o, up, down for decoding
-    many_rows: tuple[Callable[[Tensor], Tensor], ...]  # the same for prompts
+    products: tuple[Any, ...]  # qkv, o, up (gate and up side by side), down
+    few_rows: tuple[Callable[[Tensor], Tensor], ...]  # the same as bare functions, for decoding
 
 
 class Runner:
-    """``model`` over ``blocks`` blocks of ``block_tokens`` tokens. Takes the model over: its projections get fused."""
+    """``model`` over ``blocks`` blocks of ``block_tokens`` tokens. Takes the model over: its projections get fused.
 
-    def __init__(self, model: Transformer, *, blocks: int, block_tokens: int, context: int) -> None:
+    ``kernels``: "auto" measures which way of decoding is faster here, compiled or torch's; or one of them by name
+    (where there is no compiled way for the model, torch's is taken).
+    """
+
+    def __init__(
+        self, model: Transformer, *, blocks: int, block_tokens: int, context: int, kernels: Kernels = "auto"
+    ) -> None:
         self.model: Any = model
         self.block_tokens = block_tokens
         first: Any = model.blocks[0]
@@ -62,10 +68,23 @@ class Runner:
         self._int8 = weight == torch.int8
         self._narrow = torch.bfloat16 if self._int8 else weight
         self._wide = getattr(first.attention.o, "wide", weight)
-        self._norm = _norm(model.norm, model.spec.norm)
-        tables = {key: _rotary(frequencies, context) for key, frequencies in model._frequencies.items()}
+        self._norm = norm(model.norm, model.spec.norm)
+        tables = {key: rotary(frequencies, context) for key, frequencies in model._frequencies.items()}
         self._layers = [self._layer(i, tables, blocks * block_tokens) for i in range(len(model.blocks))]
         self._offsets = torch.arange(block_tokens)
+        self._compiled = self._compile() if self._int8 and kernels != "torch" else None
+        if self._compiled is not None and kernels == "auto":
+            self._choose()
+
+    @property
+    def kernels(self) -> Literal["compiled", "torch"]:
+        """How single tokens are computed."""
+        return "torch" if self._compiled is None else "compiled"
+
+    def close(self) -> None:
+        """End the threads that it may have."""
+        if self._compiled is not None:
+            self._compiled.close()
 
     @staticmethod
     def bytes_per_token(model: Transformer) -> int:
@@ -75,6 +94,8 @@ class Runner:
     @torch.inference_mode()
     def decode(self, tokens: Sequence[int], places: Sequence[Place]) -> Tensor:
         """Compute one token for each of several sequences; the scores (B, V) float32 of what follows."""
+        if self._compiled is not None:
+            return self._compiled(tokens, places)
         positions = [place.stored for place in places]
         slots = [self._slot(place, place.stored) for place in places]
         index = torch.tensor(slots)
@@ -121,7 +142,7 @@ class Runner:
         tables: dict[int, tuple[Tensor, Tensor]] = {}
         for layer in self._layers:
             attention = layer.spec.attention
-            qkv_of, o_of, up_of, down_of = layer.few_rows if few else layer.many_rows
+            qkv_of, o_of, up_of, down_of = layer.few_rows if few else layer.products
             qkv = qkv_of(layer.attention_norm(hidden).to(dtype))
             qkv = qkv.view(qkv.shape[0], -1, attention.head_dim).float()
             if layer.q_norm is not None and layer.k_norm is not None:
@@ -131,7 +152,7 @@ class Runner:
                 key = id(layer.rotary)
                 if key not in tables:
                     tables[key] = (layer.rotary[0][positions], layer.rotary[1][positions])
-                _rotate(qkv.narrow(1, 0, layer.turning), *tables[key])
+                rotate(qkv.narrow(1, 0, layer.turning), *tables[key])
             q, kv = qkv.split((attention.heads, 2 * attention.kv_heads), dim=1)
             hidden = hidden + o_of(attend(layer, q, kv).to(dtype))
             inner = up_of(layer.feedforward_norm(hidden).to(dtype))
@@ -148,6 +169,8 @@ class Runner:
 
         The int8 kernel rounds its sums to bfloat16, too coarse to order the likeliest tokens: those are done again.
         """
+        if self._compiled is not None:
+            return self._compiled.scores(hidden)
         normed = self._norm(hidden)
         head: Any = self.model.head
         if not self._int8:
@@ -162,25 +185,62 @@ class Runner:
         block: Any = self.model.blocks[index]
         spec = self.model.spec.blocks[index]
         attention, feedforward = block.attention, block.feedforward
-        up = feedforward.up if feedforward.gate is None else _fuse([feedforward.gate, feedforward.up])
-        products: tuple[Any, ...] = (_fuse([attention.q, attention.k, attention.v]), attention.o, up, feedforward.down)
+        up = feedforward.up if feedforward.gate is None else fuse([feedforward.gate, feedforward.up])
+        products: tuple[Any, ...] = (fuse([attention.q, attention.k, attention.v]), attention.o, up, feedforward.down)
         kv_heads = spec.attention.kv_heads
         store = torch.empty((2 * kv_heads, slots, spec.attention.head_dim), dtype=torch.float32)
         return _Layer(
             spec=spec,
-            attention_norm=_norm(block.attention_norm, spec.norm),
+            attention_norm=norm(block.attention_norm, spec.norm),
             q_norm=attention.q_norm,
             k_norm=attention.k_norm,
-            feedforward_norm=_norm(block.feedforward_norm, spec.norm),
+            feedforward_norm=norm(block.feedforward_norm, spec.norm),
             activation=feedforward.activation,
             rotary=tables[spec.attention.rotary, spec.attention.head_dim] if spec.attention.rotary else None,
             store=store,
             keys=store[None, :kv_heads],
             values=store[None, kv_heads:],
             turning=spec.attention.heads + kv_heads,
-            few_rows=tuple(p.few_rows() if hasattr(p, "few_rows") else _bare(p) for p in products),
-            many_rows=tuple(products),
+            products=products,
+            few_rows=tuple(p.few_rows() if hasattr(p, "few_rows") else bare(p) for p in products),
         )
+
+    def _compile(self) -> CompiledDecoder | None:
+        kernels = load_kernels(self.model.spec)
+        if kernels is None:
+            return None
+        layers = []
+        for layer, block in zip(self._layers, self.model.blocks, strict=True):
+            assert layer.rotary is not None  # load_kernels saw to it
+            half = layer.rotary[0].shape[-1] // 2
+            norms = (block.attention_norm.weight.float(), block.feedforward_norm.weight.float())
+            tables = (layer.rotary[0][:, 0, half:], layer.rotary[1][:, 0, half:])
+            layers.append((layer.products, norms, layer.store, tables))
+        return CompiledDecoder(
+            kernels,
+            self.model.spec,
+            embed=self.model.embeddings,
+            layers=layers,
+            norm=self.model.norm.weight.float(),
+            head=self.model.head,
+            block_tokens=self.block_tokens,
+        )
+
+    def _choose(self) -> None:
+        """Keep the compiled way only if it is faster here. The slots that are written to belong to nobody yet."""
+        compiled, place, times = self._compiled, Place((0,), 0), []
+        for way in (compiled, None):
+            self._compiled = way
+            self.decode([0], [place])
+            stamps = [time.perf_counter()]
+            for _ in range(_TRIALS):
+                self.decode([0], [place])
+                stamps.append(time.perf_counter())
+            times.append(min(b - a for a, b in pairwise(stamps)))
+        self._compiled = compiled if times[0] <= times[1] else None
+        if self._compiled is None and compiled is not None:
+            compiled.close()
+        _log.info("a token takes %.1f ms compiled, %.1f ms by torch: %s", *(t * 1e3 for t in times), self.kernels)
 
     def _slot(self, place: Place, index: int) -> int:
         return place.blocks[index // self.block_tokens] * self.block_tokens + index % self.block_tokens
@@ -212,60 +272,3 @@ def _attend(layer: _Layer, q: Tensor, view: slice | Tensor, mask: Tensor | None)
         q, keys, values, attn_mask=mask, is_causal=mask is None and count > 1, enable_gqa=grouped
     )
     return out.transpose(1, 2).reshape(count, -1)
-
-
-def _rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> None:
-    """Rotate ``heads`` (N, H, Dh) in place; ``sines`` carry the sign of the rotate-half layout."""
-    rolled = heads.roll(heads.shape[-1] // 2, dims=-1)
-    heads.mul_(cosines).addcmul_(rolled, sines)
-
-
-def _rotary(frequencies: Tensor, context: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (T, 1, Dh) of every place; the first half of the sines negated, as ``_rotate`` wants them."""
-    angles = torch.arange(context).float()[:, None] * frequencies
-    cosines, sines = angles.cos(), angles.sin()
-    return torch.cat((cosines, cosines), dim=-1).unsqueeze(1), torch.cat((-sines, sines), dim=-1).unsqueeze(1)
-
-
-def _norm(module: Any, spec: NormSpec) -> Callable[[Tensor], Tensor]:
-    """The norm as one function of float32 rows (N, D).
-
-    RMSNorm is layer normalisation of (x, -x), whose mean is 0 and whose variance is the mean square of x: torch has one
-    kernel for it, and six for ``rms_norm`` (3 against 16 µs for a row of 576).
-    """
-    weight = module.weight.detach().float()
-    if spec.kind == "layer":
-        bias = module.bias.detach().float()
-        return lambda x: F.layer_norm(x, weight.shape, weight, bias, spec.eps)
-    width = weight.shape[0]
-    twice = torch.cat((weight, weight))
-    signs = torch.tensor([[1.0], [-1.0]])
-
-    def rms(x: Tensor) -> Tensor:
-        both = (x.unsqueeze(1) * signs).view(x.shape[0], 2 * width)
-        return torch.layer_norm(both, (2 * width,), twice, None, spec.eps).narrow(1, 0, width)
-
-    return rms
-
-
-def _bare(linear: Any) -> Callable[[Tensor], Tensor]:
-    weight, bias = linear.weight, linear.bias
-    return lambda rows: F.linear(rows, weight, bias)
-
-
-def _fuse(parts: list[Any]) -> nn.Module:
-    """One layer for several with the same input; the ``parts`` become views of it."""
-    if hasattr(type(parts[0]), "fused"):
-        fused: nn.Module = type(parts[0]).fused(parts)
-        return fused
-    outputs = sum(p.out_features for p in parts)
-    with torch.device("meta"):
-        whole = nn.Linear(parts[0].in_features, outputs, bias=parts[0].bias is not None)
-    for name in ("weight", "bias"):
-        if getattr(parts[0], name) is None:
-            continue
-        tensor = torch.cat([getattr(p, name).detach() for p in parts])
-        setattr(whole, name, nn.Parameter(tensor, requires_grad=False))
-        for part, view in zip(parts, tensor.split([p.out_features for p in parts]), strict=True):
-            setattr(part, name, nn.Parameter(view, requires_grad=False))
-    return whole

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lamina.deployment.compress.int8 import Int8Embedding, Int8Linear
+from lamina.deployment.compress.quantize import quantize
+from lamina.deployment.engine.place import Place
+from lamina.deployment.engine.runner import Runner
+from lamina.model.transformer import Transformer
+
+IDS = [5, 3, 60, 7, 7, 41, 0, 12, 80, 33, 2, 19, 54, 23, 8, 9, 71, 70, 69, 1, 44, 6]
+
+
+def widened(model: Transformer) -> Transformer:
+    """The float32 model that an int8 ``model`` stands for."""
+    plain = Transformer(model.spec).eval()
+    state = plain.state_dict()
+    for name, module in model.named_modules():
+        if isinstance(module, Int8Linear | Int8Embedding):
+            state[f"{name}.weight"] = module.weight.float() * module.scale.float()[:, None]
+            if getattr(module, "bias", None) is not None:
+                state[f"{name}.bias"] = module.bias
+    state |= dict(model.named_parameters())
+    plain.load_state_dict(state)
+    return plain
+
+
+def reference(model: Transformer, ids: list[int]) -> torch.Tensor:
+    with torch.inference_mode():
+        return model.logits(model(torch.tensor([ids])))[0]
+
+
+def runner(model: Transformer, kernels: str) -> Runner:
+    made = Runner(model, blocks=40, block_tokens=4, context=80, kernels=kernels)  # type: ignore[arg-type]
+    expected = "compiled" if kernels == "compiled" else "torch"
+    assert made.kernels == expected
+    return made
+
+
+CASES = [
+    pytest.param("llama", False, "torch", 1e-4, id="llama float32"),
+    pytest.param("gpt2", False, "torch", 1e-4, id="gpt2 float32"),
+    pytest.param("llama", True, "torch", 0.12, id="llama int8, torch"),
+    pytest.param("gpt2", True, "torch", 0.12, id="gpt2 int8, torch"),
+    pytest.param("llama", True, "compiled", 1e-4, id="llama int8, compiled"),
+]
+
+
+@pytest.mark.parametrize(("family", "int8", "kernels", "tolerance"), CASES)
+@pytest.mark.parametrize("blocks", [tuple(range(8)), (9, 3, 4, 31, 0, 8, 7, 6)], ids=["neighbours", "scattered"])
+def test_scores_equal_the_models(family, int8, kernels, tolerance, blocks, tiny_model) -> None:
+    model = quantize(tiny_model(family)) if int8 else tiny_model(family)
+    truth = reference(widened(model) if int8 else tiny_model(family), IDS)
+    run = runner(model, kernels)
+    for first, second in ((0, 17), (17, 19)):
+        scores = run.prefill(IDS[first:second], Place(blocks, first), scores=True)
+        likely = truth[second - 1].topk(20).indices
+        torch.testing.assert_close(scores[likely], truth[second - 1][likely], rtol=0, atol=1e-4)
+        torch.testing.assert_close(scores, truth[second - 1], rtol=0, atol=tolerance)
+    assert run.prefill(IDS[19:20], Place(blocks, 19), scores=False) is None
+    for place in (20, 21):
+        scores = run.decode([IDS[place]], [Place(blocks, place)])
+        torch.testing.assert_close(scores[0], truth[place], rtol=0, atol=tolerance)
+        assert int(scores[0].argmax()) == int(truth[place].argmax())
+
+
+@pytest.mark.parametrize("kernels", ["torch", "compiled"])
+def test_rows_of_a_decoded_batch_are_computed_as_if_alone(kernels, tiny_model) -> None:
+    lengths = [1, 5, 12, 19, 7]
+    tables = [tuple(range(8 * n, 8 * n + 8)) for n in range(5)]
+
+    def filled() -> Runner:
+        run = runner(quantize(tiny_model()), kernels)
+        for table, length in zip(tables, lengths, strict=True):
+            run.prefill(IDS[:length], Place(table, 0), scores=False)
+        return run
+
+    together = filled().decode(IDS[:5], [Place(t, n) for t, n in zip(tables, lengths, strict=True)])
+    run = filled()
+    for row in range(5):
+        alone = run.decode(IDS[row : row + 1], [Place(tables[row], lengths[row])])
+        assert torch.equal(alone[0], together[row])
+
+
+def test_weights_are_held_once(tiny_model) -> None:
+    model = quantize(tiny_model())
+    run = runner(model, "compiled")
+    fused = run._layers[0].products[0].weight
+    assert model.blocks[0].attention.k.weight.untyped_storage().data_ptr() == fused.untyped_storage().data_ptr()
+    assert run._compiled is not None
+    assert run._compiled._layers[0][0][0].ctypes.data == fused.data_ptr()
+
+
+def test_the_faster_way_is_taken(tiny_model, monkeypatch) -> None:
+    assert Runner(quantize(tiny_model()), blocks=4, block_tokens=4, context=16).kernels in ("compiled", "torch")
+    compiled = "lamina.deployment.engine.runner.load_kernels"
+    monkeypatch.setattr(compiled, lambda spec: None)
+    assert Runner(quantize(tiny_model()), blocks=4, block_tokens=4, context=16, kernels="auto").kernels == "torch"
