@@ -258,6 +258,8 @@ def _print(value: Any, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command line; a ``LaminaError`` becomes one line and an exit code, never a traceback."""
+    # Threads of a matrix product that spin while they wait starve each other as soon as anything else runs.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()

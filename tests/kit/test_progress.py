@@ -11,7 +11,8 @@ import time
 import pytest
 
 from lamina.kit import progress as module
-from lamina.kit.progress import Meter, clock, number, open_progress
+from lamina.kit.progress import open_progress
+from lamina.kit.progress_meter import Meter, clock, number
 
 
 class Clock:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from lamina.kit.progress import Meter, clean, clock, count, facts, rate
+from lamina.kit.progress_meter import Meter, clean, clock, count, facts, rate
 
 
 class _Figures(ProgressColumn):

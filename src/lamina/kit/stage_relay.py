@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from lamina.kit.errors import LaminaError
-from lamina.kit.progress import Fact, Progress, Task
+from lamina.kit.progress import Progress, Task
+from lamina.kit.progress_meter import Fact
 
 _EVERY_S = 0.1  # reports of one task are gathered for this long
 

@@ -85,7 +85,7 @@ def save_model(model: Transformer, folder: Path, *, like: Path | None = None) ->
         )
     config["dtype"] = config["torch_dtype"] = str(next(iter(file.values())).dtype).removeprefix("torch.")
     if like is not None:
-        old = read_config(like)
+        old = read_config(like) if (like / "config.json").is_file() else {}  # or a folder with a tokenizer alone
         config = (old if old.get("model_type") == config["model_type"] else {}) | config
         copy_companions(like, folder)
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

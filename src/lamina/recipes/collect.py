@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +16,10 @@ from lamina.kit.lock import Lock
 from lamina.kit.packages import Located, fetch_location
 from lamina.kit.progress import Progress
 from lamina.kit.registry import SOURCES
+from lamina.kit.unpack import matches
 from lamina.recipes.stack import Stack
+
+EVERYTHING = "**/*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +42,20 @@ class _Common:
 
     use: str
     name: str | None = None
-    match: str | tuple[str, ...] = "**/*"
+    match: str | tuple[str, ...] = EVERYTHING
     license: str | None = None
     language: str | None = None
 
 
-def locate(stack: Stack, locations: str | Sequence[str], progress: Progress) -> Located:
-    """The first of ``locations`` (mirrors) that can be had; a relative path starts beside the stack file."""
+def locate(stack: Stack, locations: str | Sequence[str], progress: Progress, *, match: Sequence[str] = ()) -> Located:
+    """The first of ``locations`` (mirrors) that can be had; a relative path starts beside the stack file.
+
+    Of a package only the files that ``match`` one of these globs are unpacked.
+    """
     given = (locations,) if isinstance(locations, str) else tuple(locations)
     places = [m if _has_scheme(m) else str((stack.folder / m).expanduser()) for m in given]
     wanted: str | list[str] = places[0] if len(places) == 1 else places
-    return fetch_location(wanted, cache=cache_folder(stack), lock=Lock(stack.lock), progress=progress)
+    return fetch_location(wanted, cache=cache_folder(stack), lock=Lock(stack.lock), progress=progress, match=match)
 
 
 def cache_folder(stack: Stack) -> Path:
@@ -104,10 +109,10 @@ def _collect(
     files: tuple[tuple[str, Path], ...] = ()
     origin, license = "", common.license
     if "from" in table:
-        located = locate(stack, table["from"], progress)
+        patterns = (common.match,) if isinstance(common.match, str) else common.match
+        located = locate(stack, table["from"], progress, match=() if patterns == (EVERYTHING,) else patterns)
         origin = located.location if _is_registry(located.location) else str(table["from"])
         license = license or located.license
-        patterns = (common.match,) if isinstance(common.match, str) else common.match
         files = tuple(_matching(located.path, patterns))
         if not files:
             raise InputError(
@@ -149,13 +154,8 @@ def _matching(path: Path, patterns: Sequence[str]) -> Iterable[tuple[str, Path]]
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
         hidden = any(part.startswith(".") for part in name.split("/"))
-        if file.is_file() and not hidden and any(_matches(name, pattern) for pattern in patterns):
+        if file.is_file() and not hidden and matches(name, patterns):
             yield name, file
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """Glob over the whole name; ``**/`` also stands for no folder at all."""
-    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, pattern.replace("**/", ""))
 
 
 def _fingerprint(files: Sequence[tuple[str, Path]]) -> str:

@@ -19,7 +19,7 @@ def build(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
     """Collect and clean: writes the corpus folder."""
-    from lamina.data.pipeline import DEFAULT_STEPS, SourceInput, build_corpus
+    from lamina.data.pipeline import SourceInput, build_corpus
 
     sources = [
         SourceInput(
@@ -33,12 +33,11 @@ def build(
         )
         for s in parameters["context"]["sources"]
     ]
-    steps = parameters["steps"]
     build_corpus(
         staging,
         work,
         sources=sources,
-        steps=DEFAULT_STEPS if steps is None else steps,
+        steps=parameters["steps"],
         held_out=parameters["held_out"],
         progress=progress,
     )

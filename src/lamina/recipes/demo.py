@@ -69,10 +69,10 @@ preset = "tiny"
 
 [model.train]
 method = "full"
-steps = 250
-batch = 16
+steps = 200
+batch = 4
 length = 128
-learning_rate = 2e-3
+learning_rate = 3e-3
 replay = 0.4
 
 [model.evaluate]
@@ -80,8 +80,8 @@ tokens = 2000
 
 [interface.improve]
 epochs = 12
-learning_rate = 5e-3
-budget = "12s"
+learning_rate = 3e-3
+budget = "30s"
 margin = 0.15
 """
 

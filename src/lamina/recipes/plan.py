@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lamina.data.steps import DEFAULT_STEPS
 from lamina.kit import config
 from lamina.kit.errors import ConfigError, InputError
 from lamina.kit.packages import Located
@@ -40,7 +41,7 @@ class Plan:
         if data is None:
             raise ConfigError("has no [data] section", where=self.stack.file.name)
         sources = collect.collect(self.stack, self.progress)
-        steps = None if data.steps is None else [dict(s) for s in data.steps]
+        steps = [dict(s) for s in (DEFAULT_STEPS if data.steps is None else data.steps)]
         return Stage(
             name="corpus",
             shelf="corpora",

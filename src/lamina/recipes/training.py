@@ -48,6 +48,8 @@ def fresh_model(
     tokenizer = open_tokenizer(inputs["tokenizer"])
     model = Transformer(preset(parameters["preset"], vocabulary=tokenizer.vocabulary))
     save_model(model, staging, like=inputs["tokenizer"])
+    settings = {"eos_token_id": list(tokenizer.end_ids), "temperature": 0.7, "top_p": 0.9}
+    atomic_write(staging / "generation_config.json", json.dumps(settings, indent=1).encode())
 
 
 def train_on_documents(
