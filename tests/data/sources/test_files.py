@@ -2,56 +2,26 @@ from __future__ import annotations
 
 import gzip
 import json
-import tracemalloc
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from lamina.contracts.corpus import DOCUMENTS, Inbox, SourceFile
+from lamina.contracts.corpus import Inbox, SourceFile
 from lamina.data.sources.files import files
 from lamina.kit.errors import ConfigError
 
 
-@dataclass
-class Said:
-    """A report that remembers."""
-
-    names: list[str] = field(default_factory=list)
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def read(self, name: str) -> None:
-        self.names.append(name)
-
-    def unread(self, name: str, reason: str) -> None:
-        self.reasons.setdefault(name, reason)
-
-
 @pytest.fixture
-def read(tmp_path: Path) -> Any:
+def read(collect: Any) -> Any:
     """``read({"a.txt": b"..."}, **parameters)`` -> rows, report."""
 
-    def run(given: Mapping[str, bytes], **parameters: Any) -> tuple[list[dict[str, Any]], Said]:
-        said, listed = Said(), []
-        for name, data in given.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-            listed.append(SourceFile(name=name, path=path))
-        inbox = Inbox(
-            source="mine", files=tuple(listed), origin="docs", collected=datetime(2026, 1, 2, tzinfo=UTC), report=said
-        )
-        rows: list[dict[str, Any]] = []
-        for batch in files(inbox, **parameters):
-            assert batch.schema == DOCUMENTS
-            rows += batch.to_pylist()
-        return rows, said
+    def run(given: Mapping[str, bytes], **parameters: Any) -> tuple[list[dict[str, Any]], Any]:
+        found = collect("files", given, **parameters)
+        return found.rows, found
 
     return run
 
@@ -60,16 +30,11 @@ def lines(*records: Any) -> bytes:
     return b"".join((r if isinstance(r, bytes) else json.dumps(r).encode()) + b"\n" for r in records)
 
 
-def parquet(table: pa.Table, path: Path, **options: Any) -> bytes:
-    pq.write_table(table, path, **options)
-    return path.read_bytes()
-
-
 def test_a_text_file_is_a_document_that_keeps_its_id_when_its_text_changes(read: Any) -> None:
     (before,), said = read({"notes/a.txt": "Grüße\n".encode()})
     (after,), _ = read({"notes/a.txt": b"other"})
     assert before["text"] == "Grüße\n"
-    assert before["url"] == "docs/notes/a.txt"
+    assert before["url"] == "npm:box@1/notes/a.txt"
     assert before["id"] == after["id"]
     assert before["text_hash"] != after["text_hash"]
     assert said.names == ["notes/a.txt"]
@@ -112,14 +77,6 @@ def test_what_cannot_be_read_is_listed_and_the_rest_goes_on(read: Any, name: str
     assert [r["text"] for r in rows] == ["good"]
     assert reason in said.reasons[name]
     assert "z.txt" in said.names
-
-
-def test_a_missing_file_is_listed(tmp_path: Path) -> None:
-    said = Said()
-    gone = SourceFile(name="gone.txt", path=tmp_path / "gone.txt")
-    inbox = Inbox(source="s", files=(gone,), origin="", collected=datetime.now(UTC), report=said)
-    assert list(files(inbox)) == []
-    assert "No such file" in said.reasons["gone.txt"]
 
 
 def test_marks_and_encodings(read: Any) -> None:
@@ -253,75 +210,6 @@ def test_odd_values_do_no_harm(read: Any) -> None:
     assert "is not JSON" in said.reasons["b.json"]
 
 
-def test_csv_and_tsv(read: Any) -> None:
-    rows, said = read(
-        {
-            "a.csv": b'text,title\n"one, and\nmore",T\n,\n',
-            "b.tsv": "text\ttitle\nzwei\tÜ\n".encode("utf-16"),
-            "c.csv": b"title;text\nT;x\n",
-            "long.csv": b"text\n" + b"x" * 300_000 + b"\n",
-        }
-    )
-    assert [r["text"] for r in rows][:4] == ["one, and\nmore", "", "zwei", "x"]
-    assert len(rows[4]["text"]) == 300_000
-    assert not said.reasons
-
-
-def test_an_open_quotation_mark_swallows_nothing_silently(read: Any) -> None:
-    rows, said = read({"a.csv": b'text,n\none,1\n"two,2\nthree,3\nfour,4\n'})
-    assert [r["text"] for r in rows] == ["one"]
-    assert "quotation mark" in said.reasons["a.csv, line 3"]
-    _, said = read({"b.csv": b"text,n\none,1,extra\n"})
-    assert "3 fields; the header has 2" in said.reasons["b.csv, line 2"]
-
-
-def test_a_csv_without_line_ends_is_refused_with_memory_flat(tmp_path: Path) -> None:
-    for name, start in (("a.csv", b"text\n"), ("b.csv", b"")):
-        (tmp_path / name).write_bytes(start + b"x" * (80 << 20))
-    listed = tuple(SourceFile(name=name, path=tmp_path / name) for name in ("a.csv", "b.csv"))
-    said = Said()
-    inbox = Inbox(source="s", files=listed, origin="", collected=datetime.now(UTC), report=said)
-    tracemalloc.start()
-    assert list(files(inbox)) == []
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert "16 MiB" in said.reasons["a.csv"]
-    assert "16 MiB" in said.reasons["b.csv"]
-    assert peak < 64 << 20
-
-
-def test_parquet_of_all_sorts(read: Any, tmp_path: Path) -> None:
-    table = pa.table(
-        {
-            "text": ["a", None, "c"],
-            "created": pa.array([1, 2, 1714557600_000000001], pa.timestamp("ns")),
-            "day": [date(2024, 5, 1)] * 3,
-            "picture": [b"\x89PNG"] * 3,
-            "who": [None, {"n": "x"}, {"n": ""}],
-        }
-    )
-    rows, said = read({"a.parquet": parquet(table, tmp_path / "t")})
-    assert [r["text"] for r in rows] == ["a", "c"]
-    assert rows[1]["created"] == datetime(2024, 5, 1, 10, tzinfo=UTC)
-    assert json.loads(rows[1]["meta"]) == {"day": "2024-05-01", "who": {"n": ""}}
-    assert said.reasons == {"a.parquet, record 1": said.reasons["a.parquet, record 1"]}
-    rows, _ = read({"a.parquet": (tmp_path / "t").read_bytes()}, fields={"created": "day"})
-    assert rows[0]["created"] == datetime(2024, 5, 1, tzinfo=UTC)
-
-
-def test_a_damaged_row_group_costs_itself_alone(read: Any, tmp_path: Path) -> None:
-    table = pa.table({"text": [f"{n} {'x' * 50}{n**5}" for n in range(300)]})
-    options = {"row_group_size": 100, "write_page_checksum": True, "use_dictionary": False, "compression": "none"}
-    data = bytearray(parquet(table, tmp_path / "t", **options))
-    middle = pq.ParquetFile(tmp_path / "t").metadata.row_group(1).column(0)
-    at = middle.data_page_offset + 300
-    data[at : at + 50] = b"\xff" * 50
-    rows, said = read({"a.parquet": bytes(data), "b.parquet": bytes(data[:-9])})
-    assert [r["text"].split()[0] for r in rows] == [str(n) for n in (*range(100), *range(200, 300))]
-    assert any(n.startswith("a.parquet, row group 1, column 'text'") for n in said.reasons)
-    assert "b.parquet" in said.reasons
-
-
 def test_a_limit_lists_what_it_left_out(read: Any) -> None:
     given = {"a.jsonl": lines({"text": "1"}, {"text": "2"}, {"text": "3"}), "b.txt": b"b", "c.txt": b"c"}
     rows, said = read(given, limit=2)
@@ -331,11 +219,11 @@ def test_a_limit_lists_what_it_left_out(read: Any) -> None:
     assert "limit of 2 documents" in said.reasons["b.txt"]
 
 
-def test_batches_are_bounded_by_bytes(tmp_path: Path) -> None:
+def test_batches_are_bounded_by_bytes(tmp_path: Path, collect: Any) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(lines(*[{"text": "x" * (6 << 20)}] * 10))
     file = SourceFile(name="a.jsonl", path=path)
-    inbox = Inbox(source="s", files=(file,), origin="", collected=datetime.now(UTC), report=Said())
+    inbox = Inbox(source="s", files=(file,), origin="", collected=datetime.now(UTC), report=collect("files", {}))
     sizes = [batch.num_rows for batch in files(inbox)]
     assert sum(sizes) == 10
     assert max(sizes) < 10
