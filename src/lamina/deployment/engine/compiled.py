@@ -73,6 +73,16 @@ class CompiledDecoder:
                 future.result()
         return torch.from_numpy(scores)
 
+    def extend(self, tokens: Sequence[int], place: Place) -> Tensor:
+        """Compute the next few ``tokens`` of one sequence; hidden states (T, D) before the final norm.
+
+        A layer stores all of its keys and values before it attends, so each token sees those before it.
+        """
+        positions = np.arange(place.stored, place.stored + len(tokens), dtype=np.int64)
+        hidden = self._embed(torch.tensor(tokens)[None], torch.from_numpy(positions)[None])[0].float()
+        self._layers_over(hidden.numpy(), positions, [place] * len(tokens))
+        return hidden
+
     def scores(self, hidden: Tensor) -> Tensor:
         """Scores (B, V) float32 from hidden states (B, D) before the final norm."""
         rows = _array(hidden)
@@ -86,6 +96,11 @@ class CompiledDecoder:
             self._pool.shutdown()
 
     def _compute(self, hidden: Array, positions: Array, places: Sequence[Place], scores: Array) -> None:
+        self._layers_over(hidden, positions, places)
+        self._kernels.score_rows(hidden, self._norm, np.float32(self._spec.norm.eps), *self._head, scores)
+
+    def _layers_over(self, hidden: Array, positions: Array, places: Sequence[Place]) -> None:
+        """All layers over rows ``hidden`` (M, D), in place."""
         blocks, size = max(len(place.blocks) for place in places), self._block_tokens
         tables = np.zeros((len(places), blocks), np.int64)
         for row, place in enumerate(places):
@@ -107,7 +122,6 @@ class CompiledDecoder:
                 block.attention.heads,
                 size,
             )
-        self._kernels.score_rows(hidden, self._norm, np.float32(self._spec.norm.eps), *self._head, scores)
 
 
 def load_kernels(spec: ModelSpec) -> ModuleType | None:

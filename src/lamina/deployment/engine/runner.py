@@ -31,6 +31,7 @@ _FEWEST_ROWS = 16
 _TRIALS = 5  # tokens by which two ways of decoding are compared
 _log = logging.getLogger(__name__)
 Kernels = Literal["auto", "compiled", "torch"]
+_SHORT = 8  # rest of a prompt that the compiled step computes sooner than a padded product over dequantised weights
 _EXACT = 64  # the likeliest tokens whose int8 scores are computed again in float32
 
 
@@ -115,6 +116,9 @@ class Runner:
     def prefill(self, tokens: Sequence[int], place: Place, *, scores: bool) -> Tensor | None:
         """Compute the next ``tokens`` of one sequence; the scores (V,) float32 after the last one where asked for."""
         count = len(tokens)
+        if self._compiled is not None and count <= _SHORT:
+            hidden = self._compiled.extend(tokens, place)
+            return self._compiled.scores(hidden[-1:])[0] if scores else None
         padded = max(_FEWEST_ROWS, count)
         ids = torch.zeros(padded, dtype=torch.int64)
         ids[:count] = torch.tensor(tokens)
