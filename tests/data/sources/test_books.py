@@ -181,6 +181,20 @@ def test_pdf_chapters_by_its_bookmarks(collect: Any, make_pdf: Make) -> None:
     assert found.rows[2]["url"].endswith("greek.pdf#page=4")
 
 
+def test_pdf_chapters_that_begin_within_a_page(collect: Any, make_pdf: Make) -> None:
+    data = make_pdf(
+        [
+            ["Contents", "1 Alpha . . . . . . . . . . 2", "2 Beta . . . . . . . . . . 2"],
+            ["1 Alpha", "Alpha text.", "2. Beta", "Beta text."],
+            ["More beta."],
+        ],
+        bookmarks=[("Alpha", 1), ("Beta", 1)],
+    )
+    found = collect("books", {"two.pdf": data})
+    assert found.texts() == ["Contents", "1 Alpha\n\nAlpha text.", "2. Beta\n\nBeta text. More beta."]
+    assert [row["title"] for row in found.rows] == [None, "Alpha", "Beta"]
+
+
 def test_pdf_without_text_is_reported(collect: Any, make_pdf: Make) -> None:
     scanned, half = make_pdf([[], []]), make_pdf([["Words here."], []])
     found = collect("books", {"scan.pdf": scanned, "half.pdf": half, "broken.pdf": half[:200]})

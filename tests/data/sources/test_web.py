@@ -43,6 +43,22 @@ def test_saved_page(collect: Any) -> None:
     assert found.names == ["site/grane.html"]
 
 
+def test_paragraphs_lists_and_code_keep_their_form() -> None:
+    steps = f"<ul><li><p>{STORY}</p></li><li>Second step.</li></ul>"
+    code = "<pre><code>if dark:\n    burn(oil)\n</code></pre>"
+    wrapped = STORY.replace(". ", ".\n")
+    data = f"<html><body><article><h2>Lamps</h2><p>{wrapped}</p>{steps}{code}<p>{STORY}</p></article></body></html>"
+    text = page.read({}, data.encode())["text"]
+    assert text == f"Lamps\n\n{STORY}\n\n- {STORY}\n- Second step.\n\nif dark:\n    burn(oil)\n\n{STORY}"
+
+
+def test_dates_in_the_text_are_not_the_page_s() -> None:
+    told = f"<html><body><article><p>On 4 May 2019 and 2001-02-03: {STORY}</p></article></body></html>"
+    assert page.read({}, told.encode())["created"] is None
+    linked = '<script type="application/ld+json">{"@type": "Article", "datePublished": "2020-05-06"}</script>'
+    assert page.read({}, told.replace("<body>", f"<body>{linked}").encode())["created"] == "2020-05-06"
+
+
 def test_a_licence_that_is_only_talked_about_is_not_the_page_s(collect: Any) -> None:
     talk = f'<html><body><p>{STORY}</p><p>See <a href="https://creativecommons.org/licenses/by/4.0/">it</a>.</p></body></html>'
     assert collect("web", {"a.html": talk}).rows[0]["license"] is None

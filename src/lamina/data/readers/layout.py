@@ -13,6 +13,7 @@ _REPEATED = 0.4  # share of pages on which such a line must stand (left and righ
 _FEWEST = 3  # pages
 _SHORT = 0.75  # of the page's width: a line below it ends its paragraph
 _NUMBER = re.compile(r"\d+|\b[ivxlc]+\b")
+_LEADER = re.compile(r"(?:\.[ \t]?){5,}[ \t]*[\divxlc]{1,6}$", re.IGNORECASE)
 _PAGE = re.compile(r"\W{0,3}(?:page\s+)?(\d{1,5})(?:\s*(?:of|/)\s*\d{1,5})?\W{0,3}", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+(?:[-\u2010][^\W\d_]+)*")
 _HEAD, _TAIL = re.compile(r"([^\W\d_]+)(?:[-\u2010\u00ad]|\x02)$"), re.compile(r"([^\W\d_]+)")
@@ -25,7 +26,7 @@ def body_lines(pages: Sequence[str]) -> list[list[str]]:
     >>> body_lines(["Moby Dick\\nCall me\\n1", "Moby Dick\\nIshmael.\\n2", "Moby Dick\\nSome years\\n3"])
     [['Call me'], ['Ishmael.'], ['Some years']]
     """
-    split = _unnumbered([[line.strip() for line in page.split("\n") if line.strip()] for page in pages])
+    split = _unnumbered([_lines(page) for page in pages])
     seen: Counter[str] = Counter()
     for lines in split:
         seen.update({_shape(line) for _, line in _edges(lines)})
@@ -36,6 +37,11 @@ def body_lines(pages: Sequence[str]) -> list[list[str]]:
         gone = {place for place, line in _edges(lines) if _shape(line) in running}
         found.append([line for place, line in enumerate(lines) if place not in gone])
     return found
+
+
+def _lines(page: str) -> list[str]:
+    """The lines that say something; those of a table of contents, with dots up to the page number, do not."""
+    return [line for raw in page.split("\n") if (line := raw.strip()) and not _LEADER.search(line)]
 
 
 def _unnumbered(pages: list[list[str]]) -> list[list[str]]:

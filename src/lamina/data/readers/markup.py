@@ -125,10 +125,11 @@ def _words(text: str | None, preformatted: int) -> str:
 
 def _joined(marked: str) -> str:
     joined = ""
-    before = False
+    before, marker = False, ""
     for block in marked.split(_BLOCK):
         lines = (" ".join(line.split()) for line in block.replace(_SPACE, "\0").split(_LINE))
-        body = "\n".join(lines).replace("\0", " ").strip("\n")
+        body = marker + "\n".join(lines).replace("\0", " ").strip("\n")
+        marker = "- " if body.strip() == "-" else ""  # an item that begins with a paragraph
         item = body.startswith("- ")
         if body.strip(" -\n"):
             joined += ("\n" if item and before else "\n\n") + body

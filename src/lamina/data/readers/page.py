@@ -6,6 +6,7 @@ import codecs
 import re
 from typing import Any
 
+from lamina.data.readers.markup import text_of
 from lamina.data.readers.streams import MAX_REPLACED
 from lamina.kit.errors import DocumentError
 
@@ -34,6 +35,16 @@ _ENCODING_NAMES = (
 _ENCODINGS = frozenset(_ENCODING_NAMES.split())
 _DEED = re.compile(r"creativecommons\.org/(licenses|publicdomain)/([a-z-]+)/(\d\.\d)", re.IGNORECASE)
 _NAME = re.compile(r"CC[ -](BY(?:-(?:NC|SA|ND)){0,2})[ -](\d\.\d)", re.IGNORECASE)
+#: Where pages say when they were published; a search of their text for dates finds others' dates.
+_PUBLISHED = (
+    *("meta[property='article:published_time']", "meta[itemprop='datePublished']", "meta[name='date']"),
+    *("meta[name='dcterms.created']", "meta[name='dcterms.date']", "meta[name='DC.date']", "meta[name='pubdate']"),
+    *("meta[name='citation_publication_date']", "meta[name='parsely-pub-date']", "meta[name='publish-date']"),
+    *("time[itemprop='datePublished'][datetime]", "time[pubdate][datetime]", "article header time[datetime]"),
+)
+_LINKED_DATA = re.compile(r'"datePublished"\s*:\s*"([^"<>]{4,40})"')
+_QUICK = {"extensive_search": False}  # the date that trafilatura finds is not used
+_TAGS = {"head": "h2", "list": "ul", "item": "li", "lb": "br", "row": "tr", "cell": "td", "quote": "blockquote"}
 _SIGNALS = ("robots", "tdm-reservation", "tdm-policy", "googlebot")
 
 
@@ -51,16 +62,18 @@ def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
     import trafilatura
 
     head = _head(text)
-    found = trafilatura.bare_extraction(text, url=payload.get("url"), with_metadata=True, include_comments=False)
-    about: dict[str, Any] = {} if found is None else found if isinstance(found, dict) else found.as_dict()
-    body = about.get("text") or _fallback(text)
-    if not body or not body.strip():
+    found = trafilatura.bare_extraction(
+        text, url=payload.get("url"), with_metadata=True, include_comments=False, date_extraction_params=_QUICK
+    )
+    about: dict[str, Any] = {} if found is None or isinstance(found, dict) else found.as_dict()
+    body = ("" if about.get("body") is None else _rendered(about["body"])) or _fallback(text)
+    if not body.strip():
         raise DocumentError("has no main text")
     return {
         "text": body.strip(),
         "title": about.get("title"),
         "author": about.get("author"),
-        "created": about.get("date"),
+        "created": head["created"],
         "language": head["language"] or about.get("language"),
         "license": head["license"] or _spdx(about.get("license")),
         "rights": head["rights"],
@@ -128,12 +141,12 @@ def _guess(page: bytes) -> str:
 
 
 def _head(text: str) -> dict[str, str | None]:
-    """What the page says of itself: language, licence, rights signals, address."""
+    """What the page says of itself: date, language, licence, rights signals, address."""
     from resiliparse.parse.html import HTMLTree
 
     document = HTMLTree.parse(text).document
     if document is None:
-        return dict.fromkeys(("language", "license", "rights", "url"))
+        return dict.fromkeys(("created", "language", "license", "rights", "url"))
     signals: list[str] = []
     links: dict[str, str] = {}
     for meta in document.query_selector_all("meta[name][content]"):
@@ -147,11 +160,35 @@ def _head(text: str) -> dict[str, str | None]:
     language = str(root.getattr("lang") or root.getattr("xml:lang") or "").strip() if root is not None else ""
     url = links.get("canonical", "")
     return {
+        "created": _published(document, text),
         "language": language if re.fullmatch(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*", language) else None,
         "license": _spdx(links.get("license")),
         "rights": "; ".join(dict.fromkeys(signals)) or None,
         "url": url if re.match(r"https?://[^\s<>\"]{3,2000}$", url) else None,
     }
+
+
+def _published(document: Any, text: str) -> str | None:
+    """When the page says that it was published, in its own words."""
+    for place in _PUBLISHED:
+        element = document.query_selector(place)
+        if element is not None and (
+            said := str(element.getattr("content") or element.getattr("datetime") or "").strip()
+        ):
+            return said[:40]
+    linked = _LINKED_DATA.search(text)
+    return linked[1] if linked else None
+
+
+def _rendered(body: Any) -> str:
+    """The text of trafilatura's tree (TEI's names) with its paragraphs apart and its code as it stands."""
+    for element in body.iter():
+        if isinstance(element.tag, str):
+            # what was preformatted is code, or a quotation without paragraphs
+            plain = element.tag == "code" or (element.tag == "quote" and element.find("p") is None)
+            lines = plain and "\n" in "".join(element.itertext()).strip()
+            element.tag = "pre" if lines else _TAGS.get(element.tag, element.tag)
+    return text_of(body)
 
 
 def _fallback(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import pairwise
 from typing import Any
 
 from lamina.data.readers.layout import BROKEN, body_lines, flow
@@ -15,7 +14,7 @@ MAX_PAGES = 5_000
 def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
     """``{"title", "author", "pages", "unread": [[where, reason]], "chapters": [{"key", "title", "text", "page"}]}``.
 
-    Without an outline (bookmarks) that names at least two pages there is one chapter, with title None. Raises
+    Without an outline (bookmarks) that names two places there is one chapter, with title None. Raises
     ``DocumentError`` where the file cannot be read, or no page has text.
     """
     import pypdfium2
@@ -35,10 +34,11 @@ def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
     about = document.get_metadata_dict(skip_empty=True)
     lines = body_lines(pages)
     chapters = []
-    for title, start, end in _parts(_outline(document, count), count):
-        text = flow(lines[start:end])
+    for title, page, line, part in _parts(_outline(document, count), lines):
+        text = flow(part)
         if text:
-            chapters.append({"key": f"page={start + 1}", "title": title, "text": text, "page": start + 1})
+            key = f"page={page + 1}" + (f",line={line + 1}" if line else "")
+            chapters.append({"key": key, "title": title, "text": text, "page": page + 1})
     if not chapters:  # nothing but what looks like headers and footers
         whole = flow([[line.strip() for line in page.split("\n") if line.strip()] for page in pages])
         chapters = [{"key": "page=1", "title": None, "text": whole, "page": 1}]
@@ -68,7 +68,7 @@ def _page(document: Any, number: int) -> str:
 
 
 def _outline(document: Any, count: int) -> list[tuple[str, int]]:
-    """Title and page (from 0) of the highest level of bookmarks that names at least two pages."""
+    """Title and page (from 0) of the highest level of bookmarks that has more than one of them."""
     found: list[tuple[int, str, int]] = []
     for item in document.get_toc(max_depth=3):
         try:
@@ -81,19 +81,45 @@ def _outline(document: Any, count: int) -> list[tuple[str, int]]:
             found.append((item.level, title, page))
     for level in sorted({level for level, _, _ in found}):
         here = [(title, page) for at, title, page in found if at == level]
-        if len({page for _, page in here}) > 1:
+        if len(here) > 1:
             return here
     return []
 
 
-def _parts(outline: list[tuple[str, int]], count: int) -> list[tuple[str | None, int, int]]:
-    """(title, first page, end) of the chapters; what lies before the first has no title."""
-    starts: dict[int, str | None] = {}
-    for title, page in outline:
-        starts.setdefault(page, title or None)
-    starts.setdefault(0, None)
-    places = [*sorted(starts), count]
-    return [(starts[start], start, end) for start, end in pairwise(places)]
+def _parts(
+    outline: list[tuple[str, int]], lines: list[list[str]]
+) -> list[tuple[str | None, int, int, list[list[str]]]]:
+    """(title, page, line, lines by page) of the chapters; what lies before the first has no title.
+
+    A chapter begins at the line of its page that says its title, else at the top of the page.
+    """
+    cuts: list[tuple[str | None, int, int]] = [(None, 0, 0)]
+    for name, place in outline:
+        before, last_page, last_line = cuts[-1]
+        again = place == last_page and before is not None
+        found = _heading(lines[place], name, last_line + 1 if again else 0)
+        if place < last_page or (again and found is None):
+            continue  # out of order, or a part of the chapter that begins on this page
+        cut = (name, place, found or 0)
+        cuts[-1 if cut[1:] == (last_page, last_line) else len(cuts) :] = [cut]
+    ends = [*((page, line) for _, page, line in cuts[1:]), (len(lines) - 1, len(lines[-1]))]
+    parts: list[tuple[str | None, int, int, list[list[str]]]] = []
+    for (title, page, line), (end_page, end_line) in zip(cuts, ends, strict=True):
+        part = [list(one) for one in lines[page : end_page + 1]]
+        del part[-1][end_line:]
+        del part[0][:line]
+        parts.append((title, page, line, part))
+    return parts
+
+
+def _heading(lines: list[str], title: str, begin: int) -> int | None:
+    """The line, from ``begin`` on, that is ``title`` but for numbers and punctuation."""
+    wanted = _letters(title)
+    return next((n for n, line in enumerate(lines) if n >= begin and wanted and _letters(line) == wanted), None)
+
+
+def _letters(text: str) -> str:
+    return "".join(c for c in text.lower() if c.isalpha())
 
 
 def _date(text: Any) -> str | None:

@@ -192,8 +192,9 @@ def _joined(loose: Sequence[tuple[str, Post]]) -> Iterator[_Thread]:
         threads.setdefault(root, []).append(named[name])
     for root, posts in threads.items():
         times = [moment(post.created) for post in posts]
-        if all(times):
-            posts = [post for _, post in sorted(zip(times, posts, strict=True), key=itemgetter(0))]
+        later = [post is not named[root] for post in posts]  # what began it stands first, whatever the clocks say
+        keys = zip(later, times, strict=True) if all(times) else zip(later, strict=True)
+        posts = [post for _, post in sorted(zip(keys, posts, strict=True), key=itemgetter(0))]
         yield _Thread(root.removeprefix("#"), posts, named[root].title, known)
 
 
