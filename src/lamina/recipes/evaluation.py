@@ -57,6 +57,7 @@ def gather_evidence(
     found: dict[str, dict[str, list[Any]]] = {
         name: {"champion": [], "challenger": [], "clusters": []} for name in ("feedback", "learned", "documents")
     }
+    metrics: dict[str, float] = {}
     for side in ("champion", "challenger"):
         model, tokenizer = _open(Path(parameters["context"][side]))
         bits = _answer_bits(model, tokenizer, rows, progress, side)
@@ -64,12 +65,13 @@ def gather_evidence(
         found["learned"][side] = [b for b, r in zip(bits, rows, strict=True) if r["feedback_id"] in earlier]
         if "corpus" in inputs:
             documents = held_out(inputs["corpus"], tokenizer, parameters["tokens"])
-            found["documents"][side] = _document_bits(model, tokenizer, [t for _, t in documents], progress)
+            found["documents"][side], total = _document_bits(model, tokenizer, [t for _, t in documents], progress)
+            metrics["bits_per_byte"] = total  # the challenger's, which comes last
             found["documents"]["clusters"] = [id for id, _ in documents]
         del model
     found["feedback"]["clusters"] = [r["user"] for r in rows]
     found["learned"]["clusters"] = [r["user"] for r in rows if r["feedback_id"] in earlier]
-    atomic_write(staging / "evidence.json", json.dumps(found).encode())
+    atomic_write(staging / "evidence.json", json.dumps(found | {"metrics": metrics}).encode())
 
 
 def held_out(corpus: Path, tokenizer: ModelTokenizer, tokens: int) -> list[tuple[str, str]]:
@@ -107,11 +109,12 @@ def _held_out_rows(snapshot: Path) -> list[dict[str, Any]]:
 
 def _document_bits(
     model: Transformer, tokenizer: ModelTokenizer, texts: Sequence[str], progress: Progress
-) -> list[float]:
+) -> tuple[list[float], float]:
+    """Bits per byte of each document, and of all together."""
     from lamina.model.evaluate.bits_per_byte import bits_per_byte
 
     measured = bits_per_byte(model, tokenizer, texts, progress=progress)
-    return [nats / _NATS / max(1, size) for nats, size in measured.per_document]
+    return [nats / _NATS / max(1, size) for nats, size in measured.per_document], measured.value
 
 
 def _answer_bits(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from lamina.contracts.lineage import ModelVersion, Receipt
 from lamina.kit import config
 from lamina.kit.database import Database
+from lamina.kit.durable import digest_folder
 from lamina.kit.errors import InputError, NotFoundError
 from lamina.kit.identity import new_id
 from lamina.kit.progress import Progress, open_progress
 from lamina.kit.stages import Stage, Workshop
 from lamina.recipes.current import recall
 from lamina.recipes.gate import Evidence, Judgement, Measured, judge
+from lamina.recipes.plan import served_stage
 from lamina.recipes.stack import Stack
 from lamina.recipes.status import open_registry
 from lamina.recipes.up import read_json
@@ -39,8 +41,10 @@ def improve(stack: Stack, *, json: bool = False, progress: Progress | None = Non
         if not facts["sft_train"] and not facts["sft_held_out"]:
             receipt = _receipt(champion, None, _nothing(stack), snapshot)
         else:
-            challenger = _challenger(stack, workshop, registry, snapshot) if facts["sft_train"] else None
-            evidence = _evidence(workshop, registry, stack, champion, challenger or champion, snapshot)
+            made = _train(stack, workshop, registry, snapshot) if facts["sft_train"] else None
+            found = _evidence(workshop, registry, stack, champion, made, snapshot)
+            challenger = _add(registry, made, snapshot, found) if made else None
+            evidence = Evidence(**{name: Measured(**found[name]) for name in ("feedback", "learned", "documents")})
             receipt = _receipt(champion, challenger, _judge(stack, evidence, challenger), snapshot)
         registry.add_receipt(receipt)
         if receipt.verdict == "promote":
@@ -85,12 +89,23 @@ def take_snapshot(stack: Stack) -> tuple[Path, dict[str, Any]]:
     return folder, read_json(folder / "facts.json")
 
 
-def _challenger(stack: Stack, workshop: Workshop, registry: ModelRegistry, snapshot: Path) -> ModelVersion:
-    """A version trained fresh from the one that was trained on the documents, on all accepted rows."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A trained candidate: its served artefact, its run, and the version that it started from."""
+
+    served: Path
+    run: Path
+    parent: ModelVersion
+
+
+def _train(stack: Stack, workshop: Workshop, registry: ModelRegistry, snapshot: Path) -> _Made:
+    """Train fresh from the version that was trained on the documents, on all accepted rows."""
     settings, current = stack.interface.improve, recall(stack)
     parent = _documents_version(registry)
-    start = workshop.state / ("runs" if parent.run else "bases") / str(parent.run or current.base)
-    inputs = {"start": start, "snapshot": snapshot}
+    inputs = {
+        "start": workshop.state / ("runs" if parent.run else "bases") / str(parent.run or current.base),
+        "snapshot": snapshot,
+    }
     if current.tokens:
         inputs["tokens"] = workshop.state / "tokens" / current.tokens
     training = Stage(
@@ -103,25 +118,20 @@ def _challenger(stack: Stack, workshop: Workshop, registry: ModelRegistry, snaps
         context={"stack": stack.table},
     )
     run = workshop.run(training)
-    served = workshop.run(
-        Stage(
-            name="served",
-            shelf="served",
-            function="lamina.recipes.training:make_served",
-            parameters={"quantize": stack.deployment.quantize, "part": "model"},
-            inputs={"source": run},
-            versions={"quantize": 1, "seal": 1},
-        )
-    )
+    return _Made(served=workshop.run(served_stage(stack, run, part="model")), run=run, parent=parent)
+
+
+def _add(registry: ModelRegistry, made: _Made, snapshot: Path, found: Mapping[str, Any]) -> ModelVersion:
+    """The candidate as a version, under the name *challenger*."""
     version = registry.add(
-        served / "model",
+        made.served / "model",
         role="feedback",
-        parent=parent.id,
-        run=run.name,
-        corpus=parent.corpus,
+        parent=made.parent.id,
+        run=made.run.name,
+        corpus=made.parent.corpus,
         snapshot=snapshot.name,
-        metrics={},
-        seal=read_json(served / "seal.json"),
+        metrics=found["metrics"],
+        seal=read_json(made.served / "seal.json"),
     )
     registry.set_alias("challenger", version.id)
     return version
@@ -139,32 +149,34 @@ def _evidence(
     registry: ModelRegistry,
     stack: Stack,
     champion: ModelVersion,
-    challenger: ModelVersion,
+    made: _Made | None,
     snapshot: Path,
-) -> Evidence:
+) -> dict[str, Any]:
+    """What both models do on the same held-out items (champion against itself where there is no candidate)."""
     current = recall(stack)
     inputs = {"snapshot": snapshot}
     if current.corpus:
         inputs["corpus"] = workshop.state / "corpora" / current.corpus
     if champion.snapshot:
         inputs["earlier"] = workshop.state / "snapshots" / champion.snapshot
+    standing = registry.folder(champion.id)
     tokens = stack.model.evaluate.tokens if stack.model else 0
     folder = workshop.run(
         Stage(
             name="evidence",
             shelf="evaluations",
             function="lamina.recipes.evaluation:gather_evidence",
-            parameters={"champion": champion.digest, "challenger": challenger.digest, "tokens": tokens},
+            parameters={
+                "champion": champion.digest,
+                "challenger": digest_folder(made.served) if made else champion.digest,
+                "tokens": tokens,
+            },
             inputs=inputs,
             versions={"evaluate": 1},
-            context={
-                "champion": str(registry.folder(champion.id)),
-                "challenger": str(registry.folder(challenger.id)),
-            },
+            context={"champion": str(standing), "challenger": str(made.served / "model" if made else standing)},
         )
     )
-    found = read_json(folder / "evidence.json")
-    return Evidence(**{name: Measured(**found[name]) for name in ("feedback", "learned", "documents")})
+    return read_json(folder / "evidence.json")
 
 
 def _judge(stack: Stack, evidence: Evidence, challenger: ModelVersion | None) -> Judgement:

@@ -144,14 +144,7 @@ class Plan:
 
     def served(self, source: Path, *, part: str) -> Stage:
         """The model in ``source`` (in its folder ``part``) in the form in which it is served, with its parity seal."""
-        return Stage(
-            name="served",
-            shelf="served",
-            function="lamina.recipes.training:make_served",
-            parameters={"quantize": self.stack.deployment.quantize, "part": part},
-            inputs={"source": source},
-            versions={"quantize": 1, "seal": 1},
-        )
+        return served_stage(self.stack, source, part=part)
 
     def evaluation(self, served: Path, *, grounded: bool) -> Stage:
         """Bits per byte on held-out documents, and the score on the stack's questions, of a served artefact."""
@@ -193,6 +186,18 @@ class Plan:
         if name is None:
             return []
         return read_questions(self.stack.folder / name)
+
+
+def served_stage(stack: Stack, source: Path, *, part: str) -> Stage:
+    """The stage that makes the artefact which answers, and its parity seal."""
+    return Stage(
+        name="served",
+        shelf="served",
+        function="lamina.recipes.training:make_served",
+        parameters={"quantize": stack.deployment.quantize, "part": part},
+        inputs={"source": source},
+        versions={"quantize": 1, "seal": 1},
+    )
 
 
 def read_questions(file: Path) -> list[dict[str, Any]]:

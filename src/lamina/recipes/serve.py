@@ -8,18 +8,23 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from lamina.kit.database import Database
-from lamina.kit.errors import BusyError, ConfigError, RefusedError
+from lamina.kit.errors import BusyError, ConfigError
 from lamina.kit.progress import Progress, open_progress
 from lamina.recipes.current import recall
 from lamina.recipes.stack import Stack
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from prometheus_client import CollectorRegistry
 
+    from lamina.deployment.registry import ModelRegistry
+    from lamina.deployment.service import ServingService
+    from lamina.interface.api.ports import ApiSettings
+    from lamina.interface.grounding.retriever import StackRetriever
     from lamina.interface.keys import KeyRing
+    from lamina.interface.store import FeedbackStore
 
 PEPPER = "keys.pepper"
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def serve(stack: Stack, *, json: bool, assignments: Sequence[str] = ()) -> None:
@@ -43,40 +48,23 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
     from prometheus_client import CollectorRegistry
 
     from lamina.deployment.registry import ModelRegistry
-    from lamina.deployment.service import ServingService
     from lamina.interface.api.app import create_app
-    from lamina.interface.api.ports import ApiSettings
-    from lamina.interface.grounding.passages import PassageIndex
-    from lamina.interface.grounding.retriever import StackRetriever
+    from lamina.interface.api.security import check_bind
     from lamina.interface.keys import KeyRing
     from lamina.interface.store import FeedbackStore
     from lamina.recipes.jobs import ProcessJobs
     from lamina.recipes.trace import StackLineage
 
-    interface, deployment = stack.interface, stack.deployment
     with ExitStack() as stays:
         database = stays.enter_context(_database(stack))
+        keys = KeyRing(database, stack.state / PEPPER)
+        check_bind(stack.interface.host, keys)
         registry = ModelRegistry(database, stack.state / "models")
         store = FeedbackStore(database)
-        keys = KeyRing(database, stack.state / PEPPER)
-        if interface.host not in LOOPBACK and not keys.in_use():
-            raise RefusedError(
-                f"would serve on {interface.host} to everybody without a key",
-                where="interface.host",
-                hint="create one first: lamina keys create NAME",
-            )
         metrics = CollectorRegistry()
-        service = ServingService(
-            registry,
-            max_sequences=deployment.max_sequences,
-            cache_mb=deployment.cache_mb,
-            context=deployment.context,
-            metrics=metrics,
-        )
+        service = _service(stack, registry, metrics)
         stays.callback(service.close)
-        current = recall(stack)
-        index = PassageIndex(stack.state / "passages" / current.passages) if current.passages else None
-        retriever = StackRetriever(index, store)
+        retriever = stays.enter_context(_retriever(stack, store))
         jobs = ProcessJobs(stack, assignments)
         stays.callback(jobs.stop)
         yield create_app(
@@ -89,16 +77,50 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
             documents=retriever,
             keys=keys,
             metrics=metrics,
-            settings=ApiSettings(
-                name=stack.name,
-                grounding=interface.grounding,
-                passages=interface.passages,
-                system=interface.system,
-                host=interface.host,
-                hosts=interface.hosts,
-                examples=interface.examples,
-            ),
+            settings=_settings(stack),
         )
+
+
+def _service(stack: Stack, registry: ModelRegistry, metrics: CollectorRegistry) -> ServingService:
+    from lamina.deployment.service import ServingService
+
+    deployment = stack.deployment
+    return ServingService(
+        registry,
+        max_sequences=deployment.max_sequences,
+        cache_mb=deployment.cache_mb,
+        context=deployment.context,
+        metrics=metrics,
+    )
+
+
+@contextmanager
+def _retriever(stack: Stack, store: FeedbackStore) -> Iterator[StackRetriever]:
+    from lamina.interface.grounding.passages import PassageIndex
+    from lamina.interface.grounding.retriever import StackRetriever
+
+    current = recall(stack)
+    index = PassageIndex(stack.state / "passages" / current.passages) if current.passages else None
+    try:
+        yield StackRetriever(index, store)
+    finally:
+        if index is not None:
+            index.close()
+
+
+def _settings(stack: Stack) -> ApiSettings:
+    from lamina.interface.api.ports import ApiSettings
+
+    interface = stack.interface
+    return ApiSettings(
+        name=stack.name,
+        grounding=interface.grounding,
+        passages=interface.passages,
+        system=interface.system,
+        host=interface.host,
+        hosts=interface.hosts,
+        examples=interface.examples,
+    )
 
 
 @contextmanager

@@ -63,7 +63,7 @@ class TrainSection:
 class EvaluateSection:
     """``[model.evaluate]``: what is measured before and after."""
 
-    tokens: int = 6000  # of held-out documents
+    tokens: int = 4000  # of held-out documents
     questions: str | None = None  # JSONL beside the stack file: {"question": …, "answers": […]}
 
 
