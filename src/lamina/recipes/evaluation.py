@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lamina.model.transformer import Transformer
 
 _ANSWER_TOKENS = 48
+_TOGETHER = 16  # answers in a batch
 _NATS = 0.6931471805599453  # of a bit
 
 
@@ -121,22 +122,23 @@ def _answer_bits(
     model: Transformer, tokenizer: ModelTokenizer, rows: Sequence[Mapping[str, Any]], progress: Progress, side: str
 ) -> list[float]:
     """Bits per byte of the wanted answer (its end token included), given the question."""
-    from lamina.model.evaluate.answers import nll_of_completion
+    from lamina.model.evaluate.answers import nll_of_completions
 
-    bits: list[float] = []
+    pairs, sizes, bits = [], [], []
+    for row in rows:
+        prompt = [Message(m["role"], m["content"]) for m in row["prompt"]]
+        completion = [Message(m["role"], m["content"]) for m in row["completion"]]
+        asked = tokenizer.render(prompt, open_answer=True).ids
+        whole = tokenizer.render([*prompt, *completion])
+        learned = [i for i in range(len(asked), len(whole.ids)) if whole.learned[i]]
+        pairs.append((asked, whole.ids[len(asked) : learned[-1] + 1] if learned else whole.ids[len(asked) :]))
+        sizes.append(max(1, sum(len(m.content.encode()) for m in completion)))
     with progress.task(f"held-out feedback, {side}", total=len(rows), unit="answers") as task:
-        for row in rows:
-            prompt = [Message(m["role"], m["content"]) for m in row["prompt"]]
-            completion = [Message(m["role"], m["content"]) for m in row["completion"]]
-            asked = tokenizer.render(prompt, open_answer=True).ids
-            whole = tokenizer.render([*prompt, *completion])
-            learned = [i for i in range(len(asked), len(whole.ids)) if whole.learned[i]]
-            answer = whole.ids[len(asked) : learned[-1] + 1] if learned else whole.ids[len(asked) :]
-            nats = nll_of_completion(model, tokenizer, asked, answer)
-            size = sum(len(m.content.encode()) for m in completion)
-            bits.append(nats / _NATS / max(1, size))
-            task.advance(1)
-    return bits
+        for start in range(0, len(pairs), _TOGETHER):
+            group = pairs[start : start + _TOGETHER]
+            bits += [nats / _NATS for nats in nll_of_completions(model, tokenizer, group)]
+            task.advance(len(group))
+    return [b / size for b, size in zip(bits, sizes, strict=True)]
 
 
 def _grounder(passages: Path, count: int) -> Callable[[tuple[Message, ...]], tuple[Message, ...]]:
