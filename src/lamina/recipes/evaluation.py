@@ -156,7 +156,7 @@ def _asker(model: Transformer, tokenizer: ModelTokenizer, system: str | None, pr
     from lamina.deployment.engine.engine import Engine
 
     def ask(name: str, conversations: Sequence[tuple[Message, ...]]) -> list[str]:
-        engine = Engine(model, tokenizer, version="evaluation", max_sequences=8, cache_mb=128)
+        engine = Engine(model, tokenizer, version="evaluation", max_sequences=8, cache_mb=128, queue_tokens=1 << 24)
         done = threading.Semaphore(0)
         texts: list[list[str]] = [[] for _ in conversations]
         failures: list[LaminaError] = []
