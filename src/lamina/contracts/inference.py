@@ -22,7 +22,7 @@ class SamplingParams:
     top_p: float | None = None
     top_k: int | None = None
     seed: int | None = None  # same request and seed, same answer, whatever else is in the batch
-    max_tokens: int | None = None  # default: what the context has left
+    max_tokens: int | None = None  # default: the model's, else 1,024; never more than the context has left
     stop: tuple[str, ...] = ()  # left out of the answer
     logprobs: int | None = None  # None = none; 0 = of the chosen token; k = and of the k likeliest
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _WIPED = 0.5  # a source that loses more than this share to one reason is worth a word
 _MANY = 20  # ... if it has this many documents
 
+_LISTED = 20  # files that the report names; the rest stand in unread.jsonl
+
 
 class CorpusReport(TypedDict):
     """``report.json``. Characters are those of the cleaned texts; files count pages and messages too."""
@@ -27,6 +29,8 @@ class CorpusReport(TypedDict):
     collected: int
     files_read: int
     files_unread: int
+    faults: int  # lines, pages, records within files that were read
+    unread: list[list[str]]  # name and reason of the first files that were not read
     sources: dict[str, dict[str, Any]]
     dropped: dict[str, int]
     licenses: dict[str, int]
@@ -65,7 +69,7 @@ def make_report(
             "origin": source.origin,
             "license": ", ".join(facts.get("licenses", ())) or source.license,
             "files_read": len(reading["read"]),
-            "files_unread": len(reading["unread"]),
+            "files_unread": len(_whole(source, reading)),
             "collected": reading["documents"],
             "documents": facts.get("documents", 0),
             "train": facts.get("train", 0),
@@ -85,6 +89,8 @@ def make_report(
         collected=sum(t["collected"] for t in table.values()),
         files_read=sum(t["files_read"] for t in table.values()),
         files_unread=sum(t["files_unread"] for t in table.values()),
+        faults=sum(len(r["unread"]) for r in readings) - sum(t["files_unread"] for t in table.values()),
+        unread=[pair for s, r in zip(sources, readings, strict=True) for pair in _whole(s, r)][:_LISTED],
         sources=table,
         dropped=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
         licenses=_counts(documents, "license"),
@@ -112,6 +118,13 @@ def _warnings(table: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return found
 
 
+def _whole(source: SourceInput, reading: Mapping[str, Any]) -> list[list[str]]:
+    """Files and pages that were not read at all, with the reason; not the lines within a file that was."""
+    urls = source.parameters.get("urls") or ()
+    names = {file.name for file in source.files} | {str(url) for url in urls}
+    return [[name, reason] for name, reason in reading["unread"].items() if name in names]
+
+
 def describe(report: Mapping[str, Any], corpus: Path) -> str:
     """The report in words; the last line is how many files were read."""
     lines = []
@@ -128,8 +141,15 @@ def describe(report: Mapping[str, Any], corpus: Path) -> str:
     )
     lines += [f"note: {warning}" for warning in report["warnings"]]
     total = report["files_read"] + report["files_unread"]
-    if report["files_unread"]:
-        lines.append(f"what was not read, and why: {corpus / 'unread.jsonl'}")
+    lines += [f"not read: {name}: {reason}" for name, reason in report["unread"]]
+    more = report["files_unread"] - len(report["unread"])
+    if more or report["faults"]:
+        what = " and ".join(
+            words
+            for words in (f"{more:,} more files" if more else "", f"{report['faults']:,} places within files")
+            if words and not words.startswith("0 ")
+        )
+        lines.append(f"also not read: {what}; see {corpus / 'unread.jsonl'}")
     lines.append(f"{report['files_read']:,} of {total:,} files read")
     return "\n".join(lines)
 

@@ -45,7 +45,7 @@ class TrainSection:
     learning_rate: float | None = None  # default by method
     rank: int = 16
     alpha: float = 32.0
-    batch: int = 2  # sequences of a micro-batch
+    batch: int = 1  # sequences of a micro-batch
     accumulate: int = 1  # micro-batches of a step
     length: int = 512  # tokens of a sequence
     replay: float = 0.3  # share of chat-format rows, so that tuning keeps the end of an answer

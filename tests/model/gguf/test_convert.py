@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -273,15 +273,12 @@ TEXT = (
 
 
 @pytest.fixture(scope="session")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def smollm2(tmp_path_factory: pytest.TempPathFactory, material: Callable[[str], Path]) -> tuple[Path, Path]:
     """(the GGUF file, the folder made of it)."""
-    material = os.environ.get("LAMINA_MATERIAL") or Path(__file__).parents[3] / ".cache" / "material"
-    files = sorted(Path(material).glob("smollm2/*.gguf"))
-    if not files:
-        pytest.skip(f"no {material}/smollm2/*.gguf: run `make setup`, or name the folder in LAMINA_MATERIAL")
+    file = next(material("smollm2").rglob("*.gguf"))
     folder = tmp_path_factory.mktemp("smollm2")
-    import_gguf(files[0], folder)
-    return files[0], folder
+    import_gguf(file, folder)
+    return file, folder
 
 
 @pytest.mark.material

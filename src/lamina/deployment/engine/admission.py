@@ -12,6 +12,8 @@ from lamina.deployment.engine.sampling import Sampler
 from lamina.deployment.engine.sequence import Deliver, Sequence, StopText, TextStream
 from lamina.kit.errors import InputError
 
+_ANSWER_TOKENS = 1024  # the longest answer, where neither request nor model says: an answer may miss its end
+
 
 class StreamingTokenizer(Tokenizer, Protocol):
     """A tokenizer that can also decode a stream of ids."""
@@ -51,7 +53,7 @@ class Admission:
         """The request, ready to be queued. Raises ``InputError`` (``context_length_exceeded``, a bad parameter)."""
         left = self._context - len(prompt)
         self._check(prompt, sampling, left)
-        limit = sampling.max_tokens or self._generation.get("max_new_tokens") or left
+        limit = sampling.max_tokens or self._generation.get("max_new_tokens") or _ANSWER_TOKENS
         return Sequence(
             id=id,
             prompt_tokens=len(prompt),
