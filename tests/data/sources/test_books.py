@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -308,3 +309,10 @@ def test_a_parser_that_takes_too_long_costs_its_file(collect: Any, make_epub: Ma
 )
 def test_words_broken_at_line_ends(lines: list[str], text: str) -> None:
     assert flow([lines]) == text
+
+
+@pytest.mark.parametrize("text", ["\n\nchapter 1" + " " * 500_000 + "x", "\n" * 500_000, "\n\nPart I\n\nx" * 40_000])
+def test_texts_made_to_be_slow_are_cut_in_time(text: str) -> None:
+    began = time.perf_counter()
+    chapters(text + "\n\nend")
+    assert time.perf_counter() - began < 5  # seconds

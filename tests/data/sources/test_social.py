@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import orjson
@@ -233,3 +234,12 @@ def test_limit_is_the_first_so_many(collect: Any) -> None:
     assert [row["title"] for row in collect("social", {"chat.json": orjson.dumps(CHATS)}, limit=1).rows] == [
         "What is your dream?"
     ]
+
+
+@pytest.mark.parametrize("piece", ["<", "<!", "<?", "<a ", "<a b='", "</", "&#", "<!--", "@a."])
+def test_posts_made_to_be_slow_are_read_in_time(collect: Any, piece: str) -> None:
+    text = "<p>before</p>" + piece * (400_000 // len(piece))
+    began = time.perf_counter()
+    (row,) = collect("social", {"p.json": orjson.dumps([{"id": "1", "author": "a", "text": text}])}).rows
+    assert row["text"].startswith("before")
+    assert time.perf_counter() - began < 5  # seconds; a reader of quadratic cost takes minutes

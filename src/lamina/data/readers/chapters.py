@@ -15,8 +15,8 @@ _COUNT = rf"(?:[ivxlcdm]+|\d{{1,3}}|(?:the[ \t]+)?(?:{_TEN}(?:[- ]{_UNIT})?|{_UN
 _NAMED = r"(?:chapter|part|book|letter|volume|act|scene|canto|kapitel|teil|chapitre|livre|capítulo|parte|capitolo)"
 _ALONE = r"(?:prologue|epilogue|preface|foreword|introduction|afterword|conclusion|prolog|epilog|vorwort|préface)"
 _HEADING = re.compile(
-    rf"(?:(?<=\n\n)|\A\n*)[ \t]*"
-    rf"({_NAMED}[ \t]+{_COUNT}\b[.:—–-]*(?:[ \t][^\n]{{0,100}})?|{_ALONE}\.?)[ \t]*(?=\n|\Z)",
+    rf"(?:(?<=\n\n)|\A\n*+)[ \t]*+"
+    rf"({_NAMED}[ \t]{{1,20}}{_COUNT}\b[.:—–-]*(?:[ \t][^\n]{{0,100}})?|{_ALONE}\.?)[ \t]{{0,99}}(?=\n|\Z)",
     re.IGNORECASE,
 )
 _START = re.compile(r"^\*{3}\s*START OF (?:THE|THIS) PROJECT GUTENBERG[^\n]*$", re.IGNORECASE | re.MULTILINE)
