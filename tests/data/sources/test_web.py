@@ -145,6 +145,7 @@ class _Site(BaseHTTPRequestHandler):
         "/grane": (200, "text/html; charset=utf-8", ARTICLE.encode()),
         "/again": (302, "/grane", b""),
         "/notes.txt": (200, "text/plain; charset=latin-1", "Café notes, plain as they are.".encode("latin-1")),
+        "/cyrillic.txt": (200, "text/plain; charset=koi8-r", "Старый маяк.".encode("koi8-r")),
         "/private": (200, "text/html", ARTICLE.encode()),
         "/paper.pdf": (200, "application/pdf", b"%PDF-1.4"),
         "/exe": (200, "text/html", b"\x7fELF" + bytes(200)),
@@ -174,16 +175,17 @@ def site() -> Iterator[str]:
 
 
 def test_fetched_pages(collect: Any, site: str) -> None:
-    names = ("/grane", "/again", "/notes.txt", "/private", "/paper.pdf", "/exe", "/missing", "/big")
+    names = ("/grane", "/again", "/notes.txt", "/cyrillic.txt", "/private", "/paper.pdf", "/exe", "/missing", "/big")
     urls = tuple(site + name for name in names)
     found = collect("web", {}, urls=(*urls, urls[0]), delay_s=0.0, allow_private=("127.0.0.1",), max_bytes=100_000)
-    assert [row["url"] for row in found.rows] == [f"{site}/grane", f"{site}/notes.txt"]
-    article, notes = found.rows
+    assert [row["url"] for row in found.rows] == [f"{site}/grane", f"{site}/notes.txt", f"{site}/cyrillic.txt"]
+    article, notes, cyrillic = found.rows
     assert article["title"] == "Grane Light"
     assert "noarchive" in article["rights"]
     assert "noai" in article["rights"]
     assert article["group_id"] == "127.0.0.1"
     assert notes["text"] == "Café notes, plain as they are."
+    assert cyrillic["text"] == "Старый маяк."
     assert "robots.txt" in found.reasons[f"{site}/private"]
     assert "application/pdf" in found.reasons[f"{site}/paper.pdf"]
     assert "a program" in found.reasons[f"{site}/exe"]
