@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import transformers
+from machine import machine, smollm2  # beside this file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,7 +26,6 @@ from lamina.model.checkpoint import open_model
 from lamina.model.lora import add_lora, lora_parameters
 from lamina.model.train.loss import chunked_cross_entropy
 from lamina.model.train.plan import faster_precision
-from machine import machine, smollm2  # beside this file
 
 BATCH, LENGTH, RANK, ALPHA = 2, 512, 16, 32.0
 
@@ -111,7 +111,11 @@ def pair(folder: Path, peer: str, runs: int, *, bf16: bool) -> dict[str, Any]:
         "runs": runs,
         "spread": f"{min(ratios):.2f}-{max(ratios):.2f}",
         "quality": f"first loss {first[0]:.4f} against {first[1]:.4f}",
-        "versions": {"lamina": lamina.__version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": {
+            "lamina": lamina.__version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
         "machine": machine(),
     }
 
@@ -128,7 +132,8 @@ def main() -> int:
     folder, runs = smollm2(), 2 if arguments.quick else 5
     for peer, bf16 in (("plain PyTorch loop, bf16 autocast", True), ("plain PyTorch loop, float32", False)):
         row = pair(folder, peer, runs, bf16=bf16)
-        text = json.dumps(row) if arguments.json else f"{peer}: {row['ratio']:.2f}x ({row['spread']}), {row['ours']:.0f} tokens/s"
+        words = f"{peer}: {row['ratio']:.2f}x ({row['spread']}), {row['ours']:.0f} tokens/s"
+        text = json.dumps(row) if arguments.json else words
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     return 0

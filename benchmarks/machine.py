@@ -18,7 +18,8 @@ def machine() -> str:
     facts = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
     flags = set(facts.get("flags", "").split())
     sets = [name for name in ("avx2", "avx512f", "avx512_vnni", "amx_int8", "amx_bf16") if name in flags]
-    return f"{facts.get('model name', platform.machine())}, {os.cpu_count()} cores, {' '.join(sets) or 'no vector sets named'}"
+    name = facts.get("model name", platform.machine())
+    return f"{name}, {os.cpu_count()} cores, {' '.join(sets) or 'no vector sets named'}"
 
 
 def smollm2() -> Path:
