@@ -89,7 +89,7 @@ def _smollm2_135m(vocabulary: int | None) -> ModelSpec:
 #: Presets by name; each takes the vocabulary size of the tokenizer, or None for the published one.
 PRESETS: dict[str, Callable[[int | None], ModelSpec]] = {
     "nano": lambda vocabulary: llama(
-        vocabulary=vocabulary or 1024, width=128, layers=4, heads=4, inner=320, max_positions=512
+        vocabulary=vocabulary or 4096, width=128, layers=4, heads=4, inner=320, max_positions=512
     ),
     "tiny": lambda vocabulary: llama(
         vocabulary=vocabulary or 8192, width=192, layers=6, heads=3, inner=512, max_positions=1024
