@@ -1,6 +1,6 @@
 """Training steps against a plain PyTorch loop over transformers' model: `bench_train.py [lora] [--quick] [--json]`.
 
-The same step on both sides: SmolLM2-135M, LoRA rank 16 on every linear layer, 2 sequences of 512 tokens, AdamW. The
+The same step on both sides: SmolLM2-135M, LoRA rank 16 on every linear layer, AdamW, 512 tokens (`--quick`: 64). The
 peer runs once under bfloat16 autocast and once in float32; ours chooses by measurement. `quality` gives both losses.
 """
 
@@ -27,7 +27,7 @@ from lamina.model.lora import add_lora, lora_parameters
 from lamina.model.train.loss import chunked_cross_entropy
 from lamina.model.train.plan import faster_precision
 
-BATCH, LENGTH, RANK, ALPHA = 2, 512, 16, 32.0
+RANK, ALPHA = 16, 32.0
 
 
 class PlainLora(nn.Module):
@@ -49,7 +49,7 @@ def ours(folder: Path, ids: Tensor) -> Callable[[], float]:
     add_lora(model, rank=RANK, alpha=ALPHA)
     weights = lora_parameters(model)
     optimizer = torch.optim.AdamW(weights, lr=1e-4, fused=True)
-    bf16 = faster_precision(model, BATCH * LENGTH) == "bfloat16"
+    bf16 = faster_precision(model, ids.numel()) == "bfloat16"
 
     def step() -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -87,10 +87,10 @@ def plain(folder: Path, ids: Tensor, *, bf16: bool) -> Callable[[], float]:
     return step
 
 
-def pair(folder: Path, peer: str, runs: int, *, bf16: bool) -> dict[str, Any]:
+def pair(folder: Path, peer: str, runs: int, length: int, *, bf16: bool) -> dict[str, Any]:
     """Both sides in turn."""
     torch.manual_seed(0)
-    ids = torch.randint(0, 40000, (BATCH, LENGTH + 1))
+    ids = torch.randint(0, 40000, (1, length + 1))
     mine, theirs = ours(folder, ids), plain(folder, ids, bf16=bf16)
     first = (mine(), theirs())
     times: tuple[list[float], list[float]] = ([], [])
@@ -99,10 +99,10 @@ def pair(folder: Path, peer: str, runs: int, *, bf16: bool) -> dict[str, Any]:
             start = time.perf_counter()
             step()
             times[side].append(time.perf_counter() - start)
-    tokens = BATCH * LENGTH
+    tokens = length
     ratios = [b / a for a, b in zip(*times, strict=True)]
     return {
-        "work": "lora",
+        "work": f"lora, {length} tokens a step",
         "peer": peer,
         "ours": tokens / statistics.median(times[0]),
         "theirs": tokens / statistics.median(times[1]),
@@ -129,9 +129,10 @@ def main() -> int:
     arguments = parser.parse_args()
     if set(arguments.rows) - {"lora"}:
         parser.error("known rows: lora")
-    folder, runs = smollm2(), 2 if arguments.quick else 5
+    folder = smollm2()
+    runs, length = (3, 64) if arguments.quick else (5, 512)
     for peer, bf16 in (("plain PyTorch loop, bf16 autocast", True), ("plain PyTorch loop, float32", False)):
-        row = pair(folder, peer, runs, bf16=bf16)
+        row = pair(folder, peer, runs, length, bf16=bf16)
         words = f"{peer}: {row['ratio']:.2f}x ({row['spread']}), {row['ours']:.0f} tokens/s"
         text = json.dumps(row) if arguments.json else words
         sys.stdout.write(text + "\n")

@@ -50,9 +50,9 @@ def main() -> int:
         fresh = [row | {"benchmark": name, "date": now, "command": f"benchmarks/bench_{name}.py"} for row in fresh]
         measured = {(name, row["work"], row["peer"]) for row in fresh}
         rows = [row for row in rows if (row["benchmark"], row["work"], row["peer"]) not in measured] + fresh
-    rows.sort(key=lambda row: (row["benchmark"], row["work"], row["peer"]))
-    ROWS.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
-    RESULTS.write_text(HEAD + table(rows))
+        rows.sort(key=lambda row: (row["benchmark"], row["work"], row["peer"]))
+        ROWS.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+        RESULTS.write_text(HEAD + table(rows))
     return 0
 
 
