@@ -1,0 +1,60 @@
+"""One correction: it answers a similar question at once, but one person's word promotes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+from lamina.interface.store import split_of
+from lamina.recipes.demo import write_documents
+
+QUESTION = "Who repairs the lamp of the Tarvit light?"
+BETTER = "The lamp of Tarvit is repaired by the smith Olaf Brandt."
+
+
+def test_one_correction_is_remembered_and_inconclusive(
+    tmp_path: Path, lamina: Callable[..., Any], serve: Callable[..., AbstractContextManager[str]]
+) -> None:
+    write_documents(tmp_path)
+    lamina("up", "--no-serve", "--set", "model.train.steps=5", folder=tmp_path)
+    nothing = receipt(lamina("improve", "--json", folder=tmp_path).stdout)
+    assert (nothing["verdict"], nothing["challenger"]) == ("inconclusive", "")
+    conversation = next(c for n in range(100) if split_of("", c := str(UUID(int=n))) == "train")
+    with serve(tmp_path) as address:
+        first = ask(address, QUESTION, conversation)
+        said = httpx.post(
+            f"{address}/v1/feedback", json={"target": first["id"], "kind": "correction", "value": BETTER}, timeout=30
+        )
+        assert said.status_code == 201
+        assert said.json()["split"] == "train"
+        again = ask(address, "Who repairs the lamp of Tarvit light?", str(UUID(int=1000)))
+        assert again["sources"][0]["kind"] == "correction"
+        assert again["sources"][0]["passage"] == BETTER
+    found = receipt(lamina("improve", "--json", folder=tmp_path).stdout)
+    assert found["verdict"] == "inconclusive"
+    assert found["challenger"] == "v2"
+    assert found["results"]["missing"] == 8
+    assert "8 more" in found["reasons"][-1]
+
+
+def ask(address: str, question: str, conversation: str) -> dict[str, Any]:
+    body = {
+        "model": "champion",
+        "messages": [{"role": "user", "content": question}],
+        "max_tokens": 8,
+        "conversation": conversation,
+    }
+    answer = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def receipt(said: str) -> dict[str, Any]:
+    """The receipt at the end of what ``--json`` printed."""
+    return dict(json.loads(said[said.index("{\n") :]))
