@@ -39,6 +39,8 @@ _LIGHTS = (
 _FIRST = ("Ada", "Bruno", "Clara", "David", "Edda", "Felix", "Greta", "Hugo", "Ida", "Jonas", "Karla", "Leo")
 _LAST = ("Ashdown", "Berg", "Carver", "Dahl", "Elwood", "Frost", "Grieve", "Holm", "Irvine", "Juhl", "Kerr", "Lund")
 _OILS = ("whale oil", "colza oil", "paraffin", "gas")
+_WINDS = ("north", "east", "south", "west")
+_DAYS = ("Monday", "Tuesday", "Thursday", "Friday", "Saturday")
 _ASK = (
     "Who keeps the {light} light?",
     "Who is the keeper of {light}?",
@@ -57,7 +59,7 @@ from = "documents"
 transform = "normalize"
 
 [data]
-held_out = 0.15
+held_out = 0.2
 
 [data.tokenizer]
 use = "bpe"
@@ -69,7 +71,7 @@ preset = "nano"
 
 [model.train]
 method = "full"
-steps = 240
+steps = 300
 batch = 4
 length = 128
 learning_rate = 4e-3
@@ -81,7 +83,7 @@ tokens = 2000
 [interface.improve]
 epochs = 16
 learning_rate = 4e-3
-budget = "1m"
+budget = "10m"
 margin = 0.5
 """
 
@@ -121,17 +123,23 @@ def demo(folder: Path | None, *, json: bool = False) -> tuple[Receipt, Receipt]:
 
 
 def write_documents(folder: Path) -> None:
-    """The demo's own documents and stack file: one short text for each lighthouse."""
+    """The demo's own documents and stack file: three short texts for each lighthouse."""
     documents = folder / "documents"
     documents.mkdir(parents=True, exist_ok=True)
     draw = random.Random(1)
     for number, light in enumerate(_LIGHTS):
         name, year, oil = keeper(number, 0), draw.randrange(1780, 1890), draw.choice(_OILS)
-        text = (
-            f"# {light}\n\nThe keeper of the {light} light is {name}. The lighthouse of {light} was lit in {year}. "
-            f"Its lamp burns {oil}. {name} looks after the light every night and writes the log of {light}.\n"
-        )
-        (documents / f"{light.lower()}.md").write_text(text, encoding="utf-8")
+        pages = {
+            "light": f"The keeper of the {light} light is {name}. The lighthouse of {light} was lit in {year}. "
+            f"Its lamp burns {oil}. {name} looks after the light every night and writes the log of {light}.",
+            "log": f"From the log of {light}: the wind blew from the {draw.choice(_WINDS)}, the lamp burned {oil}, and "
+            f"{draw.randrange(2, 30)} ships passed the light before dawn.",
+            "boat": f"A boat lands at {light} on {draw.choice(_DAYS)}. It brings {oil} for the lamp, letters and "
+            f"bread, and takes the log of {light} to the harbour.",
+        }
+        for kind, text in pages.items():
+            file = documents / f"{light.lower()}-{kind}.md"
+            file.write_text(f"# {light}: the {kind}\n\n{text}\n", encoding="utf-8")
     (folder / "lamina.toml").write_text(_STACK, encoding="utf-8")
 
 
