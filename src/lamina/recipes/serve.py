@@ -117,6 +117,7 @@ def _settings(stack: Stack) -> ApiSettings:
         grounding=interface.grounding,
         passages=interface.passages,
         system=interface.system,
+        temperature=interface.temperature,
         host=interface.host,
         hosts=interface.hosts,
         examples=interface.examples,

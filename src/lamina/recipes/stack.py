@@ -123,6 +123,7 @@ class InterfaceSection:
     grounding: Literal["weights only", "weights + documents"] = "weights + documents"
     passages: int = 3  # sources put into the context
     system: str | None = None  # a system message for every conversation
+    temperature: float = 0.3  # of chats that name none and have no source; with sources it is 0
     examples: tuple[str, ...] = ()  # questions that the empty chat page offers
     improve: ImproveSection = field(default_factory=ImproveSection)
 

@@ -50,7 +50,9 @@ def test_the_same_question_needs_no_passages() -> None:
     same = Passage(kind="correction", document_id="f", text="Ahab.", score=1.0, question="Who is the captain?")
     messages, passages, _ = ground(ASK, Finds(same, DOCUMENT))
     assert passages == [same]
-    assert [m.role for m in messages] == ["user", "assistant", "user"]
+    assert [m.role for m in messages] == ["system", "user", "assistant", "user"]
+    assert "Ahab." in messages[0].content
+    assert DOCUMENT.text not in messages[0].content
 
 
 def test_nothing_found_leaves_the_conversation_and_says_so() -> None:

@@ -97,13 +97,15 @@ class OpenAIRoutes:
             opening = opening_of(messages, grounded)
         wanted = body.top_logprobs or 0 if body.logprobs else None
         count = body.n or 1
+        # What stands in the sources is to be said as it stands there, unless several answers are wanted.
+        temperature = 0.0 if grounded.found and count == 1 else self._settings.temperature
         id = new_id("chatcmpl")
         requests = [
             inference.Request(
                 id=f"{id}.{index}",
                 model=model,
                 messages=grounded.messages,
-                sampling=self._sampling(body, index, wanted),
+                sampling=self._sampling(body, index, wanted, temperature=temperature),
             )
             for index in range(count)
         ]
@@ -184,13 +186,16 @@ class OpenAIRoutes:
         mode = body.grounding or self._settings.grounding
         return mode if self._context.retriever is not None else "weights only"
 
-    def _sampling(self, body: Sampling, index: int, logprobs: int | None) -> inference.SamplingParams:
+    def _sampling(
+        self, body: Sampling, index: int, logprobs: int | None, *, temperature: float | None = None
+    ) -> inference.SamplingParams:
+        """The request's own settings; ``temperature`` where it names none."""
         limit = body.max_tokens
         if isinstance(body, ChatRequest) and body.max_completion_tokens is not None:
             limit = body.max_completion_tokens
         seed = None if body.seed is None else (body.seed + index) % (MAX_SEED + 1)
         return inference.SamplingParams(
-            temperature=body.temperature,
+            temperature=temperature if body.temperature is None else body.temperature,
             top_p=body.top_p,
             top_k=body.top_k,
             seed=seed,

@@ -1,4 +1,4 @@
-"""Putting what was found before the model: passages in a system message, corrections as turns that went before."""
+"""Putting what was found before the model: passages in a system message, corrections also as earlier turns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Grounded(NamedTuple):
 def ground(messages: Sequence[Message], retriever: Retriever, k: int = 3, budget_chars: int = 4000) -> Grounded:
     """Look for what the last question is about and put it before the model, at most ``budget_chars`` characters of it.
 
-    Small models copy a turn that went before most reliably, so that is how a correction is given to them.
+    A correction is given twice, as a passage and as an earlier turn: small models follow neither alone reliably.
     """
     plain = tuple(without_opening(m) for m in messages)
     passages: list[Passage] = []
@@ -42,11 +42,9 @@ def ground(messages: Sequence[Message], retriever: Retriever, k: int = 3, budget
     passages = _within(passages, budget_chars)
     if not passages:
         return Grounded(plain, [], False)
-    quoted = [
-        (n, p.title or p.url or p.source or "", p.text) for n, p in enumerate(passages, 1) if p.kind == "document"
-    ]
+    quoted = [(n, p.question or p.title or p.url or p.source or "", p.text) for n, p in enumerate(passages, 1)]
     turns = [turn for p in reversed(passages) if p.kind == "correction" for turn in _turns(p)]
-    return Grounded(_insert(plain, grounded_system(quoted) if quoted else "", turns), passages, True)
+    return Grounded(_insert(plain, grounded_system(quoted), turns), passages, True)
 
 
 def opening_of(messages: Sequence[Message], grounded: Grounded) -> str:
