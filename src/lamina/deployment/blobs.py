@@ -60,7 +60,7 @@ class BlobStore:
                 mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
                 memoryview(data) as view,  # so that a file of gigabytes is never held in memory
             ):
-                atomic_write(place, view)  # type: ignore[arg-type]
+                atomic_write(place, view)
         if sha256_file(place) != digest:
             raise CorruptError("the file changed while it was stored", where=str(path))
 

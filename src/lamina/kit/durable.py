@@ -59,7 +59,7 @@ MANIFEST = "manifest.json"
 _FORMAT = 1
 
 
-def atomic_write(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+def atomic_write(path: Path, data: bytes | memoryview, *, mode: int = 0o600) -> None:
     """Make ``path`` hold ``data``, durably; at every moment it is wholly old or wholly new.
 
     A file that stands keeps its mode, a new one gets ``mode``. Raises ``StorageError``; the old content stands then.

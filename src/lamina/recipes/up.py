@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lamina.contracts.lineage import ModelVersion
 from lamina.kit.errors import NotFoundError
@@ -16,6 +16,9 @@ from lamina.recipes.plan import Plan
 from lamina.recipes.quickfile import write_stack_file
 from lamina.recipes.stack import Stack, open_stack
 from lamina.recipes.status import open_registry
+
+if TYPE_CHECKING:
+    from lamina.deployment.registry import ModelRegistry
 
 
 def bring_up(file: Path, assignments: Sequence[str], *, places: Sequence[str], serve: bool, json: bool) -> None:
@@ -139,9 +142,9 @@ def _register(stack: Stack, served: Path, origin: Mapping[str, Any], progress: P
             )
 
 
-def _champion(registry: Any) -> ModelVersion | None:
+def _champion(registry: ModelRegistry) -> ModelVersion | None:
     try:
-        return registry.resolve("champion")  # type: ignore[no-any-return]
+        return registry.resolve("champion")
     except NotFoundError:
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 from uuid import uuid4
@@ -257,5 +257,5 @@ def _wants_usage(body: Sampling) -> bool:
 
 
 def _parameters(request: inference.Request) -> dict[str, Any]:
-    given: Sequence[tuple[str, Any]] = asdict(request.sampling).items()  # type: ignore[assignment]
+    given: Iterable[tuple[str, Any]] = asdict(request.sampling).items()
     return {name: value for name, value in given if value not in (None, ())}

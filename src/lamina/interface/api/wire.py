@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,7 +59,7 @@ def usage_of(usages: Sequence[Usage], prompts: int) -> dict[str, Any]:
     }
 
 
-class Wire:
+class Wire(ABC):
     """What both kinds share. ``extras`` go on the first chunk, or on the whole object."""
 
     chunk_object = ""
@@ -100,21 +101,21 @@ class Wire:
         head = self._head(self.whole_object, choices[0].version)
         return head | {"choices": [self.complete(c) for c in choices], "usage": usage} | self._extras
 
+    @abstractmethod
     def opening(self, index: int) -> dict[str, Any] | None:
         """The choice that opens a stream, where the kind has one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def delta(self, choice: Choice, text: str, logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
         """A piece of text."""
-        raise NotImplementedError
 
+    @abstractmethod
     def final(self, choice: Choice) -> dict[str, Any]:
         """The choice that ends."""
-        raise NotImplementedError
 
+    @abstractmethod
     def complete(self, choice: Choice) -> dict[str, Any]:
         """The choice in a whole object."""
-        raise NotImplementedError
 
 
 class ChatWire(Wire):
