@@ -5,7 +5,7 @@ null means missing; an empty string or a zero is a value. Row order means nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -98,11 +98,71 @@ class Signal(Protocol):
     def __call__(self, batch: pa.RecordBatch, **parameters: Any) -> pa.RecordBatch: ...
 
 
+class Batches(Protocol):
+    """All documents as they stand before a pass; may be gone through again and again."""
+
+    @property
+    def work(self) -> Path:
+        """A folder of the pass's own; what lies in it is found again after a kill, and goes when the pass is done."""
+        ...
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]: ...
+
+    def map(self, function: str, payload: Mapping[str, Any]) -> list[Path]:
+        """Run ``function`` ("module:name") over every unit of documents in worker processes.
+
+        Called as ``function(batches, folder, payload)`` with the unit's record batches; it writes files into
+        ``folder``. Returns the units' folders in the order of the documents; units that were done before a kill are
+        not done again.
+        """
+        ...
+
+
 class Pass(Protocol):
-    """Sees the whole set first (``index``), then acts as a signal on each batch with what it found.
+    """Sees the whole set first, then acts as a signal on each batch with what it found.
 
     Called as ``function(batches, **parameters)``; returns a table with ``id`` and its signal columns, and the
-    ``drop`` reason column (null = keep) with ``detail`` JSON.
+    ``drop`` reason column (null = keep) with ``detail`` JSON. Before any work it is called with no documents, to see
+    its columns.
     """
 
-    def __call__(self, batches: Iterable[pa.RecordBatch], **parameters: Any) -> pa.Table: ...
+    def __call__(self, batches: Batches, **parameters: Any) -> pa.Table: ...
+
+
+class Augmenter(Protocol):
+    """Makes children of documents: new texts that say the same, or the same with the noise of the world.
+
+    Called with documents of the training split and ``copies``, how many children of each are wanted; returns a table
+    with ``parent`` (row number in the batch), ``copy`` (0 …), ``text`` and ``detail`` (JSON: what was done). Rows that
+    could not be made are left out. The same ``seed``, document and parameters give the same children.
+    """
+
+    def __call__(self, batch: pa.RecordBatch, *, copies: int, seed: int, **parameters: Any) -> pa.Table: ...
+
+
+class Thesaurus(Protocol):
+    """Words that can stand for a word."""
+
+    def synonyms(self, word: str, pos: str | None = None) -> Sequence[str]:
+        """Synonyms of ``word`` (lower case), the most common first; ``pos``: n, v, a, r, where it is known."""
+        ...
+
+    def related(self, word: str) -> Sequence[str]:
+        """Words near ``word`` in meaning that are no synonyms (hypernyms, siblings, neighbours)."""
+        ...
+
+
+class Translator(Protocol):
+    """Texts into another language."""
+
+    def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
+        """One translation a text; languages are BCP 47. Raises ``InputError`` for a pair it does not have."""
+        ...
+
+
+class Filler(Protocol):
+    """A masked language model: fills ``[MASK]`` in texts."""
+
+    def fill(self, texts: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """For each text candidates for its first mask, (word, probability), the likeliest first."""
+        ...

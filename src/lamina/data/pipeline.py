@@ -10,6 +10,7 @@ Every phase is published in the work folder when it is done; a killed run goes o
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from lamina.kit.errors import ConfigError, InputError
 from lamina.kit.identity import blake3_hex, text_hash
 from lamina.kit.progress import Progress, Task
 from lamina.kit.registry import STEPS
+from lamina.kit.workers import resolve
 
 if TYPE_CHECKING:
     import polars as pl
@@ -143,21 +145,32 @@ class _Flow:
         if not is_published(folder):
             name = step.component.name if step.component else step.label
             with publish(folder) as staging, self._progress.task(name, total=None, unit="documents") as task:
-                pq.write_table(run_pass(step, _Batches(self.files, task)), staging / "found.parquet")
+                batches = _Batches(self.files, task, self._work / f"passing-{self._number}-{self._key}")
+                pq.write_table(run_pass(step, batches), staging / "found.parquet")
+            shutil.rmtree(batches.work, ignore_errors=True)
         return _Found(step, folder / "found.parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class _Batches:
-    """Batches that can be gone through again and again."""
+    """``contracts.corpus.Batches``: one unit, in this process."""
 
     files: Sequence[Path]
     task: Task
+    work: Path
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         for batch in read_parts(self.files):
             self.task.advance(batch.num_rows)
             yield batch
+
+    def map(self, function: str, payload: Mapping[str, Any]) -> list[Path]:
+        folder = self.work / "unit-0"
+        if not is_published(folder):
+            self.work.mkdir(parents=True, exist_ok=True)
+            with publish(folder) as staging:
+                resolve(function)(iter(self), staging, dict(payload))
+        return [folder]
 
 
 def _hashed(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lamina.contracts.corpus import DOCUMENTS
+from lamina.contracts.corpus import DOCUMENTS, Batches
 from lamina.data.clean.frames import DETAIL, empty, to_batch, to_frame
 from lamina.data.clean.missing import requirement
 from lamina.data.ledger import changes, entries
@@ -83,7 +84,7 @@ def plan(steps: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
             if step.kind == "pass":
                 phases.append(Phase(steps=tuple(current), closing=step, schema=batch.schema))
                 current = []
-                batch = _joined(batch, run_pass(step, []))
+                batch = _joined(batch, run_pass(step, _NoDocuments()))
             else:
                 batch = _try(step, batch, where)
                 current.append(step)
@@ -216,7 +217,7 @@ def _run_decide(step: Step, batch: pa.RecordBatch) -> Outcome:
     return Outcome(batch if kept.all() else batch.filter(pa.array(kept.to_list(), pa.bool_())), ledger)
 
 
-def run_pass(step: Step, batches: Iterable[pa.RecordBatch]) -> pa.Table:
+def run_pass(step: Step, batches: Batches) -> pa.Table:
     """Let a pass see everything; ``batches`` can be gone through more than once."""
     if step.component is None:
         raise StageError("a step without a function", where=step.label)
@@ -226,6 +227,18 @@ def run_pass(step: Step, batches: Iterable[pa.RecordBatch]) -> pa.Table:
         raise
     except Exception as error:
         raise StageError(f"{type(error).__name__}: {error}", where=step.label) from error
+
+
+class _NoDocuments:
+    """What a pass sees when it is only asked for its columns."""
+
+    work = Path()
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return iter(())
+
+    def map(self, function: str, payload: Mapping[str, Any]) -> list[Path]:
+        return []
 
 
 def apply_pass(step: Step, batch: pa.RecordBatch, found: pl.DataFrame) -> Outcome:

@@ -21,7 +21,9 @@ Catch ``LaminaError`` to report; catch a leaf to handle. Never ``assert`` on inp
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 
 class LaminaError(Exception):
@@ -133,3 +135,21 @@ def require(module: str, *, extra: str, why: str) -> ModuleType:
         raise MissingExtraError(
             f"the package '{module}' is not installed; it is needed {why}", hint=f"pip install 'lamina[{extra}]'"
         ) from error
+
+
+def told(error: BaseException) -> dict[str, Any]:
+    """An exception as JSON, for the process that waits for this one: its kinds, and what, where, hint."""
+    types = [kind.__name__ for kind in type(error).__mro__]
+    if isinstance(error, LaminaError):
+        return {"types": types, "what": error.what, "where": error.where, "hint": error.hint}
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return {"types": types, "what": what, "where": None, "hint": None}
+
+
+def restored(report: Mapping[str, Any]) -> LaminaError:
+    """The ``LaminaError`` that ``told`` wrote down; of any other exception a ``StageError`` with its words."""
+    for name in report["types"]:
+        kind = globals().get(name)
+        if isinstance(kind, type) and issubclass(kind, LaminaError):
+            return kind(report["what"], where=report["where"], hint=report["hint"])
+    return StageError(report["what"])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from lamina.kit.errors import LaminaError
+from lamina.kit.errors import told
 from lamina.kit.progress import Progress, Task
 from lamina.kit.progress_meter import Fact
 
@@ -52,12 +52,7 @@ class Reporter:
 
     def failed(self, error: BaseException) -> None:
         """The stage raised ``error``."""
-        names = [kind.__name__ for kind in type(error).__mro__]
-        if isinstance(error, LaminaError):
-            self.tell(event="error", types=names, what=error.what, where=error.where, hint=error.hint)
-        else:
-            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            self.tell(event="error", types=names, what=what, where=None, hint=None)
+        self.tell(event="error", **told(error))
 
     def tell(self, **message: Any) -> None:
         """Send one message. A parent that is gone is no error: the kernel ends this process with it."""

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from blake3 import blake3
 
-from lamina.kit import errors, process_lock
+from lamina.kit import process_lock
 from lamina.kit.durable import (
     atomic_write,
     canonical,
@@ -35,7 +35,7 @@ from lamina.kit.durable import (
     sweep,
     verify,
 )
-from lamina.kit.errors import BusyError, ConfigError, LaminaError, NotFoundError, StageError
+from lamina.kit.errors import BusyError, ConfigError, LaminaError, NotFoundError, StageError, restored
 from lamina.kit.process import end, how_it_ended, terminable
 from lamina.kit.progress import Progress
 from lamina.kit.stage_relay import Relay
@@ -227,11 +227,10 @@ def _child(log: Path, held: int) -> Iterator[tuple[subprocess.Popen[bytes], Any,
 
 
 def _as_raised(report: Mapping[str, Any], stage: Stage, log: Path) -> LaminaError:
-    for name in report["types"]:
-        kind = getattr(errors, name, None)
-        if isinstance(kind, type) and issubclass(kind, LaminaError):
-            return kind(report["what"], where=report["where"], hint=report["hint"])
-    return StageError(f"stage '{stage.name}' failed: {report['what']}", where=str(log), hint="the log has the details")
+    error = restored(report)
+    if isinstance(error, StageError) and "StageError" not in report["types"]:  # nobody foresaw it
+        return StageError(f"stage '{stage.name}' failed: {error.what}", where=str(log), hint="the log has the details")
+    return error
 
 
 def _differences(before: Any, now: Any, place: str) -> Iterator[str]:
