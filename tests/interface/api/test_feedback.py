@@ -53,8 +53,9 @@ def test_a_correction_answers_the_next_similar_question(serve, store) -> None:
             "/v1/feedback", json={"target": first["id"], "kind": "correction", "value": "Queequeg carved it."}
         ).json()
         assert given["in_effect"] is True
-        similar = {"messages": [{"role": "user", "content": "Can you tell me who carved that coffin's lid?"}]}
+        similar = {"messages": [{"role": "user", "content": "Can you tell me who carved that wet coffin's lid?"}]}
         answer = client.post("/v1/chat/completions", json=similar).json()
+        assert answer["grounding"]["recited"] is False
         assert answer["sources"][0]["kind"] == "correction"
         assert answer["sources"][0]["passage"] == "Queequeg carved it."
         assert answer["grounding"]["found"] is True
@@ -64,6 +65,25 @@ def test_a_correction_answers_the_next_similar_question(serve, store) -> None:
         assert (source["kind"], source["question"]) == ("correction", "Who carved the coffin lid?")
         client.post("/v1/feedback", json={"target": first["id"], "kind": "correction", "value": None})
         assert client.post("/v1/chat/completions", json=similar).json()["sources"] == []
+
+
+def test_the_very_question_again_is_answered_word_for_word_without_the_model(serve, store) -> None:
+    api = serve(store=store, retriever=StackRetriever(None, store), settings=GROUNDED)
+    said = "Queequeg carved it,\n  with his own knife. "
+    same = {"messages": [{"role": "user", "content": "Please, who carved the coffin lid?"}]}
+    with api.http() as client:
+        first = client.post("/v1/chat/completions", json=ASK).json()
+        client.post("/v1/feedback", json={"target": first["id"], "kind": "correction", "value": said})
+        asked = len(api.service.requests)
+        answer = client.post("/v1/chat/completions", json=same).json()
+        assert answer["choices"][0]["message"]["content"] == said
+        assert (answer["grounding"]["recited"], answer["model"]) == (True, "v1")
+        streamed = api.openai().chat.completions.create(model="champion", stream=True, **same)
+        assert "".join(c.choices[0].delta.content or "" for c in streamed) == said
+        assert len(api.service.requests) == asked, "the model is not asked"
+        assert store.interaction(answer["id"]).answer == said
+        for more in ({"n": 2}, {"max_tokens": 2}, {"stop": ["knife"]}, {"logprobs": True}):
+            assert client.post("/v1/chat/completions", json=same | more).json()["grounding"]["recited"] is False
 
 
 def test_nobody_judges_or_traces_a_strangers_answer(serve, store, ring) -> None:

@@ -40,7 +40,7 @@ def test_a_stream_has_openais_shape(api) -> None:
     assert len({(c.id, c.model, c.created) for c in chunks}) == 1
     assert all(c.usage is None for c in chunks)
     assert chunks[0].sources == []
-    assert chunks[0].grounding == {"mode": "weights only", "found": False}
+    assert chunks[0].grounding == {"mode": "weights only", "found": False, "recited": False}
     assert not hasattr(chunks[1], "sources")
 
 
@@ -222,7 +222,7 @@ def test_sources_are_numbered_and_put_before_the_model(serve) -> None:
     api = serve(settings=GROUNDED)
     question = [{"role": "user", "content": "Where does Tashtego the harpooneer come from?"}]
     chunks = list(api.openai().chat.completions.create(model="", messages=question, stream=True))
-    assert chunks[0].grounding == {"mode": "weights + documents", "found": True}
+    assert chunks[0].grounding == {"mode": "weights + documents", "found": True, "recited": False}
     source = chunks[0].sources[0]
     assert (source["number"], source["kind"], source["document_id"]) == (1, "document", "doc-1")
     assert source["license"] == "CC0-1.0"
@@ -248,7 +248,7 @@ def test_the_request_may_ask_for_the_weights_alone(serve) -> None:
     api = serve(settings=GROUNDED)
     question = [{"role": "user", "content": "Where does Tashtego come from?"}]
     answer = api.openai().chat.completions.create(model="", messages=question, extra_body={"grounding": "weights only"})
-    assert answer.grounding == {"mode": "weights only", "found": False}
+    assert answer.grounding == {"mode": "weights only", "found": False, "recited": False}
     assert api.retriever.queries == []
 
 

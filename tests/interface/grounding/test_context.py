@@ -23,7 +23,7 @@ CORRECTION = Passage(kind="correction", document_id="f", text="Ahab.", score=0.8
 
 
 def test_passages_go_into_a_system_message() -> None:
-    messages, passages, found = ground(ASK, Finds(DOCUMENT), k=2)
+    messages, passages, found, _ = ground(ASK, Finds(DOCUMENT), k=2)
     assert found
     assert passages == [DOCUMENT]
     assert [m.role for m in messages] == ["system", "user"]
@@ -40,7 +40,7 @@ def test_they_join_the_system_message_that_is_there() -> None:
 
 def test_a_correction_is_a_turn_that_went_before() -> None:
     earlier = (Message("user", "Hello"), Message("assistant", "Hi"), *ASK)
-    messages, passages, _ = ground(earlier, Finds(CORRECTION, DOCUMENT))
+    messages, passages, *_ = ground(earlier, Finds(CORRECTION, DOCUMENT))
     assert [p.kind for p in passages] == ["correction", "document"]
     assert messages[-3:] == (Message("user", "Who is captain here?"), Message("assistant", "Ahab."), ASK[0])
     assert "[2]" in messages[0].content or "2" in messages[0].content  # the passage keeps its number in the sources
@@ -48,16 +48,28 @@ def test_a_correction_is_a_turn_that_went_before() -> None:
 
 def test_the_same_question_needs_no_passages() -> None:
     same = Passage(kind="correction", document_id="f", text="Ahab.", score=1.0, question="Who is the captain?")
-    messages, passages, _ = ground(ASK, Finds(same, DOCUMENT))
+    messages, passages, *_ = ground(ASK, Finds(same, DOCUMENT))
     assert passages == [same]
     assert [m.role for m in messages] == ["system", "user", "assistant", "user"]
     assert "Ahab." in messages[0].content
     assert DOCUMENT.text not in messages[0].content
 
 
+def test_the_very_question_is_answered_in_the_words_of_the_correction() -> None:
+    def recited(asked: str, corrected: str, score: float = 1.0) -> str | None:
+        same = Passage(kind="correction", document_id="f", text="Ahab.", score=score, question=corrected)
+        return ground((Message("user", asked),), Finds(same)).recited
+
+    assert recited("Please tell me: who is the captain?", "Who is the captain?") == "Ahab."
+    assert recited("Who is the captain?", "Who is the captain?", score=0.9) is None
+    assert recited("Who is not the captain?", "Who is the captain?") is None
+    assert recited("When did Ahab die?", "Where did Ahab die?") is None
+    assert recited("Who was his captain?", "Who was the captain?") is None, "whose is known to the conversation alone"
+
+
 def test_nothing_found_leaves_the_conversation_and_says_so() -> None:
     grounded = ground(ASK, Finds())
-    assert grounded == (ASK, [], False)
+    assert grounded == (ASK, [], False, None)
     assert opening_of(ASK, grounded) == OPENING
     assert opening_of(ASK, ground(ASK, Finds(DOCUMENT))) == ""
     greeting = (Message("user", "Hi, how are you?"),)

@@ -25,7 +25,7 @@ export interface ChatChunk {
   id: string;
   model: string;
   choices: { delta?: { content?: string }; finish_reason?: Finish | null }[];
-  grounding?: { mode: Mode; found: boolean };
+  grounding?: { mode: Mode; found: boolean; recited?: boolean };
   sources?: Source[];
 }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from lamina.kit.errors import BusyError, LaminaError
 log = logging.getLogger("lamina.api")
 __all__ = ["Job", "collect", "error_response", "stream"]
 
+_PIECE = re.compile(r"\s*\S+\s*$|\s*\S+|\s+")
 _BACKGROUND: set[asyncio.Task[None]] = set()
 
 
@@ -44,6 +46,7 @@ class Job:
     grounding: str
     passages: Sequence[Passage] = ()
     opening: str = ""  # stands before the model's words
+    recited: str | None = None  # stands in place of them
     parameters: Mapping[str, Any] = field(default_factory=dict)
     include_usage: bool = False
     choices: list[Choice] = field(init=False)
@@ -53,7 +56,18 @@ class Job:
 
     def chunks(self) -> AsyncGenerator[tuple[int, Chunk], None]:
         """The pieces of all choices as they come."""
+        if self.recited is not None:
+            return merge([self._recite(self.recited)])
         return merge([self.context.service.stream(request) for request in self.requests])
+
+    async def _recite(self, text: str) -> AsyncGenerator[Chunk, None]:
+        """``text`` word by word, in the name of the version that was asked."""
+        name = self.requests[0].model or "champion"
+        version = (await asyncio.to_thread(self.context.releases.resolve, name)).id
+        for piece in _PIECE.findall(text):
+            yield Chunk(text=piece, version=version)
+        usage = Usage(prompt_tokens=0, completion_tokens=0)
+        yield Chunk(version=version, finish_reason="stop", usage=usage)
 
     def take(self, choice: Choice, chunk: Chunk) -> str:
         """Add ``chunk`` to its choice; the text that it adds. Raises where the service gave up."""

@@ -109,7 +109,9 @@ class OpenAIRoutes:
             )
             for index in range(count)
         ]
-        extras = {"grounding": {"mode": mode, "found": grounded.found}, "sources": sources_of(grounded.passages)}
+        recited = grounded.recited if _recitable(grounded.recited, requests[0].sampling, count) else None
+        found = {"mode": mode, "found": grounded.found, "recited": recited is not None}
+        extras = {"grounding": found, "sources": sources_of(grounded.passages)}
         job = Job(
             context=self._context,
             wire=ChatWire(id, int(time.time()), self._settings.revision, extras, usage=_wants_usage(body)),
@@ -121,7 +123,8 @@ class OpenAIRoutes:
             grounding=mode,
             passages=grounded.passages,
             opening=opening,
-            parameters={"route": "chat", **_parameters(requests[0])},
+            recited=recited,
+            parameters={"route": "chat", **_parameters(requests[0]), **({"recited": True} if recited else {})},
             include_usage=_wants_usage(body),
         )
         return self._respond(job, body)
@@ -250,6 +253,13 @@ def found_version(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def _unsupported(name: str) -> ParameterError:
     return ParameterError(f"{name}: not supported", param=name, code="unsupported_parameter")
+
+
+def _recitable(text: str | None, sampling: inference.SamplingParams, count: int) -> bool:
+    """Nothing was asked for that only a model can give: several answers, log-probabilities, a stop, few tokens."""
+    if text is None or count > 1 or sampling.logprobs is not None or sampling.stop:
+        return False
+    return sampling.max_tokens is None or 2 * len(text.split()) <= sampling.max_tokens
 
 
 def _wants_usage(body: Sampling) -> bool:

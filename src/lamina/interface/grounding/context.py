@@ -9,21 +9,25 @@ from typing import NamedTuple
 from lamina.contracts.chat import Message
 from lamina.contracts.inference import Passage, Retriever
 from lamina.interface.grounding.corrections import last_question, queries_of
-from lamina.interface.grounding.words import content_words
+from lamina.interface.grounding.words import asking, content_words, points_back
 from lamina.kit.prompts import grounded_system
 
 #: How an answer begins that has no source.
 NOTHING_FOUND = "Nothing about this was found in the documents."
 OPENING = NOTHING_FOUND + "\n\n"
-_EXACT = 0.95  # a correction this close needs no passages beside it
+_EXACT = 0.95  # a correction this close answers the same question in other small words
 
 
 class Grounded(NamedTuple):
-    """``messages`` for the model, the ``passages`` in them (numbered from 1), and whether there are any."""
+    """``messages`` for the model, the ``passages`` in them (numbered from 1), and whether there are any.
+
+    ``recited``: what a person answered to this very question; it is said word for word, the model is not asked.
+    """
 
     messages: tuple[Message, ...]
     passages: list[Passage]
     found: bool
+    recited: str | None = None
 
 
 def ground(messages: Sequence[Message], retriever: Retriever, k: int = 3, budget_chars: int = 4000) -> Grounded:
@@ -37,14 +41,19 @@ def ground(messages: Sequence[Message], retriever: Retriever, k: int = 3, budget
         passages = retriever.search(query, k)
         if passages:
             break
-    if passages and passages[0].kind == "correction" and passages[0].score >= _EXACT:
-        passages = [p for p in passages if p.kind == "correction"]
+    best = passages[0] if passages else None
+    recited = None
+    if best and best.kind == "correction" and best.score >= _EXACT:
+        passages = passages[:1]
+        question = last_question(plain)
+        if asking(question) == asking(best.question or "") and not points_back(question):
+            recited = best.text
     passages = _within(passages, budget_chars)
     if not passages:
         return Grounded(plain, [], False)
     quoted = [(n, p.question or p.title or p.url or p.source or "", p.text) for n, p in enumerate(passages, 1)]
     turns = [turn for p in reversed(passages) if p.kind == "correction" for turn in _turns(p)]
-    return Grounded(_insert(plain, grounded_system(quoted), turns), passages, True)
+    return Grounded(_insert(plain, grounded_system(quoted), turns), passages, True, recited)
 
 
 def opening_of(messages: Sequence[Message], grounded: Grounded) -> str:

@@ -38,6 +38,15 @@ wasn aren won couldn shouldn wouldn ll ve re
 """
 STOP_WORDS = frozenset(_STOP.split())
 
+#: Small words that turn a question into another one, and what each of them asks for.
+_ASKING = {
+    **{w: "who" for w in ("who", "whom", "whoever")},
+    **{w: w for w in ("whose", "when", "where", "why", "how", "many", "much", "more", "less", "most", "least")},
+    **{w: w for w in ("before", "after", "first", "last", "next", "over", "under", "up", "down", "without")},
+    **{w: "not" for w in ("not", "no", "never", "none", "nobody", "nothing", "neither", "nor")},
+    **{w: "not" for w in ("don", "doesn", "didn", "isn", "wasn", "aren", "won", "couldn", "shouldn", "wouldn")},
+}
+
 #: Words that point at something said before.
 _BACK = "he she it they him her them his hers its their theirs this that these those there then one ones"
 PRONOUNS = frozenset(_BACK.split())
@@ -52,6 +61,15 @@ def content_words(text: str) -> list[str]:
     """The distinct words of ``text`` that carry meaning, in order, stemmed."""
     raw = [word for word in _raw(text) if word not in STOP_WORDS]
     return list(dict.fromkeys(stem for word in raw for stem in _stems(word)))
+
+
+def asking(text: str) -> frozenset[str]:
+    """What ``text`` asks for beside its content words: who, when, how many, not …
+
+    >>> asking("When did Ahab die?") == asking("Where did Ahab die?")
+    False
+    """
+    return frozenset(_ASKING[word] for word in _raw(text) if word in _ASKING)
 
 
 def points_back(text: str) -> bool:
