@@ -40,11 +40,11 @@ STOP_WORDS = frozenset(_STOP.split())
 
 #: Small words that turn a question into another one, and what each of them asks for.
 _ASKING = {
-    **{w: "who" for w in ("who", "whom", "whoever")},
+    **dict.fromkeys(("who", "whom", "whoever"), "who"),
     **{w: w for w in ("whose", "when", "where", "why", "how", "many", "much", "more", "less", "most", "least")},
     **{w: w for w in ("before", "after", "first", "last", "next", "over", "under", "up", "down", "without")},
-    **{w: "not" for w in ("not", "no", "never", "none", "nobody", "nothing", "neither", "nor")},
-    **{w: "not" for w in ("don", "doesn", "didn", "isn", "wasn", "aren", "won", "couldn", "shouldn", "wouldn")},
+    **dict.fromkeys(("not", "no", "never", "none", "nobody", "nothing", "neither", "nor"), "not"),
+    **dict.fromkeys(("don", "doesn", "didn", "isn", "wasn", "aren", "won", "couldn", "shouldn", "wouldn"), "not"),
 }
 
 #: Words that point at something said before.
