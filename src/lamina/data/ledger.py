@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pyarrow as pa
 
 from lamina.contracts.corpus import DOCUMENTS, LEDGER
 from lamina.data.clean.frames import DETAIL, to_batch
+from lamina.data.edits import described
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,7 +21,8 @@ _WATCHED = tuple(name for name in DOCUMENTS.names if name not in ("id", "text_ha
 def changes(before: pl.DataFrame, after: pl.DataFrame, step: str) -> pa.RecordBatch:
     """What a step did to the columns of a document: ``impute`` where it filled one, ``edit`` where it changed one.
 
-    An edit of the text tells the characters before and after, and what the transform itself had to say.
+    An edit of the text tells the characters before and after, the spans that changed (``data.edits``), and what the
+    transform itself had to say.
     """
     import polars as pl
 
@@ -47,19 +50,23 @@ def changes(before: pl.DataFrame, after: pl.DataFrame, step: str) -> pa.RecordBa
                 reason=pl.lit(name),
                 value=value,
                 threshold=pl.lit(None, dtype=pl.String),
-                detail=_text_detail() if name == "text" else pl.lit(None, dtype=pl.String),
+                detail=_text_details(pair["old"], pair["new"], pair["told"])
+                if name == "text"
+                else pl.lit(None, dtype=pl.String),
             )
         )
     return entries(pl.concat(found) if found else pl.DataFrame())
 
 
-def _text_detail() -> pl.Expr:
+def _text_details(old: pl.Series, new: pl.Series, told: pl.Series) -> pl.Series:
+    """Lengths, the spans that changed, and what the transform itself had to say. Edited texts only come here."""
     import polars as pl
 
-    sizes = pl.format("[{},{}]", pl.col("old").str.len_chars().fill_null(0), pl.col("new").str.len_chars().fill_null(0))
-    plain = pl.concat_str(pl.lit('{"characters":'), sizes, pl.lit("}"))
-    told = pl.concat_str(pl.lit('{"characters":'), sizes, pl.lit(',"found":'), pl.col("told"), pl.lit("}"))
-    return pl.coalesce(told, plain)
+    details: list[str] = []
+    for before, after, words in zip(old, new, told, strict=True):  # matching two texts has no batch form
+        detail = described(before or "", after or "")
+        details.append(orjson.dumps(detail | ({"found": orjson.loads(words)} if words else {})).decode())
+    return pl.Series("detail", details, dtype=pl.String)
 
 
 def entries(frame: pl.DataFrame, **constants: str | None) -> pa.RecordBatch:

@@ -51,3 +51,18 @@ def test_lines_of_ones_own_and_a_broken_one() -> None:
 
 def test_null_stays_null() -> None:
     assert noise(pa.record_batch({"text": pa.array([None], pa.string())})).column("text").to_pylist() == [None]
+
+
+@pytest.mark.parametrize(
+    ("choice", "text", "wanted"),
+    [
+        ({"emoji": "remove"}, "so 😀👍🏽 it is ❤️\n© 2 #1", "so it is\n© 2 #1"),
+        ({"emoji": "name"}, "ok 😀", "ok :grinning face:"),
+        ({"urls": "host"}, "see https://a.org/b?c=d, or (www.x.org).", "see a.org, or (x.org)."),
+        ({"urls": "host"}, "at www.x.org. http://a.b:80/c!", "at x.org. a.b:80!"),
+        ({"urls": "remove"}, "see https://user:pw@a.org/b now", "see  now"),
+    ],
+)
+def test_emoji_and_addresses_by_choice(choice: dict[str, object], text: str, wanted: str) -> None:
+    assert clean(text, **choice) == wanted
+    assert clean(text) == text

@@ -55,3 +55,28 @@ def test_twice_is_once_and_no_controls_are_left(text: str) -> None:
     assert clean(once, mojibake=False) == [once]
     assert unicodedata.is_normalized("NFC", once)
     assert not any(unicodedata.category(c) == "Cc" and c not in "\n\t" for c in once)
+
+
+@pytest.mark.parametrize(
+    ("choice", "text", "wanted"),
+    [
+        ({"quotes": "plain"}, "“Call me ‘Ishmael’”, «he» said", '"Call me \'Ishmael\'", "he" said'),
+        ({"dashes": "plain"}, "so — he said – 1–2 well‑known", "so - he said - 1-2 well-known"),
+        ({"hyphenation": True}, "the har-\npooneer, New-\nYork, 19-\n20", "the harpooneer, New-\nYork, 19-\n20"),
+        ({"numbers": "ascii"}, "٣٫٥ of १२ and ４２", "3٫5 of 12 and 42"),
+        (
+            {"numbers": "plain"},
+            "1,234,567.89; 1,234.5; 1,234; 12,34; 1,234,567",
+            "1234567.89; 1234.5; 1,234; 12,34; 1234567",
+        ),
+        ({"dates": "iso"}, "on 3rd of March 1851, Nov. 24, 2026, 5. Mai 1999", "on 1851-03-03, 2026-11-24, 1999-05-05"),
+        (
+            {"dates": "iso"},
+            "24.11.2026, 2026/1/5, 3/4/2020 and version 1.2.3",
+            "2026-11-24, 2026-01-05, 3/4/2020 and version 1.2.3",
+        ),
+    ],
+)
+def test_ways_to_write_are_a_choice(choice: dict[str, object], text: str, wanted: str) -> None:
+    assert clean(text, **choice) == [wanted]
+    assert clean(text) == [text]
