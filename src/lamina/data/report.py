@@ -44,8 +44,10 @@ def make_report(
     readings: Sequence[Mapping[str, Any]],
     documents: pl.DataFrame,
     ledger: pl.DataFrame,
+    said: Sequence[str] = (),
 ) -> CorpusReport:
-    """Counts by source. ``documents`` has source, split, license, language and characters of what is kept."""
+    """Counts by source. ``documents`` has source, split, license, language and characters of what is kept; ``said``:
+    warnings of the passes."""
     import polars as pl
 
     lost = dropped(ledger)
@@ -96,7 +98,7 @@ def make_report(
         licenses=_counts(documents, "license"),
         languages=_counts(documents, "language"),
         steps=by_action(ledger),
-        warnings=_warnings(table),
+        warnings=[*_warnings(table), *said],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ class Step:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     expression: str = ""  # of a Decide
     reason: str = ""
+    at_once: bool = False  # a Decide whose documents no later step may see
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ def plan(steps: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
 
 def _no_text(number: int) -> Step:
     """What has no text is no document, before the steps and after them."""
-    return _decide(requirement("text"), {"reason": "no text"}, number, "")
+    return replace(_decide(requirement("text"), {"reason": "no text"}, number, ""), at_once=True)
 
 
 def _read(table: Mapping[str, Any], number: int, where: str) -> list[Step]:
@@ -178,7 +179,7 @@ class Outcome:
 def run(step: Step, batch: pa.RecordBatch) -> Outcome:
     """Apply a transform, signal or decide to a batch."""
     if step.kind == "decide":
-        return _run_decide(step, batch)
+        return run_decide(step, batch)
     if step.component is None:  # a Step is made by plan() alone
         raise StageError("a step without a function", where=step.label)
     try:
@@ -193,13 +194,20 @@ def run(step: Step, batch: pa.RecordBatch) -> Outcome:
     return Outcome(after.select([n for n in after.schema.names if n != DETAIL]), ledger)
 
 
-def _run_decide(step: Step, batch: pa.RecordBatch) -> Outcome:
+def verdict_of(step: Step, batch: pa.RecordBatch) -> pl.Series:
+    """What a Decide says of each document: true, false, or null where it cannot tell."""
+    import polars as pl
+
+    return to_frame(batch).select(verdict=pl.sql_expr(step.expression).cast(pl.Boolean))["verdict"]
+
+
+def run_decide(step: Step, batch: pa.RecordBatch) -> Outcome:
+    """Drop the documents of which the Decide is false; those that it cannot tell stay, and are written down."""
     import polars as pl
 
     frame = to_frame(batch)
-    expression = pl.sql_expr(step.expression)
-    names = sorted(set(expression.meta.root_names()))
-    verdict = frame.select(verdict=expression.cast(pl.Boolean))["verdict"]
+    names = sorted(set(pl.sql_expr(step.expression).meta.root_names()))
+    verdict = verdict_of(step, batch)
     value = pl.struct(names).struct.json_encode() if names else pl.lit(None, dtype=pl.String)
     marked = frame.with_columns(_verdict=verdict).filter(pl.col("_verdict").ne_missing(True))
     ledger = entries(

@@ -40,6 +40,8 @@ def build(
         steps=parameters["steps"],
         held_out=parameters["held_out"],
         progress=progress,
+        executor=parameters["context"]["executor"],
+        workers=parameters["context"]["workers"],
     )
 
 

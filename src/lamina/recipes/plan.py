@@ -49,7 +49,11 @@ class Plan:
             parameters={"sources": [s.identity for s in sources], "steps": steps, "held_out": data.held_out},
             inputs={},
             versions={f"{c.kind} {c.name}": c.version for c in STEPS} | {c.name: c.version for c in SOURCES},
-            context={"sources": [_source(s) for s in sources]},
+            context={
+                "sources": [_source(s) for s in sources],
+                "executor": data.executor,
+                "workers": data.workers,
+            },
         )
 
     @cached_property

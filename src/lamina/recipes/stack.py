@@ -30,6 +30,8 @@ class DataSection:
     steps: tuple[dict[str, Any], ...] | None = None
     tokenizer: TokenizerSection = field(default_factory=TokenizerSection)
     held_out: float = 0.1  # share of documents that are never trained on
+    executor: Literal["local", "ray"] = "local"  # where the work is done; the corpus is the same
+    workers: int | None = None  # processes; default: one a processor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import orjson
 import pyarrow as pa
 
 from lamina.contracts.corpus import DOCUMENTS
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 #: A transform may add this column: JSON on what it did to the row, for the ledger. It goes no further.
 DETAIL = "_detail"
+_SAID = b"lamina.warnings"  # in the metadata of a pass's table
 
 
 def to_frame(batch: pa.RecordBatch) -> pl.DataFrame:
@@ -54,6 +57,16 @@ def with_columns(batch: pa.RecordBatch, columns: pl.DataFrame) -> pa.RecordBatch
     arrays.update(zip(added.schema.names, added.columns, strict=True))
     fields = [DOCUMENTS.field(n) if n in DOCUMENTS.names else pa.field(n, a.type) for n, a in arrays.items()]
     return pa.RecordBatch.from_arrays(list(arrays.values()), schema=pa.schema(fields))
+
+
+def with_warnings(table: pa.Table, warnings: Sequence[str]) -> pa.Table:
+    """``table`` with what its pass has to say to people; a table of documents has no place for that."""
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), _SAID: orjson.dumps(list(warnings))})
+
+
+def warnings_of(schema: pa.Schema) -> list[str]:
+    """What ``with_warnings`` put there; also found in a Parquet file that the table was written to."""
+    return list(orjson.loads((schema.metadata or {}).get(_SAID, b"[]")))
 
 
 def _field(field: pa.Field) -> pa.Field:
