@@ -158,6 +158,47 @@ def data_build(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = 
     _print(build_data(_open(stack, set), json=json), json)
 
 
+@data.command("explain")
+def data_explain(
+    query: Annotated[str, typer.Argument(help="An id, a URL, or words of a text.")],
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """Why a document is in the corpus, or is not: signals, rules, edits, duplicates, tokens."""
+    from lamina.recipes.corpus_tools import explain
+
+    _print(explain(_open(stack, set), query, as_json=json), json)
+
+
+@data.command("whereis")
+def data_whereis(
+    offset: Annotated[int, typer.Argument(help="A token of the shards, from 0.")],
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """The document that a training token came from."""
+    from lamina.recipes.corpus_tools import whereis
+
+    _print(whereis(_open(stack, set), offset, as_json=json), json)
+
+
+@data.command("what-if")
+def data_what_if(
+    rule: Annotated[
+        list[str] | None, typer.Option("--rule", help='A rule and another expression: "quality: words >= 50".')
+    ] = None,
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """What other thresholds would keep and drop, on the signals measured before."""
+    from lamina.recipes.corpus_tools import what_if
+
+    _print(what_if(_open(stack, set), rule or [], as_json=json), json)
+
+
 @releases.command("list")
 def releases_list(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
     """Versions, aliases and verdicts."""

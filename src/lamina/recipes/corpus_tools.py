@@ -1,0 +1,73 @@
+"""Questions to a built corpus: why is a document there, whose token is this, what would other thresholds do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lamina.kit.errors import ConfigError, NotFoundError
+from lamina.kit.progress import open_progress
+from lamina.kit.stages import Workshop
+from lamina.recipes.plan import Plan
+from lamina.recipes.stack import Stack
+
+
+def corpus_folder(stack: Stack) -> Path:
+    """The stack's corpus as it was built last. Raises ``NotFoundError`` where it was not."""
+    plan = _plan(stack)
+    folder = plan.workshop.folder(plan.corpus)
+    if not folder.exists():
+        raise NotFoundError("the corpus is not built", where=stack.file.name, hint="lamina data build")
+    return folder
+
+
+def tokens_folder(stack: Stack) -> Path | None:
+    """The token shards of the documents, where they were written."""
+    if stack.model is None:
+        return None
+    plan = _plan(stack)
+    folder = plan.workshop.folder(plan.tokens) / "documents"
+    return folder if folder.exists() else None
+
+
+def explain(stack: Stack, query: str, *, as_json: bool = False) -> Any:
+    """The explanation of a document, in words or as JSON."""
+    from lamina.data import explain as explaining
+
+    found = explaining.explain(corpus_folder(stack), query, tokens=tokens_folder(stack))
+    return asdict(found) if as_json else explaining.describe(found)
+
+
+def whereis(stack: Stack, offset: int, *, as_json: bool = False) -> Any:
+    """The document of a token, in words or as JSON."""
+    from lamina.data import explain as explaining
+
+    tokens = tokens_folder(stack)
+    if tokens is None:
+        raise NotFoundError("there are no token shards", where=stack.file.name, hint="lamina train writes them")
+    id, place = explaining.whereis(tokens, offset)
+    found = explaining.explain(corpus_folder(stack), id, tokens=tokens)
+    if as_json:
+        return {"offset": offset, "place": place, "document": asdict(found)}
+    return f"token {offset:,} is token {place:,} of\n{explaining.describe(found)}"
+
+
+def what_if(stack: Stack, changes: Sequence[str], *, as_json: bool = False) -> Any:
+    """Other thresholds on the corpus' signals, in words or as JSON; ``changes`` are "RULE: EXPRESSION"."""
+    from lamina.data import what_if as trying
+
+    wanted = {}
+    for change in changes:
+        rule, colon, expression = change.partition(":")
+        if not colon:
+            raise ConfigError(f"'{change}' is no rule and expression", where="what-if", hint='"quality: words >= 50"')
+        wanted[rule.strip()] = expression.strip()
+    found = trying.what_if(corpus_folder(stack), wanted)
+    return asdict(found) if as_json else trying.describe(found)
+
+
+def _plan(stack: Stack) -> Plan:
+    progress = open_progress("quiet")
+    return Plan(stack, Workshop(stack.state, progress), progress)
