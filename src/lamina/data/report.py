@@ -46,8 +46,7 @@ def make_report(
     ledger: pl.DataFrame,
     said: Sequence[str] = (),
 ) -> CorpusReport:
-    """Counts by source. ``documents`` has source, split, license, language and characters of what is kept; ``said``:
-    warnings of the passes."""
+    """Counts by source. ``documents``: source, split, license, language, characters of what is kept; ``said`` warns."""
     import polars as pl
 
     lost = dropped(ledger)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from lamina import __version__
+from lamina.cli.data import data
+from lamina.cli.options import DEFAULT, AsJson, Because, Settings, StackFile, open_stack_file, write_out
 from lamina.kit.errors import LaminaError
-
-StackFile = Annotated[Path, typer.Option("--stack", help="The stack file.", show_default=True)]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a key: model.train.steps=200.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Because = Annotated[str, typer.Option("--because", help="The reason, kept in the log.")]
 
 app = typer.Typer(
     name="lamina",
@@ -28,7 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data = typer.Typer(help="Build and inspect the corpus.", no_args_is_help=True, rich_markup_mode=None)
 releases = typer.Typer(
     help="Versions of the model: list, promote, roll back.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -38,8 +33,6 @@ app.add_typer(data, name="data")
 app.add_typer(releases, name="releases")
 app.add_typer(model, name="model")
 app.add_typer(keys, name="keys")
-
-DEFAULT = Path("lamina.toml")
 
 
 def _version(wanted: bool) -> None:
@@ -78,7 +71,7 @@ def serve(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False
     """Serve the champion: API and web page."""
     from lamina.recipes.serve import serve as run
 
-    run(_open(stack, set), json=json)
+    run(open_stack_file(stack, set), json=json)
 
 
 @app.command()
@@ -94,7 +87,7 @@ def evaluate(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = Fa
     """Measure base and tuned model: bits per byte, and the stack's questions."""
     from lamina.recipes.up import show_evaluation
 
-    _print(show_evaluation(_open(stack, set), json=json), json)
+    write_out(show_evaluation(open_stack_file(stack, set), json=json), json)
 
 
 @app.command()
@@ -108,12 +101,12 @@ def improve(
     """Feedback to the next version: snapshot, train, gate, and promote, reject or say what is missing."""
     from lamina.recipes import improve as recipe
 
-    opened = _open(stack, set)
+    opened = open_stack_file(stack, set)
     if approve is not None:
         receipt = recipe.approve(opened, approve, because=because)
     else:
         receipt = recipe.improve(opened, json=json)
-    _print(recipe.describe(receipt, as_json=json), json)
+    write_out(recipe.describe(receipt, as_json=json), json)
 
 
 @app.command()
@@ -121,7 +114,7 @@ def status(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = Fals
     """What is fresh, stale and served, and why."""
     from lamina.recipes.status import status as recipe
 
-    _print(recipe(_open(stack, set), as_json=json), json)
+    write_out(recipe(open_stack_file(stack, set), as_json=json), json)
 
 
 @app.command()
@@ -134,9 +127,9 @@ def trace(
     """Where an answer came from: version, run, snapshot, corpus, sources."""
     from lamina.recipes.trace import describe, open_lineage
 
-    with open_lineage(_open(stack, set)) as lineage:
+    with open_lineage(open_stack_file(stack, set)) as lineage:
         found = lineage.trace(id)
-    _print(describe(found, as_json=json), json)
+    write_out(describe(found, as_json=json), json)
 
 
 @app.command()
@@ -150,61 +143,12 @@ def demo(
     recipe(folder, json=json)
 
 
-@data.command("build")
-def data_build(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
-    """Collect, clean, deduplicate and split; print the report."""
-    from lamina.recipes.up import build_data
-
-    _print(build_data(_open(stack, set), json=json), json)
-
-
-@data.command("explain")
-def data_explain(
-    query: Annotated[str, typer.Argument(help="An id, a URL, or words of a text.")],
-    stack: StackFile = DEFAULT,
-    set: Settings = None,
-    json: AsJson = False,
-) -> None:
-    """Why a document is in the corpus, or is not: signals, rules, edits, duplicates, tokens."""
-    from lamina.recipes.corpus_tools import explain
-
-    _print(explain(_open(stack, set), query, as_json=json), json)
-
-
-@data.command("whereis")
-def data_whereis(
-    offset: Annotated[int, typer.Argument(help="A token of the shards, from 0.")],
-    stack: StackFile = DEFAULT,
-    set: Settings = None,
-    json: AsJson = False,
-) -> None:
-    """The document that a training token came from."""
-    from lamina.recipes.corpus_tools import whereis
-
-    _print(whereis(_open(stack, set), offset, as_json=json), json)
-
-
-@data.command("what-if")
-def data_what_if(
-    rule: Annotated[
-        list[str] | None, typer.Option("--rule", help='A rule and another expression: "quality: words >= 50".')
-    ] = None,
-    stack: StackFile = DEFAULT,
-    set: Settings = None,
-    json: AsJson = False,
-) -> None:
-    """What other thresholds would keep and drop, on the signals measured before."""
-    from lamina.recipes.corpus_tools import what_if
-
-    _print(what_if(_open(stack, set), rule or [], as_json=json), json)
-
-
 @releases.command("list")
 def releases_list(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
     """Versions, aliases and verdicts."""
     from lamina.recipes.status import list_releases
 
-    _print(list_releases(_open(stack, set), as_json=json), json)
+    write_out(list_releases(open_stack_file(stack, set), as_json=json), json)
 
 
 @releases.command("promote")
@@ -212,7 +156,7 @@ def releases_promote(version: str, because: Because, stack: StackFile = DEFAULT,
     """Make VERSION the champion; a running server swaps to it within a second or two."""
     from lamina.recipes.improve import approve
 
-    approve(_open(stack, set), version, because=because)
+    approve(open_stack_file(stack, set), version, because=because)
     typer.echo(f"{version} is the champion")
 
 
@@ -221,7 +165,7 @@ def releases_rollback(because: Because, stack: StackFile = DEFAULT, set: Setting
     """Make the champion before the present one champion again."""
     from lamina.recipes.status import open_registry
 
-    with open_registry(_open(stack, set)) as registry:
+    with open_registry(open_stack_file(stack, set)) as registry:
         typer.echo(f"{registry.rollback(because=because)} is the champion again")
 
 
@@ -232,7 +176,7 @@ def model_show(
     """Layers, shapes and parameters."""
     from lamina.recipes.models import show
 
-    _print(show(place, as_json=json), json)
+    write_out(show(place, as_json=json), json)
 
 
 @model.command("import")
@@ -248,7 +192,7 @@ def model_export(version: str, folder: Path, stack: StackFile = DEFAULT, set: Se
     """Write a version's model as a Hugging Face FOLDER."""
     from lamina.recipes.models import export
 
-    typer.echo(f"wrote {export(_open(stack, set), version, folder)}")
+    typer.echo(f"wrote {export(open_stack_file(stack, set), version, folder)}")
 
 
 @keys.command("create")
@@ -261,7 +205,7 @@ def keys_create(
     """Create an API key; it is shown once. From the first key on, every request needs one."""
     from lamina.recipes.serve import open_keys
 
-    with open_keys(_open(stack, set)) as opened:
+    with open_keys(open_stack_file(stack, set)) as opened:
         _, token = opened.create(name, tuple(scope or ("infer", "feedback")))
     typer.echo(token)
 
@@ -271,10 +215,10 @@ def keys_list(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = F
     """Names, ids and scopes."""
     from lamina.recipes.serve import open_keys
 
-    with open_keys(_open(stack, set)) as opened:
+    with open_keys(open_stack_file(stack, set)) as opened:
         rows = opened.list()
     lines = [f"{k.id}  {k.name}  {' '.join(k.scopes)}{'  revoked' if k.revoked else ''}" for k in rows]
-    _print([asdict(k) for k in rows] if json else "\n".join(lines) or "no keys", json)
+    write_out([asdict(k) for k in rows] if json else "\n".join(lines) or "no keys", json)
 
 
 @keys.command("revoke")
@@ -282,19 +226,9 @@ def keys_revoke(id: str, stack: StackFile = DEFAULT, set: Settings = None) -> No
     """Refuse this key from now on."""
     from lamina.recipes.serve import open_keys
 
-    with open_keys(_open(stack, set)) as opened:
+    with open_keys(open_stack_file(stack, set)) as opened:
         opened.revoke(id)
     typer.echo(f"{id} is revoked")
-
-
-def _open(stack: Path, assignments: list[str] | None) -> Any:
-    from lamina.recipes.stack import open_stack
-
-    return open_stack(stack, assignments or [])
-
-
-def _print(value: Any, as_json: bool) -> None:
-    typer.echo(json.dumps(value, indent=1, default=str) if as_json else value)
 
 
 def main() -> None:

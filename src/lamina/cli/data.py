@@ -1,0 +1,60 @@
+"""``lamina data``: build the corpus, and ask it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lamina.cli.options import DEFAULT, AsJson, Settings, StackFile, open_stack_file, write_out
+
+data = typer.Typer(help="Build and inspect the corpus.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@data.command("build")
+def data_build(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
+    """Collect, clean, deduplicate and split; print the report."""
+    from lamina.recipes.up import build_data
+
+    write_out(build_data(open_stack_file(stack, set), json=json), json)
+
+
+@data.command("explain")
+def data_explain(
+    query: Annotated[str, typer.Argument(help="An id, a URL, or words of a text.")],
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """Why a document is in the corpus, or is not: signals, rules, edits, duplicates, tokens."""
+    from lamina.recipes.corpus_tools import explain
+
+    write_out(explain(open_stack_file(stack, set), query, as_json=json), json)
+
+
+@data.command("whereis")
+def data_whereis(
+    offset: Annotated[int, typer.Argument(help="A token of the shards, from 0.")],
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """The document that a training token came from."""
+    from lamina.recipes.corpus_tools import whereis
+
+    write_out(whereis(open_stack_file(stack, set), offset, as_json=json), json)
+
+
+@data.command("what-if")
+def data_what_if(
+    rule: Annotated[
+        list[str] | None, typer.Option("--rule", help='A rule and another expression: "quality: words >= 50".')
+    ] = None,
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """What other thresholds would keep and drop, on the signals measured before."""
+    from lamina.recipes.corpus_tools import what_if
+
+    write_out(what_if(open_stack_file(stack, set), rule or [], as_json=json), json)
