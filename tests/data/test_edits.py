@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ def test_the_spans_applied_give_the_new_text(old: str, new: str) -> None:
     changes = spans(old, new)
     assert apply(old, changes) == new
     assert all(old[c.begin : c.end] != c.text for c in changes)
-    assert all(a.end <= b.begin for a, b in zip(changes, changes[1:], strict=False))
+    assert all(a.end <= b.begin for a, b in pairwise(changes))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +18,18 @@ def data_build(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = 
     from lamina.recipes.up import build_data
 
     write_out(build_data(open_stack_file(stack, set), json=json), json)
+
+
+@data.command("report")
+def data_report(
+    out: Annotated[Path | None, typer.Option(help="Where to write the page; default: beside the stack file.")] = None,
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+) -> None:
+    """Write the corpus as one page with pictures: sources, losses, lengths, languages, samples."""
+    from lamina.recipes.corpus_tools import report
+
+    typer.echo(report(open_stack_file(stack, set), out))
 
 
 @data.command("explain")

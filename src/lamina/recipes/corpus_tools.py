@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +29,10 @@ def tokens_folder(stack: Stack) -> Path | None:
     if stack.model is None:
         return None
     plan = _plan(stack)
-    folder = plan.workshop.folder(plan.tokens) / "documents"
+    try:
+        folder = plan.workshop.folder(plan.tokens) / "documents"
+    except NotFoundError:  # what they are made of is not there yet
+        return None
     return folder if folder.exists() else None
 
 
@@ -66,6 +70,18 @@ def what_if(stack: Stack, changes: Sequence[str], *, as_json: bool = False) -> A
         wanted[rule.strip()] = expression.strip()
     found = trying.what_if(corpus_folder(stack), wanted)
     return asdict(found) if as_json else trying.describe(found)
+
+
+def report(stack: Stack, out: Path | None = None) -> str:
+    """Write the corpus as one page with pictures; where it lies, and the report in words."""
+    from lamina.data.report import describe
+    from lamina.data.report_page import report_page
+    from lamina.kit.durable import atomic_write
+
+    corpus = corpus_folder(stack)
+    place = out or stack.folder / f"{stack.name}-corpus.html"
+    atomic_write(place, report_page(corpus).encode(), mode=0o644)
+    return f"{describe(json.loads((corpus / 'report.json').read_bytes()), corpus)}\n{place}"
 
 
 def _plan(stack: Stack) -> Plan:
