@@ -37,6 +37,10 @@ class Site:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def do_POST(self) -> None:
+                self.body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.do_GET()
+
             def do_GET(self) -> None:
                 site.asked.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
                 page = site.pages.get(self.path, lambda _: (404, {}, b"none"))
@@ -519,3 +523,91 @@ def test_threads_share_a_fetcher(site: Site, moment: Time) -> None:
         for thread in threads:
             thread.join()
     assert bodies == {n: str(n).encode() * 1000 for n in range(24)}
+
+
+# -- interfaces for programs -------------------------------------------------------------------------------------------
+
+
+def test_own_headers_go_to_the_origin_alone(site: Site, fetcher: Fetcher) -> None:
+    site.page("/here", b"", 302, Location=site.url("/there", "other.test"))
+    site.page("/there", b"", 302, Location=site.url("/end"))
+    site.page("/end", b"end")
+    page = fetcher.get(site.url("/here"), headers={"Authorization": "Bearer secret", "user-agent": "app/2"})
+    assert page.body == b"end"
+    sent = {path: headers for path, headers in site.asked if path != "/robots.txt"}
+    assert [sent[path].get("authorization") for path in ("/here", "/there", "/end")] == [
+        *("Bearer secret", None, "Bearer secret"),
+    ]
+    assert [sent[path]["user-agent"] for path in ("/here", "/there")] == ["app/2", "pequod-bot/1.0"]
+    assert all("authorization" not in headers for path, headers in site.asked if path == "/robots.txt")
+
+
+@pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding"])
+def test_headers_of_the_exchange_are_not_the_caller_s(site: Site, fetcher: Fetcher, name: str) -> None:
+    with pytest.raises(RefusedError, match="the fetcher's own"):
+        fetcher.get(site.page("/x"), headers={name: "x"})
+    with pytest.raises(FetchError, match="connection failed"):
+        fetcher.get(site.url("/x"), headers={"X-A": "y\r\nHost: other.test"})
+    assert not site.paths()
+
+
+def test_an_interface_is_asked_without_robots_txt_and_cache(site: Site, moment: Time, tmp_path: Path) -> None:
+    site.page("/robots.txt", b"User-agent: *\nDisallow: /\n")
+    url = site.page("/api", b"[]", ETag='"1"')
+    with make(site, moment, cache=tmp_path) as fetcher:
+        with pytest.raises(RefusedError, match="disallows"):
+            fetcher.get(url)
+        site.asked.clear()
+        assert [fetcher.get(url, api=True).body for _ in range(2)] == [b"[]", b"[]"]
+    assert [path for path, _ in site.asked] == ["/api", "/api"]
+    assert "if-none-match" not in site.asked[-1][1]
+    assert not list(tmp_path.rglob("*"))
+    assert moment.slept == [1.0], "politeness holds for it too"
+
+
+def test_a_status_that_is_an_answer(site: Site, fetcher: Fetcher) -> None:
+    url = site.page("/gone", b'{"error": "deleted"}', 404)
+    assert fetcher.get(url, api=True, ok=(404,)).body == b'{"error": "deleted"}'
+    with pytest.raises(FetchError, match="answered 404"):
+        fetcher.get(url, api=True, ok=(410,))
+    busy = site.page("/busy", b"later", 429)
+    assert fetcher.get(busy, ok=(429,)).status == 429
+
+
+def test_post(site: Site, fetcher: Fetcher) -> None:
+    site.pages["/token"] = lambda handler: (200, {}, handler.command.encode() + b" " + handler.body)
+    told = fetcher.post(site.url("/token"), b"grant=x", headers={"Content-Type": "application/x-www-form-urlencoded"})
+    assert told.body == b"POST grant=x"
+    assert fetcher.post(site.url("/token"), b"").body == b"POST "
+    assert [path for path, _ in site.asked] == ["/token", "/token"]
+    with pytest.raises(FetchError, match="answered 307"):
+        fetcher.post(site.page("/moved", b"", 307, Location=site.url("/token", "other.test")), b"secret")
+    with pytest.raises(RefusedError, match="metadata"):
+        fetcher.post("http://169.254.169.254/token", b"secret")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-RateLimit-Reset", lambda: (datetime.now(UTC) + timedelta(seconds=21)).isoformat().replace("+00:00", "Z")),
+        ("x-ratelimit-reset", lambda: "20.0"),
+        ("RateLimit-Reset", lambda: str(int(time.time()) + 21)),
+        ("Retry-After", lambda: "20"),
+    ],
+    ids=["Mastodon", "Reddit", "Bluesky", "RFC 9110"],
+)
+def test_the_end_of_a_rate_limit_is_waited_for(
+    site: Site, fetcher: Fetcher, moment: Time, name: str, value: Callable[[], str]
+) -> None:
+    answers = iter([(429, {name: value()}, b""), (200, {}, b"ahoy")])
+    site.pages["/api"] = lambda _: next(answers)
+    assert fetcher.get(site.url("/api"), api=True).body == b"ahoy"
+    assert 19 <= moment.slept[0] <= 21
+
+
+def test_patience_is_a_parameter(site: Site, moment: Time) -> None:
+    answers = iter([(429, {"Retry-After": "250"}, b""), (200, {}, b"ahoy")])
+    site.pages["/api"] = lambda _: next(answers)
+    with make(site, moment, patience_s=300.0) as fetcher:
+        assert fetcher.get(site.url("/api"), api=True).body == b"ahoy"
+    assert moment.slept == [250.0]

@@ -10,7 +10,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -56,8 +56,17 @@ class Exchange:
             network_backend=_Backend(guard, self._deadline, resolve),
         )
 
-    def get(self, url: httpx.URL, headers: Mapping[str, str], *, limit: int, truncate: bool = False) -> Answer:
-        """GET a canonical ``url``; the body of an error or a redirect is not read.
+    def ask(
+        self,
+        url: httpx.URL,
+        headers: Mapping[str, str],
+        *,
+        limit: int,
+        truncate: bool = False,
+        body: bytes | None = None,
+        read: Container[int] = (),
+    ) -> Answer:
+        """GET a canonical ``url``, or POST ``body`` to it; the body of an answer is read for 2xx and for ``read``.
 
         Raises ``RefusedError`` for a peer that is not allowed, ``FetchError`` for all else that goes wrong.
         """
@@ -66,16 +75,19 @@ class Exchange:
         timeout = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout_s)
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path or b"/")
         lines = [(b"Host", url.netloc), *((k.encode(), v.encode("latin-1", "replace")) for k, v in headers.items())]
+        method = "GET" if body is None else "POST"
+        if body is not None:
+            lines.append((b"Content-Length", str(len(body)).encode()))
+        options: dict[str, Any] = {"headers": lines, "content": body, "extensions": {"timeout": timeout}}
         try:
-            with self._pool.stream("GET", target, headers=lines, extensions={"timeout": timeout}) as response:
+            with self._pool.stream(method, target, **options) as response:
                 told = _headers(response.headers)
-                body = b""
-                if 200 <= response.status < 300:
+                said = b""
+                if 200 <= response.status < 300 or response.status in read:
                     _check_length(told, limit, truncate)
-                    body = body_of(
-                        response.iter_stream(), told.get("content-encoding", ""), limit=limit, truncate=truncate
-                    )
-                return Answer(status=response.status, headers=told, body=body)
+                    coding = told.get("content-encoding", "")
+                    said = body_of(response.iter_stream(), coding, limit=limit, truncate=truncate)
+                return Answer(status=response.status, headers=told, body=said)
         except FetchError as error:
             raise FetchError(error.what, where=where, hint=error.hint) from error
         except httpcore.TimeoutException as error:

@@ -3,9 +3,9 @@
     with Jail() as jail:
         value = jail.call("lamina.data.sources.pdf:read", {"pages": 10}, data)
 
-The function is called in a worker as ``function(payload, data)`` and returns a JSON value. A worker has a memory
-limit, no network (a namespace of its own where the kernel allows, else a hook on Python's sockets), writes no files,
-starts no programs, sees no secrets of the environment, and dies with this process.
+The function is called in a worker as ``function(payload, data)`` and returns a JSON value, or bytes. A worker has a
+memory limit, no network (a namespace of its own where the kernel allows, else a hook on Python's sockets), writes no
+files, starts no programs, sees no secrets of the environment, and dies with this process.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class _Worker:
         self.calls += 1
         deadline = time.monotonic() + seconds
         send(self._to, message, data, deadline=deadline)
-        return receive(self._from, deadline=deadline)[0]
+        reply, answer = receive(self._from, deadline=deadline)
+        return reply | {"value": answer} if reply.get("bytes") else reply
 
     def end(self, *, patience_s: float = 0.0) -> int:
         """Kill it unless it ends within ``patience_s`` by itself; its exit status."""
@@ -128,7 +129,7 @@ class Jail:
         self._closed = False
 
     def call(self, function: str, payload: dict[str, Any], data: bytes | None = None) -> Any:
-        """The JSON value of ``function(payload, data)``, called in a worker.
+        """The JSON value (or the bytes) of ``function(payload, data)``, called in a worker.
 
         Raises ``DocumentError``: what the function raised, "took longer than 30 s", "needs more than 1,024 MiB of
         memory", or how the worker died. The next call finds a fresh worker.

@@ -44,7 +44,10 @@ def main() -> None:
             return
         answer = _answer(request, data, functions)
         try:
-            send(out, answer)
+            if isinstance(answer.get("value"), bytes):
+                send(out, {"bytes": True}, answer["value"])
+            else:
+                send(out, answer)
         except (TypeError, ValueError, RecursionError) as error:  # nothing was written yet
             send(out, {"error": f"the parser's answer is no JSON: {error}"})
 

@@ -95,3 +95,4 @@ class Registry:
 
 SOURCES = Registry("sources", "source", ("lamina.data.sources",))
 STEPS = Registry("steps", "step", ("lamina.data.clean",))
+AUGMENTERS = Registry("augmenters", "augmenter", ("lamina.data.augment",))

@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 import httpx
 from protego import Protego
@@ -22,6 +23,10 @@ _REDIRECTS = 5
 _DAY_S = 24 * 3600.0
 _RETRY_S = 600.0  # an unreachable file is asked for again after this
 _MAX_DELAY_S = 60.0
+_COLLECTORS = (
+    *("GPTBot", "CCBot", "Google-Extended", "ClaudeBot", "anthropic-ai", "Applebot-Extended", "Bytespider"),
+    *("meta-externalagent", "Amazonbot", "cohere-ai", "PerplexityBot", "AI2Bot", "Diffbot"),
+)
 _SIGNAL = re.compile(r"^[ \t]*(content-(?:signal|usage))[ \t]*:[ \t]*([^\r\n#]+)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -33,6 +38,7 @@ class Rules:
     refusal: str | None
     signal: str | None
     until: float
+    named: tuple[str, ...] = ()  # robots of language models that it speaks of
 
 
 class Robots:
@@ -51,13 +57,29 @@ class Robots:
             raise RefusedError(rules.refusal, where=str(url))
         if rules.parsed is not None and not rules.parsed.can_fetch(str(url), self._agent):
             raise RefusedError("robots.txt disallows it", where=str(url))
-        return rules.signal
+        return "; ".join(filter(None, (rules.signal, self._others(rules, url)))) or None
+
+    @staticmethod
+    def _others(rules: Rules, url: httpx.URL) -> str | None:
+        """Which robots that collect for language models may not have what we may: a reservation by other means."""
+        if rules.parsed is None or not rules.named:
+            return None
+        out = [agent for agent in rules.named if not rules.parsed.can_fetch(str(url), agent)]
+        return f"disallowed: {', '.join(out)}" if out else None
 
     def delay(self, url: httpx.URL) -> float:
         """Seconds between two fetches that the site asks for, a minute at most."""
         rules = self._rules(url)
         wanted = rules.parsed.crawl_delay(self._agent) if rules.parsed is not None else None
         return min(float(wanted or 0.0), _MAX_DELAY_S)
+
+    def sitemaps(self, url: httpx.URL) -> list[str]:
+        """Sitemaps that the site of ``url`` names, 100 at most; ``RefusedError`` where it allows nothing."""
+        rules = self._rules(url)
+        if rules.refusal:
+            raise RefusedError(rules.refusal, where=str(url))
+        found = rules.parsed.sitemaps if rules.parsed is not None else ()
+        return [str(url.join(address)) for address in islice(found, 100) if len(address) < 2000]
 
     def _rules(self, url: httpx.URL) -> Rules:
         origin = f"{url.scheme}://{url.netloc.decode()}"
@@ -95,7 +117,8 @@ class Robots:
         text = answer.body[:LIMIT].decode("utf-8", "replace").removeprefix("\ufeff")
         found = dict.fromkeys(f"{name.lower()}: {value.strip()}" for name, value in _SIGNAL.findall(text))
         signal = "; ".join(found)[:500] or None
-        return Rules(parsed=Protego.parse(text), refusal=None, signal=signal, until=until)
+        named = tuple(agent for agent in _COLLECTORS if agent.lower() in text.lower())
+        return Rules(parsed=Protego.parse(text), refusal=None, signal=signal, until=until, named=named)
 
     def _closed(self, reason: str) -> Rules:
         return Rules(parsed=None, refusal=reason, signal=None, until=self._clock() + _RETRY_S)

@@ -151,7 +151,7 @@ def _entries(archive: Path, stack: ExitStack) -> Iterator[_Entry]:
 def _zip(archive: Path, stack: ExitStack) -> Iterator[_Entry]:
     opened = stack.enter_context(zipfile.ZipFile(archive))
     infos = sorted(opened.infolist(), key=lambda i: i.header_offset)
-    ends = [*(i.header_offset for i in infos[1:]), opened.start_dir]
+    ends = [*(i.header_offset for i in infos[1:]), opened.start_dir][: len(infos)]  # none in an empty archive
     for info, end in zip(infos, ends, strict=True):
         if info.header_offset + 30 + info.compress_size > end:
             raise DocumentError(f"the entry {info.filename!r} overlaps another", where=archive.name)
