@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import posixpath
 import re
-import stat
 import zipfile
-from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote
 
+from lamina.data.readers.archive import entry, open_zip, outside
 from lamina.data.readers.epub_contents import Entry, contents, left_out
 from lamina.data.readers.markup import MARK, heading_of, local, parse_page, parse_xml, text_of
 from lamina.kit.errors import DocumentError
 
-MAX_ENTRIES = 10_000
-MAX_TOTAL = 256 << 20  # bytes of all entries, unpacked
-MAX_RATIO = 200
 _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"
 _FONTS = ("idpf.org/2008/embedding", "ns.adobe.com/pdf/enc#RC")  # obfuscation of fonts, which hides no text
@@ -31,10 +26,10 @@ def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
 
     ``unread``: name and reason of each chapter that cannot be read; ``DocumentError`` where the book itself cannot be.
     """
-    with _open(data or b"") as book:
+    with open_zip(data or b"", "EPUB") as book:
         package_name = _rootfile(book)
         package = parse_xml(entry(book, package_name), package_name)
-        unread = [[name, "leads outside of the book; it was not read"] for name in _outside(book)]
+        unread = [[name, "leads outside of the book; it was not read"] for name in outside(book.namelist())]
         chapters = _chapters(book, package, posixpath.dirname(package_name), unread)
         if not chapters:
             raise DocumentError(f"has no chapter with text{_why(unread)}")
@@ -123,45 +118,6 @@ def _inner(entries: list[Entry]) -> list[Entry]:
         if len(here) > 1 or (here and len(entries) > 1 and len(levels) == 1):
             return here
     return []
-
-
-def _open(data: bytes) -> zipfile.ZipFile:
-    try:
-        book = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
-        raise DocumentError(f"is no readable EPUB (a zip file): {error}") from error
-    entries = sorted(book.infolist(), key=lambda e: e.header_offset)
-    total = sum(e.file_size for e in entries)
-    if len(entries) > MAX_ENTRIES or total > MAX_TOTAL:
-        raise DocumentError(f"unpacks to {total / 2**20:,.0f} MiB in {len(entries):,} entries, over the limit")
-    for one, following in pairwise(entries):
-        if one.header_offset + one.compress_size > following.header_offset:
-            raise DocumentError(f"holds entries that overlap: {one.filename} and {following.filename}")
-    for one in entries:
-        if one.flag_bits & 1:
-            raise DocumentError(f"is encrypted: {one.filename}")
-        if one.file_size > 1 << 20 and one.file_size > MAX_RATIO * max(1, one.compress_size):
-            raise DocumentError(f"holds an entry that unpacks over {MAX_RATIO}-fold: {one.filename}")
-    return book
-
-
-def entry(book: zipfile.ZipFile, name: str) -> bytes:
-    """The bytes of an entry; ``DocumentError`` where there is none, or it is damaged or a link."""
-    try:
-        about = book.getinfo(name)
-        if stat.S_ISLNK(about.external_attr >> 16):
-            raise DocumentError(f"holds a link in place of {name}")
-        return book.read(about)
-    except KeyError:
-        raise DocumentError(f"lacks the entry {name}") from None
-    except DocumentError:
-        raise
-    except Exception as error:  # damage shows as BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError
-        raise DocumentError(f"is damaged at {name}: {error}") from error
-
-
-def _outside(book: zipfile.ZipFile) -> list[str]:
-    return [n for n in book.namelist() if n.startswith("/") or ".." in n.replace("\\", "/").split("/")]
 
 
 def _rootfile(book: zipfile.ZipFile) -> str:

@@ -35,12 +35,7 @@ def parse_xml(data: bytes, name: str) -> Any:
     """The root of an XML document; ``DocumentError`` where it is malformed or declares entities. Nothing is loaded."""
     from lxml import etree
 
-    head = data[:4096]
-    declared = _DECLARED.match(head)
-    if declared and declared[1].decode().lower() not in _ENCODINGS:
-        raise DocumentError(f"has the encoding {declared[1].decode()} in {name}, which is not read")
-    if b"<!ENTITY" in data:
-        raise DocumentError(f"declares XML entities in {name}, which is refused")
+    refuse_entities(data, name)
     parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False)
     try:
         root = etree.fromstring(data, parser)
@@ -50,6 +45,16 @@ def parse_xml(data: bytes, name: str) -> Any:
     if inner is not None and next(inner.iterentities(), None) is not None:
         raise DocumentError(f"declares XML entities in {name}, which is refused")
     return root
+
+
+def refuse_entities(data: bytes, name: str) -> None:
+    """``DocumentError`` where XML declares entities, or an encoding in which that could hide."""
+    declared = _DECLARED.match(data[:4096])
+    if declared and declared[1].decode().lower() not in _ENCODINGS:
+        raise DocumentError(f"has the encoding {declared[1].decode()} in {name}, which is not read")
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4]
+    if b"<!ENTITY" in data or (wide and (b"E\0N\0T\0I\0T\0Y" in data)):
+        raise DocumentError(f"declares XML entities in {name}, which is refused")
 
 
 def parse_page(data: bytes, name: str) -> Any:

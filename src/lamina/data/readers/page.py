@@ -6,7 +6,10 @@ import codecs
 import re
 from typing import Any
 
+from lamina.data.readers.main_text import main_text, parse
 from lamina.data.readers.markup import text_of
+from lamina.data.readers.page_head import head_of
+from lamina.data.readers.page_links import links_of
 from lamina.data.readers.streams import MAX_REPLACED
 from lamina.kit.errors import DocumentError
 
@@ -33,25 +36,24 @@ _ENCODING_NAMES = (
     " cp1258 cp874 cp866 koi8-r koi8-u mac-roman gbk gb18030 gb2312 big5 euc_jp shift_jis cp932 euc_kr cp949"
 )
 _ENCODINGS = frozenset(_ENCODING_NAMES.split())
-_DEED = re.compile(r"creativecommons\.org/(licenses|publicdomain)/([a-z-]+)/(\d\.\d)", re.IGNORECASE)
-_NAME = re.compile(r"CC[ -](BY(?:-(?:NC|SA|ND)){0,2})[ -](\d\.\d)", re.IGNORECASE)
-#: Where pages say when they were published; a search of their text for dates finds others' dates.
-_PUBLISHED = (
-    *("meta[property='article:published_time']", "meta[itemprop='datePublished']", "meta[name='date']"),
-    *("meta[name='dcterms.created']", "meta[name='dcterms.date']", "meta[name='DC.date']", "meta[name='pubdate']"),
-    *("meta[name='citation_publication_date']", "meta[name='parsely-pub-date']", "meta[name='publish-date']"),
-    *("time[itemprop='datePublished'][datetime]", "time[pubdate][datetime]", "article header time[datetime]"),
-)
-_LINKED_DATA = re.compile(r'"datePublished"\s*:\s*"([^"<>]{4,40})"')
-_QUICK = {"extensive_search": False}  # the date that trafilatura finds is not used
 _TAGS = {"head": "h2", "list": "ul", "item": "li", "lb": "br", "row": "tr", "cell": "td", "quote": "blockquote"}
-_SIGNALS = ("robots", "tdm-reservation", "tdm-policy", "googlebot")
+_SHORT = 200  # characters: of so little text another extractor is asked
+_WALL = re.compile(
+    r"(?:enable|turn on|activate|without|requires?|need) javascript|enable cookies|just a moment\.\.\."
+    r"|javascript (?:is (?:disabled|required|not enabled|turned off)|must be|needs to be)|access denied"
+    r"|checking (?:your browser|if the site connection)|verif(?:y|ying) (?:that )?you are (?:a )?human"
+    r"|accept (?:all )?cookies to continue|unusual traffic from your|are you a robot",
+    re.IGNORECASE,
+)
+_WALL_CHARACTERS = 400
 
 
 def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
     """``{"text", "title", "author", "created", "language", "license", "rights", "url", "replaced"}`` of a page.
 
-    ``payload``: ``{"url", "charset", "plain"}``, all optional; ``url`` of the answer is what the page calls itself.
+    ``payload``: ``{"url", "charset", "plain", "extract", "links"}``, all optional; ``url`` is where it was found;
+    ``extract`` is "precise" (trafilatura) or "fast" (see ``main_text``). With ``links`` the answer has also "links" and
+    "follow" (whether the page lets them be followed), and for a page without text "reason" in place of an error.
     Raises ``DocumentError`` for what is no page, or has no main text.
     """
     page = data or b""
@@ -59,27 +61,55 @@ def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
     text, replaced = to_text(page, payload.get("charset"))
     if payload.get("plain"):
         return {"text": text.strip(), "title": None, "replaced": replaced}
+    root = parse(text)
+    top = root if root is not None else parse(_beginning(text))
+    found: dict[str, Any] = head_of(top) if top is not None else {}
+    if payload.get("links"):
+        found |= {"links": [], "follow": True} if top is None else links_of(top, payload.get("url") or "")
+    try:
+        fast = payload.get("extract") == "fast"
+        body = (_fast(root, text) if fast else _precise(text, payload.get("url"))).strip()
+        _refuse_walls(body)
+    except DocumentError as error:
+        if not payload.get("links"):
+            raise
+        return found | {"text": None, "reason": error.what, "replaced": replaced}
+    return found | {"text": body, "replaced": replaced}
+
+
+def _fast(root: Any, text: str) -> str:
+    """By sizes and names; by resiliparse what lxml does not read; by trafilatura what gave little of much."""
+    if root is None:
+        return _fallback(text)
+    body = main_text(root)
+    if len(body) < _SHORT and len(whole := _fallback(text)) > 2 * len(body):
+        return _trafilatura(text, None) or whole
+    return body
+
+
+def _precise(text: str, url: str | None) -> str:
+    return _trafilatura(text, url) or _fallback(text)
+
+
+def _trafilatura(text: str, url: str | None) -> str:
     import trafilatura
 
-    head = _head(text)
-    found = trafilatura.bare_extraction(
-        text, url=payload.get("url"), with_metadata=True, include_comments=False, date_extraction_params=_QUICK
-    )
-    about: dict[str, Any] = {} if found is None or isinstance(found, dict) else found.as_dict()
-    body = ("" if about.get("body") is None else _rendered(about["body"])) or _fallback(text)
-    if not body.strip():
+    found = trafilatura.bare_extraction(text, url=url, with_metadata=False, include_comments=False)
+    body = None if found is None or isinstance(found, dict) else found.body
+    return "" if body is None else _rendered(body)
+
+
+def _beginning(text: str) -> str:
+    """The head alone, of a page that is too deep or too large for the parser."""
+    place = re.search(r"<body\b|</head>", text[:1_000_000], re.IGNORECASE)
+    return text[: place.start()] if place else ""
+
+
+def _refuse_walls(body: str) -> None:
+    if not body:
         raise DocumentError("has no main text")
-    return {
-        "text": body.strip(),
-        "title": about.get("title"),
-        "author": about.get("author"),
-        "created": head["created"],
-        "language": head["language"] or about.get("language"),
-        "license": head["license"] or _spdx(about.get("license")),
-        "rights": head["rights"],
-        "url": head["url"],
-        "replaced": replaced,
-    }
+    if len(body) < _WALL_CHARACTERS and _WALL.search(body):
+        raise DocumentError(f"shows a wall in place of its text: {' '.join(body.split())[:80]!r}")
 
 
 def sniff(page: bytes) -> None:
@@ -140,46 +170,6 @@ def _guess(page: bytes) -> str:
         return "cp1252"
 
 
-def _head(text: str) -> dict[str, str | None]:
-    """What the page says of itself: date, language, licence, rights signals, address."""
-    from resiliparse.parse.html import HTMLTree
-
-    document = HTMLTree.parse(text).document
-    if document is None:
-        return dict.fromkeys(("created", "language", "license", "rights", "url"))
-    signals: list[str] = []
-    links: dict[str, str] = {}
-    for meta in document.query_selector_all("meta[name][content]"):
-        name = str(meta.getattr("name")).strip().lower()
-        if name in _SIGNALS:
-            signals.append(f"{name}: {str(meta.getattr('content')).strip()[:200]}")
-    for link in document.query_selector_all("link[rel][href], a[rel][href]"):
-        for rel in str(link.getattr("rel")).lower().split():
-            links.setdefault(rel, str(link.getattr("href")).strip())
-    root = document.query_selector("html")
-    language = str(root.getattr("lang") or root.getattr("xml:lang") or "").strip() if root is not None else ""
-    url = links.get("canonical", "")
-    return {
-        "created": _published(document, text),
-        "language": language if re.fullmatch(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*", language) else None,
-        "license": _spdx(links.get("license")),
-        "rights": "; ".join(dict.fromkeys(signals)) or None,
-        "url": url if re.match(r"https?://[^\s<>\"]{3,2000}$", url) else None,
-    }
-
-
-def _published(document: Any, text: str) -> str | None:
-    """When the page says that it was published, in its own words."""
-    for place in _PUBLISHED:
-        element = document.query_selector(place)
-        if element is not None and (
-            said := str(element.getattr("content") or element.getattr("datetime") or "").strip()
-        ):
-            return said[:40]
-    linked = _LINKED_DATA.search(text)
-    return linked[1] if linked else None
-
-
 def _rendered(body: Any) -> str:
     """The text of trafilatura's tree (TEI's names) with its paragraphs apart and its code as it stands."""
     for element in body.iter():
@@ -196,15 +186,3 @@ def _fallback(text: str) -> str:
     from resiliparse.extract.html2text import extract_plain_text
 
     return str(extract_plain_text(text, main_content=True))
-
-
-def _spdx(words: str | None) -> str | None:
-    """The SPDX name of a Creative Commons deed or name."""
-    if not words:
-        return None
-    if deed := _DEED.search(words):
-        if deed[1].lower() == "publicdomain":
-            return "CC0-1.0" if deed[2].lower() == "zero" else None
-        return f"CC-{deed[2].upper()}-{deed[3]}"
-    name = _NAME.search(words)
-    return f"CC-{name[1].upper()}-{name[2]}" if name else None

@@ -32,17 +32,24 @@ USUAL: dict[str, tuple[str, ...]] = {
     "language": ("language", "lang"),
 }
 _WRAPPED = ("tweet", "object", "data", "post")  # what stands around a post in some exports
-_NAMES = ("acct", "screen_name", "handle", "username", "name", "id")  # of an author that is an object
+_NAMES = ("acct", "screen_name", "handle", "username", "name", "id", "did")  # of an author that is an object
 _KINDS = re.compile(r"^t[1-6]_")  # Reddit's prefix of ids
 _DELETED = {"[deleted]", "[removed]", "[deleted by user]"}
 _MARKED_UP = re.compile(r"<(?:p|br|a|span|div|i|b|em|strong|ul|li|blockquote|pre|code)\b[^<>]{0,2000}>", re.IGNORECASE)
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*+)[^<>]*+>")
+_SHORTENED = re.compile(
+    r'<a\b[^<>"]{0,200}href="(https?:[^<>"]{1,2000})"[^<>]{0,300}>[^<>]{0,500}(?:\.\.\.|…)</a>', re.I
+)
 _ESCAPED = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#39|#x27|#x2F);", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post:
-    """One post. ``text`` is None where it was deleted or holds none; ``role`` is a chat's (user, assistant, system)."""
+    """One post. ``text`` is None where it was deleted or holds none; ``role`` is a chat's (user, assistant, system).
+
+    ``mentions``: people whom the text names as ``@name`` or ``u/name``; ``root``: the first post of its thread, where
+    the post says it.
+    """
 
     id: str | None
     parent: str | None
@@ -53,6 +60,8 @@ class Post:
     created: Any = None
     url: str | None = None
     language: str | None = None
+    mentions: tuple[str, ...] = ()
+    root: str | None = None
 
 
 def post_of(record: Any, fields: Mapping[str, str]) -> Post:
@@ -66,8 +75,8 @@ def post_of(record: Any, fields: Mapping[str, str]) -> Post:
     return Post(
         id=_name(found["id"]),
         parent=_name(found["parent"]),
-        text=None if gone else _text(found["text"]) or _text(found["title"]),
-        title=_text(found["title"]),
+        text=None if gone else text_of(found["text"]) or text_of(found["title"]),
+        title=text_of(found["title"]),
         author=None if found["author"] is None else str(found["author"]),
         role=role if role in ("user", "assistant", "system") else None,
         created=found["created"],
@@ -117,7 +126,8 @@ def _web(value: Any) -> str | None:
     return value if isinstance(value, str) and value.startswith(("https://", "http://")) else None
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
+    """The plain text of a post that may be written in HTML; None where it is deleted, empty or no text."""
     if not isinstance(value, str):
         return None
     text = value.strip()
@@ -130,7 +140,8 @@ def _text(value: Any) -> str | None:
 
 def _plain(text: str) -> str:
     """The text of a post in HTML: paragraphs and line breaks, no marks. Linear in its length, whatever it holds."""
-    bare = html.unescape(_TAG.sub(_break, text.replace("\n", " ")))
+    whole = _SHORTENED.sub(lambda link: link[1], text.replace("\n", " "))
+    bare = html.unescape(_TAG.sub(_break, whole))
     lines = (" ".join(line.split()) for line in bare.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 

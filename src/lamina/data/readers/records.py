@@ -106,12 +106,13 @@ def _is_bytes(value: Any) -> bool:
     )
 
 
-def json_lines(stream: BinaryIO, records: str, bad: Bad) -> Iterator[Record]:
+def json_lines(stream: BinaryIO, records: str, bad: Bad, *, first: int = 0, start: int = 0) -> Iterator[Record]:
     """The records of a JSONL stream, called by line number; a line that cannot be read goes to ``bad``.
 
-    Lines end at 16 MiB. Raises ``DocumentError`` where the stream itself ends badly.
+    The stream begins behind the ``first`` lines of its file, at byte ``start``. Lines end at 16 MiB. Raises
+    ``DocumentError`` where the stream itself ends badly.
     """
-    place = number = 0
+    place, number = start, first
     while True:
         number += 1
         where = f"line {number} (byte {place:,})"
@@ -119,7 +120,7 @@ def json_lines(stream: BinaryIO, records: str, bad: Bad) -> Iterator[Record]:
             line = stream.readline(MAX_LINE + 1)
             size = len(line) if len(line) <= MAX_LINE else len(line) + _rest(stream)
         except DocumentError as error:
-            raise DocumentError(f"{error.what}; {number - 1:,} whole lines were read") from error
+            raise DocumentError(f"{error.what}; {number - first - 1:,} whole lines were read") from error
         if not line:
             return
         place += size

@@ -1,7 +1,8 @@
-"""Bytes of files, plain or packed (gzip, zstd), in bounded pieces; text with its undecodable characters counted."""
+"""Bytes of files, plain or packed (gzip, bzip2, zstd), in bounded pieces; text, undecodable characters counted."""
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
 import io
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from lamina.contracts.corpus import FilePart
 from lamina.kit.errors import DocumentError
 
 MAX_FILE = 256 << 20  # bytes of a file that is read whole
@@ -18,7 +20,27 @@ _PIECE = 64 << 10
 _SLICE = 512  # of zstd: 128 blocks, so 16 MiB at most come out of it
 _FREE = 256 << 20  # what is packed may always unpack to this, whatever its ratio
 _RATIO = 200
-_PACKED = (".gz", ".zst")
+_PACKED = (".gz", ".bz2", ".zst")
+#: How files that are no text begin, whatever their names say.
+_MAGIC = {
+    b"%PDF-": "a PDF file",
+    b"{\\rtf": "an RTF file",
+    b"PK\x03\x04": "a zip file",
+    b"\x1f\x8b": "a gzip file",
+    b"BZh": "a bzip2 file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "a file of old Office programs (OLE)",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"SQLite format 3\x00": "a database",
+    b"\x89PNG": "a picture",
+    b"GIF8": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"\x7fELF": "a program",
+    b"MZ\x90": "a program",
+    b"OggS": "sound or video",
+    b"ID3": "sound",
+}
 
 
 def kind(name: str) -> str:
@@ -33,8 +55,19 @@ def kind(name: str) -> str:
     return "." + base.rsplit(".", 1)[1] if "." in base[1:] else ""
 
 
-def open_bytes(path: Path, name: str) -> BinaryIO:
-    """A binary stream of what ``path`` holds, unpacked where ``name`` ends in .gz or .zst.
+def recognised(head: bytes) -> str | None:
+    """What a file that begins like this is, in words; None where its first bytes say nothing.
+
+    >>> recognised(b"%PDF-1.7")
+    'a PDF file'
+    """
+    return next((what for magic, what in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def open_bytes(path: Path, name: str, *, part: FilePart | None = None, window: int = 1 << 27) -> BinaryIO:
+    """A binary stream of what ``path`` holds, unpacked where ``name`` ends in .gz, .bz2 or .zst.
+
+    With a ``part``, of those bytes of the file; ``window``: the most bytes that zstd may look back.
 
     Reading raises ``DocumentError`` where the packing is damaged, cut short or a bomb (over 256 MiB and 200-fold).
     """
@@ -42,11 +75,15 @@ def open_bytes(path: Path, name: str) -> BinaryIO:
         raw = path.open("rb")
     except OSError as error:
         raise DocumentError(f"cannot be read: {error.strerror}") from error
+    if part is not None:
+        return io.BufferedReader(_Stretch(raw, part))
     lower = name.lower()
     if lower.endswith(".gz"):
-        return io.BufferedReader(_Unpacked(raw, _gzip(raw)))
+        return io.BufferedReader(_Unpacked(raw, _pieces(gzip.GzipFile(fileobj=raw, mode="rb"))))
+    if lower.endswith(".bz2"):
+        return io.BufferedReader(_Unpacked(raw, _pieces(bz2.BZ2File(raw))))
     if lower.endswith(".zst"):
-        return io.BufferedReader(_Unpacked(raw, _zstd(raw)))
+        return io.BufferedReader(_Unpacked(raw, _zstd(raw, window)))
     return raw
 
 
@@ -109,6 +146,27 @@ def text_encoding(path: Path, name: str) -> str:
     return encoding
 
 
+class _Stretch(io.RawIOBase):
+    """Some bytes of a file."""
+
+    def __init__(self, raw: BinaryIO, part: FilePart) -> None:
+        self._raw, self._left = raw, part.end - part.begin
+        raw.seek(part.begin)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        piece = self._raw.read(min(len(buffer), self._left))
+        self._left -= len(piece)
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
 class _Unpacked(io.RawIOBase):
     """The pieces that an unpacker yields as one stream."""
 
@@ -147,17 +205,17 @@ def _guarded(read: Callable[[], bytes], place: int) -> bytes:
         raise DocumentError(f"is damaged behind byte {place}: {error}") from error
 
 
-def _gzip(raw: BinaryIO) -> Iterator[bytes]:
-    with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
+def _pieces(stream: gzip.GzipFile | bz2.BZ2File) -> Iterator[bytes]:
+    with stream:
         while piece := stream.read(_PIECE):
             yield piece
 
 
-def _zstd(raw: BinaryIO) -> Iterator[bytes]:
+def _zstd(raw: BinaryIO, window: int) -> Iterator[bytes]:
     """One frame or several; a stream that ends inside of a frame is an ``EOFError``."""
     import zstandard
 
-    frames = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    frames = zstandard.ZstdDecompressor(max_window_size=window)
     decoder, fresh = frames.decompressobj(), True
     while chunk := raw.read(_SLICE):
         while chunk:
