@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,12 @@ import pytest
 from lamina.contracts.corpus import DOCUMENTS, Inbox, SourceFile
 from lamina.kit.registry import SOURCES
 
+_spec = importlib.util.spec_from_file_location("office_files", Path(__file__).parents[1] / "office_files.py")
+assert _spec is not None
+assert _spec.loader is not None
+_office = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_office)
+make_zip, make_docx, make_xlsx = _office.make_zip, _office.make_docx, _office.make_xlsx
 COLLECTED = datetime(2026, 1, 2, tzinfo=UTC)
 
 
