@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamina.data.readers.posts import Post
-from lamina.data.sources.social import _roots
+from lamina.data.social.threads import roots
 from lamina.kit.errors import ConfigError
 
 
@@ -154,7 +154,8 @@ def test_reddit_lines_with_deleted_posts_and_a_broken_line(collect: Any) -> None
     data = b"\n".join(orjson.dumps(post) for post in posts) + b'\n{"id": "f", \n'
     found = collect("social", {"posts.jsonl": data})
     thread, link = found.rows
-    assert thread["text"] == "A: For a lamp.\nB: Colza.\nA: Thanks u/lee"
+    lee = meta(thread)["authors"][1]
+    assert thread["text"] == f"A: For a lamp.\nB: Colza.\nA: Thanks u/{lee}"
     assert thread["title"] == "Which oil?"
     assert (link["text"], link["title"]) == ("A link", "A link")
     assert "posts.jsonl, 1 posts" in found.reasons
@@ -222,12 +223,12 @@ def test_a_circle_of_replies_ends(collect: Any) -> None:
 @given(st.dictionaries(st.integers(0, 30), st.integers(0, 30), max_size=30))
 def test_every_post_is_in_the_thread_of_its_parent(parents: dict[int, int]) -> None:
     named = {str(n): Post(id=str(n), parent=str(p), text="x") for n, p in parents.items()}
-    roots = _roots(named)
-    assert set(roots) == set(named)
-    for name, root in roots.items():
+    found = roots(named)
+    assert set(found) == set(named)
+    for name, root in found.items():
         assert root in named
         parent = named[name].parent
-        assert name == root or parent not in named or roots[name] == roots[str(parent)] or roots[root] == root
+        assert name == root or parent not in named or found[name] == found[str(parent)] or found[root] == root
 
 
 def test_limit_is_the_first_so_many(collect: Any) -> None:

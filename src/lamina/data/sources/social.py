@@ -1,275 +1,158 @@
-"""Social media: posts exported as JSON, JSONL or JavaScript. A document is a thread; authors are pseudonyms."""
+"""Social media: networks asked live, and exports of networks and chats. A document is a thread, under pseudonyms."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from itertools import groupby, pairwise
-from operator import itemgetter
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from lamina.contracts.corpus import Inbox, SourceFile
-from lamina.data.readers import records as reading
-from lamina.data.readers.posts import USUAL, Post, post_of
-from lamina.data.readers.streams import decode, kind, open_bytes, read_bytes
-from lamina.data.sources.rows import Notes, batches, followed, moment, unforeseen
-from lamina.kit.errors import ConfigError, DocumentError, LaminaError
-from lamina.kit.identity import blake3_hex
+from lamina.data.readers.posts import USUAL
+from lamina.data.rows import Notes, batches, followed, unforeseen
+from lamina.data.social.exports import Contents, Export, contents, is_archive, opened
+from lamina.data.social.files import FileReader
+from lamina.data.social.threads import Tally, Writer
+from lamina.data.values import moment
+from lamina.kit.errors import ConfigError, DocumentError, InputError, LaminaError
 from lamina.kit.registry import SOURCES
 
-_THREADS = ("messages", "conversations", "turns")
-_POSTS = ("orderedItems", "feed", "statuses", "data")  # where exports keep a list of posts
-_TITLES = ("title", "prompt", "topic", "name", "subject")
-_POST_BYTES = 500  # of a post in memory beside its text
-_MAX_LOOSE = 512 << 20  # bytes in memory of the single posts of one file
-_MENTION = re.compile(r"(?<![\w@/])@([\w.-]+(?:@[\w-]+\.[\w.-]+)?)")
+if TYPE_CHECKING:
+    from lamina.data.social.live import Wanted
+
+Places = str | tuple[str, ...] | None
 
 
-@SOURCES("social", version=2)
+@SOURCES("social", version=3)
 def social(
     inbox: Inbox,
     *,
+    mastodon: Places = None,
+    bluesky: Places = None,
+    reddit: Places = None,
+    hackernews: Places = None,
+    since: str | None = None,
+    limit: int | None = None,
+    max_posts: int = 1000,
+    opted_out: bool = False,
+    terms_accepted: bool = False,
+    base_url: str | None = None,
+    user_agent: str = "Lamina/0.1 (a document collector)",
+    delay_s: float | None = None,
+    allow_private: tuple[str, ...] = (),
     records: str | None = None,
     messages: str | None = None,
     fields: dict[str, str] | None = None,
     salt: str = "lamina",
+    links: bool = True,
     min_posts: int = 1,
     gap_minutes: float | None = None,
-    limit: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Exports of chats and networks: threads with their posts within, or posts that name what they reply to.
+    """Exports in the inbox (archives too), then the networks: ``mastodon`` "@user@host", "#tag@host", "public@host";
+    ``bluesky`` a handle, "#tag", "search:words"; ``reddit`` "r/name", "u/name"; ``hackernews`` "top", "all", a user,
+    "item:ID"; each also a list.
 
-    ``records``: where threads or posts lie in the file ("*": all members; left out: looked for); ``messages``: where a
+    Live: ``since`` a date, older posts are left out; ``max_posts`` of a thread; ``opted_out``: take people who ask not
+    to be indexed; ``terms_accepted``: Reddit's, by you; ``base_url``: a server of your own; ``user_agent`` should say
+    how to reach you; ``delay_s`` between requests (left out: what the network allows); ``allow_private``: addresses of
+    your own network that may be asked. Credentials come from the environment (see ``data/social/live.py``).
+
+    Files: ``records``: where threads or posts lie ("*": all members; left out: looked for); ``messages``: where a
     thread has its posts; ``fields``: text, title, author, created, id, parent, url, language = "path in the post" where
-    the usual names don't fit; ``salt`` of the pseudonyms (keep it to yourself: who knows it can test names);
-    ``min_posts``: shorter threads are left out; ``gap_minutes``: a pause that ends a conversation, for channels;
-    ``limit``: the first so many documents, in the order of the files.
+    the usual names don't fit.
+
+    Both: ``limit``: the first so many documents (of each place that is asked; left out there: 1,000); ``salt`` of the
+    pseudonyms (keep it to yourself: who knows it can test names); ``links``: keep the address of a thread, which may
+    name its author; ``min_posts``: shorter threads are left out; ``gap_minutes``: a pause that ends a conversation in
+    a channel (left out: 240 in channels and chats).
     """
-    wanted = dict(fields or {})
-    for part in wanted:
+    places = {"mastodon": mastodon, "bluesky": bluesky, "reddit": reddit, "hackernews": hackernews}
+    options: dict[str, Any] = {
+        "max_posts": max_posts,
+        "opted_out": opted_out,
+        "terms_accepted": terms_accepted,
+        "base_url": base_url,
+    }
+    options |= {"user_agent": user_agent, "delay_s": delay_s, "allow_private": allow_private}
+    reader = FileReader(records=records, messages=messages, fields=_checked(fields or {}), work=inbox.work)
+    writer = Writer(salt=salt, min_posts=min_posts, gap_minutes=gap_minutes, links=links)
+    live = _wanted(places, since, options) if any(places.values()) else None
+    inbox = followed(inbox)
+    yield from batches(inbox, _exported(inbox, reader, writer), limit)
+    if live is not None:
+        from lamina.data.social.live import live_rows
+
+        yield from batches(inbox, live_rows(inbox, live, writer, limit), None)
+
+
+def _checked(fields: dict[str, str]) -> dict[str, str]:
+    for part in fields:
         if part not in USUAL:
             raise ConfigError(f"a post has no part '{part}'", where="fields", hint="known: " + ", ".join(USUAL))
-    reader = _Reader(records, messages, wanted)
-    inbox = followed(inbox)
-    rows = _rows(inbox, reader, _Writer(salt), min_posts, gap_minutes)
-    yield from batches(inbox, rows, limit)
+    return fields
 
 
-@dataclass(frozen=True, slots=True)
-class _Thread:
-    key: str
-    posts: Sequence[Post]
-    title: str | None = None
-    known: frozenset[str] = frozenset()  # authors whose names are replaced where posts mention them
-    facts: Mapping[str, Any] = field(default_factory=dict)
+def _wanted(places: dict[str, Places], since: str | None, options: dict[str, Any]) -> Wanted:
+    """What is asked of the networks, checked before anything is read."""
+    from lamina.data.social.live import Wanted
+
+    when = None if since is None else moment(since)
+    if since is not None and when is None:
+        raise ConfigError(f"'{since}' is no date", where="since", hint='for example "2026-01-31"')
+    lists = {name: (given,) if isinstance(given, str) else tuple(given or ()) for name, given in places.items()}
+    wanted = Wanted(places=lists, since=when, **options)
+    wanted.check()
+    return wanted
 
 
-def _rows(
-    inbox: Inbox, reader: _Reader, writer: _Writer, min_posts: int, gap_minutes: float | None
-) -> Iterator[dict[str, Any]]:
+def _exported(inbox: Inbox, reader: FileReader, writer: Writer) -> Iterator[dict[str, Any]]:
+    """The documents of the inbox's files, archives opened where they stand."""
+    loose: list[SourceFile] = []
     for file in inbox.files:
-        notes = Notes(inbox, file.name)
-        inbox.report.read(file.name)
-        gone = short = 0
+        if not is_archive(file):
+            loose.append(file)
+            continue
+        yield from _read(inbox, loose, reader, writer)
+        loose = []
+        yield from _archive(inbox, file, reader, writer)
+    yield from _read(inbox, loose, reader, writer)
+
+
+def _read(inbox: Inbox, files: Sequence[SourceFile], reader: FileReader, writer: Writer) -> Iterator[dict[str, Any]]:
+    for export in contents(files, reader).exports if files else ():
+        for file in export.files:
+            inbox.report.read(file.name)
+        yield from _export(inbox, export, writer)
+
+
+def _archive(inbox: Inbox, file: SourceFile, reader: FileReader, writer: Writer) -> Iterator[dict[str, Any]]:
+    with ExitStack() as stack:
         try:
-            for thread in reader.threads(file, notes):
-                living = [post for post in thread.posts if post.text]
-                gone += len(thread.posts) - len(living)
-                parts = _parted(living, gap_minutes)
-                for place, posts in enumerate(parts):
-                    if len(posts) < min_posts:
-                        short += 1
-                        continue
-                    key = f"{file.name}#{thread.key}"
-                    named = f"{key}/{place}" if len(parts) > 1 else key
-                    row = writer.row(replace(thread, posts=posts))
-                    yield row | {"key": named, "group_id": key, "position": place}
-        except (DocumentError, OSError) as error:
+            found: Contents = opened(file, reader, stack)
+        except InputError as error:
             inbox.report.unread(file.name, str(error))
-        except LaminaError:  # not this file's fault
-            raise
-        except Exception as error:
-            inbox.report.unread(file.name, str(unforeseen(error)))
-        finally:
-            notes.close()
-            if gone:
-                inbox.report.unread(f"{file.name}, {gone:,} posts", "are deleted, or hold no text")
-            if short:
-                inbox.report.unread(f"{file.name}, {short:,} threads", f"have fewer than {min_posts} posts")
-
-
-def _parted(posts: Sequence[Post], gap_minutes: float | None) -> list[Sequence[Post]]:
-    """The posts cut where nobody said anything for so long."""
-    if not posts or gap_minutes is None:
-        return [posts] if posts else []
-    parts: list[list[Post]] = [[posts[0]]]
-    for before, post in pairwise(posts):
-        one, other = moment(before.created), moment(post.created)
-        if one and other and abs((other - one).total_seconds()) > gap_minutes * 60:
-            parts.append([])
-        parts[-1].append(post)
-    return list(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Files to threads."""
-
-    records: str | None
-    messages: str | None
-    fields: Mapping[str, str]
-
-    def threads(self, file: SourceFile, notes: Notes) -> Iterator[_Thread]:
-        """Threads that hold their posts as they come, then those that replies make of single posts."""
-        loose: list[tuple[str, Post]] = []
-        size = 0
-        for record in self._found(file, notes):
-            inner = self._inner(record.value)
-            if inner is None:
-                post = post_of(record.value, self.fields)
-                loose.append((record.key, post))
-                size += _POST_BYTES + len(post.text or "")
-                if size > _MAX_LOOSE:  # which replies belong together is known only when all have been seen
-                    raise DocumentError(
-                        f"holds over {_MAX_LOOSE >> 20:,} MiB of single posts", hint="cut it into several files"
-                    )
-                continue
-            posts = [post_of(item, self.fields) for item in _flat(inner)]
-            facts = {k: v for k, v in record.value.items() if v is not None and not isinstance(v, list)}
-            title = next((facts.pop(n) for n in _TITLES if isinstance(facts.get(n), str)), None)
-            yield _Thread(record.key, posts, title, frozenset(p.author for p in posts if p.author), facts)
-        yield from _joined(loose)
-
-    def _found(self, file: SourceFile, notes: Notes) -> Iterator[reading.Record]:
-        suffix = kind(file.name)
-        if suffix in (".jsonl", ".ndjson"):
-            with open_bytes(file.path, file.name) as stream:
-                yield from reading.json_lines(stream, self.records or "", notes)
             return
-        if suffix not in (".json", ".js"):
-            raise DocumentError(
-                f"files of the kind '{suffix}' are no exports that this source reads", hint="json, jsonl"
-            )
-        text, _ = decode(read_bytes(file.path, file.name))
-        value = reading.json_value(reading.data_of_script(text) if suffix == ".js" else text)
-        yield from reading.records_of(value, self._place(value) if self.records is None else self.records)
-
-    def _place(self, value: Any) -> str:
-        """Where the threads or posts of a JSON file seem to lie."""
-        if not isinstance(value, Mapping) or self._inner(value) is not None:
-            return ""
-        named = next((name for name in _POSTS if isinstance(value.get(name), list)), None)
-        return named or reading.suggest(value) or ""
-
-    def _inner(self, record: Any) -> list[Any] | None:
-        """The posts of a thread; None where the record is a post itself."""
-        for path in (self.messages,) if self.messages else _THREADS:
-            found = reading.dig(record, path) if isinstance(record, Mapping) else None
-            if isinstance(found, list):
-                return found
-        return None
+        inbox.report.read(file.name)
+        if found.left:
+            inbox.report.unread(f"{file.name}, {len(found.left):,} other files", "are no posts: left alone")
+        for export in found.exports:
+            yield from _export(inbox, export, writer)
 
 
-def _flat(posts: Sequence[Any]) -> Iterator[Any]:
-    """Turns may come grouped: a list of lists of posts."""
-    for post in posts:
-        yield from post if isinstance(post, list) else [post]
-
-
-def _joined(loose: Sequence[tuple[str, Post]]) -> Iterator[_Thread]:
-    """Single posts as threads: a reply stands with what it replies to, in the order of time where all have one."""
-    named: dict[str, Post] = {}
-    for key, post in loose:
-        named[post.id if post.id and post.id not in named else f"#{key}"] = post
-    roots = _roots(named)
-    known = frozenset(post.author for post in named.values() if post.author)
-    threads: dict[str, list[Post]] = {}
-    for name, root in roots.items():
-        threads.setdefault(root, []).append(named[name])
-    for root, posts in threads.items():
-        times = [moment(post.created) for post in posts]
-        later = [post is not named[root] for post in posts]  # what began it stands first, whatever the clocks say
-        keys = zip(later, times, strict=True) if all(times) else zip(later, strict=True)
-        posts = [post for _, post in sorted(zip(keys, posts, strict=True), key=itemgetter(0))]
-        yield _Thread(root.removeprefix("#"), posts, named[root].title, known)
-
-
-def _roots(named: Mapping[str, Post]) -> dict[str, str]:
-    """For each post the first of its thread; a circle of replies ends where it closes."""
-    roots: dict[str, str] = {}
-    for name in named:
-        path: dict[str, None] = {}
-        here = name
-        while here not in roots:
-            path[here] = None
-            parent = named[here].parent
-            if parent is None or parent not in named or parent in path:
-                roots[here] = here
-                break
-            here = parent
-        for passed in path:
-            roots[passed] = roots[here]
-    return roots
-
-
-@dataclass(frozen=True, slots=True)
-class _Writer:
-    """Threads to rows, under pseudonyms."""
-
-    salt: str
-
-    def row(self, thread: _Thread) -> dict[str, Any]:
-        """The document columns of a thread whose posts all have text."""
-        posts = thread.posts
-        names = {name: self._pseudonym(name) for name in thread.known | {p.author for p in posts if p.author}}
-        said = [(post.role or post.author or "", self._said(post, names)) for post in posts]
-        turns = _merged(said)
-        speakers = list(dict.fromkeys(who for who, _ in turns))
-        authors = [names[p] for p in dict.fromkeys(post.author for post in posts if post.author and not post.role)]
-        roles, letters = _cast(speakers)
-        times: list[datetime] = [when for post in posts if (when := moment(post.created))]
-        languages = {post.language for post in posts}
-        meta: dict[str, Any] = {"posts": len(posts), "authors": authors, "thread": dict(thread.facts) or None}
-        if roles:
-            meta["messages"] = [{"role": roles[who], "content": said} for who, said in turns]
-        alone = len(speakers) == 1
-        return {
-            "text": "\n\n".join(s for _, s in said) if alone else "\n".join(f"{letters[w]}: {s}" for w, s in turns),
-            "title": thread.title,
-            "author": authors[0] if len(authors) == 1 else None,
-            "created": min(times) if times else None,
-            "language": languages.pop() if len(languages) == 1 else None,
-            "url": posts[0].url,
-            "meta": {k: v for k, v in meta.items() if v},
-        }
-
-    def _pseudonym(self, author: str) -> str:
-        return f"person-{blake3_hex(self.salt, author)[:10]}"
-
-    def _said(self, post: Post, names: Mapping[str, str]) -> str:
-        """The text of a post with the names of known authors replaced."""
-        text = post.text or ""
-        if "@" not in text:
-            return text
-        handles = {name.partition("@")[0]: pseudonym for name, pseudonym in names.items()} | dict(names)
-        return _MENTION.sub(lambda m: f"@{handles[m[1]]}" if m[1] in handles else m[0], text)
-
-
-def _cast(speakers: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """(role of each speaker, where there are two besides the system; letter of each)."""
-    people = [speaker for speaker in speakers if speaker != "system"]
-    letters = {who: chr(65 + n) if n < 26 else f"P{n + 1}" for n, who in enumerate(people)} | {"system": "System"}
-    if set(people) == {"user", "assistant"}:
-        return {who: who for who in speakers}, letters
-    if len(people) != 2 or "" in people:
-        return {}, letters
-    return dict(zip(people, ("user", "assistant"), strict=True)) | {"system": "system"}, letters
-
-
-def _merged(turns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Neighbouring posts of one author are one turn."""
-    return [(who, "\n".join(said for _, said in some)) for who, some in groupby(turns, key=itemgetter(0))]
+def _export(inbox: Inbox, export: Export, writer: Writer) -> Iterator[dict[str, Any]]:
+    """The documents of one export; what is wrong with it costs it alone."""
+    notes, tally = Notes(inbox, export.name), Tally()
+    try:
+        for thread in export.threads(notes):
+            yield from writer.rows(thread, f"{export.name}#{thread.key}", tally)
+    except (DocumentError, OSError) as error:
+        inbox.report.unread(export.name, str(error))
+    except LaminaError:  # not this file's fault
+        raise
+    except Exception as error:
+        inbox.report.unread(export.name, str(unforeseen(error)))
+    finally:
+        notes.close()
+        for what, why in tally.told(writer.min_posts):
+            inbox.report.unread(f"{export.name}, {what}", why)
