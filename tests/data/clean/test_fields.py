@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamina.data.clean.fields import canonical_url, fields, language_tag, spdx_license
+from lamina.data.clean.fields import fields
+from lamina.data.values import canonical_url, language_tag, spdx_license
 
 
 @pytest.mark.parametrize(
