@@ -1,0 +1,153 @@
+"""What is remembered of each document, written unit by unit in worker processes: plain arrays on disk.
+
+documents.parquet   id, source, score (what the keeper is chosen by; null = least), cluster (of an index)
+words.u64 (N, 2)    hash of the folded words: equal for texts that differ in case, punctuation, accents only
+raw.u64 (N)         hash of the text itself
+facts.u32 (N, 2)    shingles (with repeats), characters
+band-00.u64 … (N)   MinHash keys, a file for each band
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lamina.data.duplicates.folding import folding
+from lamina.kit.errors import ConfigError
+
+DOCUMENTS = pa.schema([("id", pa.string()), ("source", pa.string()), ("score", pa.float64()), ("cluster", pa.string())])
+#: The arrays of a sketch: type and columns of each, besides the bands.
+ARRAYS = {"words": ("u64", np.uint64, 2), "raw": ("u64", np.uint64, 1), "facts": ("u32", np.uint32, 2)}
+_SEED = 0x5EED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """MinHash LSH: word ``shingle``-grams, ``bands`` of ``rows`` hashes. Sketches compare only within one scheme."""
+
+    shingle: int = 5
+    bands: int = 14
+    rows: int = 8
+
+    def permutations(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """What to exclusive-or with, and the odd factor, of each permutation."""
+        from lamina.data.duplicates.kernels import mix_all
+
+        size = self.bands * self.rows
+        draw = mix_all(np.arange(1, 2 * size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(_SEED))
+        values = (draw >> np.uint64(32)).astype(np.uint32)
+        return values[:size].copy(), values[size:] | np.uint32(1)
+
+
+def column_of(folder: Path, name: str) -> NDArray[Any]:
+    """An array of a sketch, mapped into memory; ``name`` as in ``ARRAYS``, or "band-00"."""
+    kind, dtype, width = ARRAYS.get(name, ("u64", np.uint64, 1))
+    path = folder / f"{name}.{kind}"
+    rows = path.stat().st_size // (np.dtype(dtype).itemsize * width)
+    shape = (rows,) if width == 1 else (rows, width)
+    return np.memmap(path, dtype, "r", shape=shape) if rows else np.zeros(shape, dtype)
+
+
+def utf8(column: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The bytes of a column of strings, and where each begins and ends (N + 1); null is empty. Nothing is copied."""
+    if column.null_count:
+        column = pc.fill_null(column, "")
+    column = column.cast(pa.large_string())
+    _, places, data = column.buffers()
+    offsets = np.frombuffer(places, np.int64)[column.offset : column.offset + len(column) + 1]
+    content = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    return content, (offsets if len(column) else np.zeros(1, np.int64))
+
+
+def sketch(batches: Iterable[pa.RecordBatch], folder: Path, payload: Mapping[str, Any]) -> None:
+    """Write the sketches of a unit's documents into ``folder``. ``payload``: scheme, keep, licenses."""
+    from lamina.data.duplicates.kernels import sketch_texts
+
+    scheme = Scheme(**payload["scheme"])
+    xors, factors = scheme.permutations()
+    fold = folding()
+    with ExitStack() as stack:
+        documents = stack.enter_context(pq.ParquetWriter(folder / "documents.parquet", DOCUMENTS, compression="zstd"))
+        files = {n: stack.enter_context((folder / f"{n}.{kind}").open("wb")) for n, (kind, _, _) in ARRAYS.items()}
+        bands = [stack.enter_context((folder / f"band-{b:02d}.u64").open("wb")) for b in range(scheme.bands)]
+        for batch in batches:
+            size = batch.num_rows
+            found = {
+                n: np.zeros(size if width == 1 else (size, width), dtype) for n, (_, dtype, width) in ARRAYS.items()
+            }
+            keys = np.zeros((scheme.bands, size), np.uint64)
+            data, offsets = utf8(batch.column("text"))
+            rows = (found["words"], found["raw"], found["facts"], keys)
+            sketch_texts(data, offsets, fold.table, fold.many, scheme.shingle, scheme.rows, xors, factors, *rows)
+            for name, file in files.items():
+                found[name].tofile(file)
+            for file, part in zip(bands, keys, strict=True):
+                part.tofile(file)
+            documents.write_table(_described(batch, payload["keep"], payload["licenses"]))
+
+
+def shingle(batches: Iterable[pa.RecordBatch], folder: Path, payload: Mapping[str, Any]) -> None:
+    """Write the shingle sets of a unit's documents whose words are asked for: each sequence of words once.
+
+    ``payload``: scheme, and ``wanted``: a file of first word hashes, sorted. ``keys.u64`` names the sets by these,
+    ``sizes.i64`` tells how large each is, ``shingles.u32`` holds them one after another, each sorted.
+    """
+    from lamina.data.duplicates.kernels import shingle_texts
+
+    n = Scheme(**payload["scheme"]).shingle
+    path = Path(payload["wanted"])
+    wanted = np.memmap(path, np.uint64, "r") if path.stat().st_size else np.zeros(0, np.uint64)
+    fold = folding()
+    with ExitStack() as stack:
+        files = [stack.enter_context((folder / name).open("wb")) for name in ("keys.u64", "sizes.i64", "shingles.u32")]
+        for batch in batches:
+            data, offsets = utf8(batch.column("text"))
+            out = np.empty(int(offsets[-1] - offsets[0]) // 2 + 2 * len(offsets), np.uint64)
+            first = np.empty(batch.num_rows, np.uint64)
+            texts, total = shingle_texts(data, offsets, fold.table, fold.many, n, wanted, out, first)
+            sets = np.sort(out[:total])  # one sort for the batch: the text's number stands above its grams
+            sets = sets[np.append(True, sets[1:] != sets[:-1])] if total else sets
+            sizes = np.bincount((sets >> np.uint64(32)).astype(np.int64), minlength=texts)
+            for array, file in zip((first[:texts], sizes.astype(np.int64), sets.astype(np.uint32)), files, strict=True):
+                array.tofile(file)
+
+
+def _described(batch: pa.RecordBatch, keep: str, licenses: list[str]) -> pa.Table:
+    nothing = pa.nulls(batch.num_rows, pa.string())
+    source = batch.column("source") if "source" in batch.schema.names else nothing
+    columns = [batch.column("id").cast(pa.string()), source.cast(pa.string()), _score(batch, keep, licenses), nothing]
+    return pa.table(columns, schema=DOCUMENTS)
+
+
+def _score(batch: pa.RecordBatch, keep: str, licenses: list[str]) -> pa.Array:
+    """What the keeper is chosen by, as a number: the highest is kept, null only where there is nothing else."""
+    if keep in ("longest", "first"):
+        return pa.nulls(batch.num_rows, pa.float64())
+    name = {"newest": "created", "oldest": "created"}.get(keep, keep)
+    if name not in batch.schema.names:
+        hint = f"longest, first, newest, oldest, license, or a column: {', '.join(batch.schema.names)}"
+        raise ConfigError(f"there is no column '{name}' to choose the keeper by", where="duplicates.keep", hint=hint)
+    column = batch.column(name)
+    if name == "license":
+        place = pc.index_in(column, pa.array(licenses, pa.string()))
+        # A licence that is not in the list comes after those that are, and before none at all.
+        known = pc.if_else(pc.is_valid(place), place, pa.scalar(len(licenses), pa.int32()))
+        return pc.if_else(pc.is_valid(column), pc.negate(known), pa.scalar(None, pa.int32())).cast(pa.float64())
+    if pa.types.is_temporal(column.type):
+        column = column.cast(pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(column.type) else column.type)
+        column = column.cast(pa.int64())
+    try:
+        score = column.cast(pa.float64(), safe=False)
+    except pa.ArrowInvalid as error:
+        raise ConfigError(f"'{name}' is no number to choose by: {error}", where="duplicates.keep") from None
+    score = pc.if_else(pc.is_nan(score), pa.scalar(None, pa.float64()), score)
+    return pc.negate(score) if keep == "oldest" else score
