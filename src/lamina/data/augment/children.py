@@ -1,0 +1,225 @@
+"""From documents to children: scan once, draw the edits of each copy, put the texts together, say what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lamina.data.augment.characters import Tables, Texts, decode, encode, tables
+from lamina.data.augment.protect import mask_of, term_table
+from lamina.data.augment.stop_words import stop_words
+from lamina.kit.identity import blake3_hex
+
+#: What an ``Augmenter`` returns.
+CHILDREN = pa.schema(
+    [
+        pa.field("parent", pa.int64(), nullable=False),  # row number in the batch
+        pa.field("copy", pa.int64(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),  # JSON
+    ]
+)
+_CHARACTERS = 1 << 18  # handled at once, so that memory stays bounded
+_LISTED = 1000  # edits told of one child; of the rest the number
+_CAPITAL_NOUNS = ("de", "lb")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scanned:
+    """Some documents of one language as arrays: T words, see ``kernels.scan``."""
+
+    texts: Texts
+    tokens: NDArray[np.int64]  # (T, 5)
+    hashes: NDArray[np.uint64]  # (T,)
+    token_ends: NDArray[np.int64]  # (N + 1,)
+    seeds: NDArray[np.uint64]  # (N,)
+    mask: NDArray[np.uint8]  # (C,)
+    language: str | None
+    tables: Tables
+
+
+#: Draws the edits of ``copies`` children a document: an array (E, 9) as in ``kernels.assemble``, in any order.
+Draw = Callable[[Scanned, int], NDArray[np.int64]]
+
+
+def make_children(
+    batch: pa.RecordBatch,
+    *,
+    operation: str,
+    copies: int,
+    seed: int,
+    terms: Sequence[str],
+    draw: Draw,
+    words: NDArray[np.uint32],
+    told: dict[str, Any] | None = None,
+) -> pa.Table:
+    """``copies`` children of each document by the edits that ``draw`` makes; children without an edit are left out.
+
+    ``words`` is the pool of characters from which edits may copy. ``told`` goes into each child's detail.
+    """
+    from lamina.data.augment.kernels import assemble as kernel
+
+    columns: dict[str, list[Any]] = {name: [] for name in CHILDREN.names}
+    if copies > 0:
+        for rows, scanned in scan_documents(batch, operation=operation, seed=seed, terms=terms):
+            edits = draw(scanned, copies)
+            edits = edits[np.lexsort((edits[:, kernel.BEGIN], edits[:, kernel.CHILD]))]
+            _assemble(rows, scanned, copies, edits, words, told or {}, columns)
+    return pa.table(columns, schema=CHILDREN).sort_by([("parent", "ascending"), ("copy", "ascending")])
+
+
+def _assemble(
+    rows: Sequence[int],
+    scanned: Scanned,
+    copies: int,
+    edits: NDArray[np.int64],
+    words: NDArray[np.uint32],
+    told: dict[str, Any],
+    columns: dict[str, list[Any]],
+) -> None:
+    from lamina.data.augment.kernels import assemble as kernel
+
+    texts, table = scanned.texts, scanned.tables
+    out_ends = np.empty(len(rows) * copies + 1, np.int64)
+    kernel.sizes(texts.ends, copies, edits, out_ends)
+    out = np.empty(out_ends[-1], np.uint32)
+    widths = edits[:, kernel.TO] - edits[:, kernel.FROM]
+    parts = np.empty(int(widths.sum()) + 2 * len(edits), np.uint32)
+    part_ends = np.empty(len(edits) + 1, np.int64)
+    kernel.assemble(
+        texts.codes, texts.ends, copies, edits, words, table.lower, table.upper, out, out_ends, parts, part_ends
+    )
+    children = decode(out, out_ends)
+    new = decode(parts[: part_ends[-1]], part_ends)
+    offsets = texts.ends[edits[:, kernel.CHILD] // copies]
+    begins = (edits[:, kernel.BEGIN] - offsets).tolist()
+    lasts = (edits[:, kernel.END] - offsets).tolist()
+    bounds = np.searchsorted(edits[:, kernel.CHILD], np.arange(len(children) + 1)).tolist()
+    for child, text in enumerate(children):
+        a, b = bounds[child], bounds[child + 1]
+        if a == b or not text.strip():
+            continue
+        listed = min(b, a + _LISTED)
+        detail = {**told, "edits": list(zip(begins[a:listed], lasts[a:listed], new[a:listed], strict=True))}
+        if b > listed:
+            detail["more"] = b - listed
+        columns["parent"].append(rows[child // copies])
+        columns["copy"].append(child % copies)
+        columns["text"].append(text)
+        columns["detail"].append(orjson.dumps(detail).decode())
+
+
+def scan_documents(
+    batch: pa.RecordBatch, *, operation: str, seed: int, terms: Sequence[str]
+) -> Iterator[tuple[list[int], Scanned]]:
+    """The documents with text, in groups of one language and bounded size, as (row numbers, arrays)."""
+    names = batch.schema.names
+    texts = batch.column("text").to_pylist()
+    ids = batch.column("id").to_pylist()
+    languages = batch.column("language").to_pylist() if "language" in names else [None] * len(texts)
+    order = sorted((i for i, text in enumerate(texts) if text), key=lambda i: languages[i] or "")
+    for language, rows in groupby(order, key=lambda i: languages[i] or ""):
+        group: list[int] = []
+        size = 0
+        for row in rows:
+            group.append(row)
+            size += len(texts[row])
+            if size >= _CHARACTERS:
+                yield group, _scan(group, texts, ids, language or None, operation, seed, tuple(terms))
+                group, size = [], 0
+        if group:
+            yield group, _scan(group, texts, ids, language or None, operation, seed, tuple(terms))
+
+
+def seed_of(document: str, operation: str, seed: int) -> int:
+    """The 64 bits from which all draws for a document by an operation follow."""
+    return int(blake3_hex("augment", str(seed), operation, document)[:16], 16)
+
+
+def _scan(
+    rows: Sequence[int],
+    strings: Sequence[str],
+    ids: Sequence[str],
+    language: str | None,
+    operation: str,
+    seed: int,
+    terms: tuple[str, ...],
+) -> Scanned:
+    from lamina.data.augment.kernels import scan as kernel
+
+    chosen = [strings[row] for row in rows]
+    texts, table = encode(chosen), tables()
+    mask = mask_of(chosen, texts)
+    tokens = np.empty((len(texts.codes), 5), np.int64)
+    hashes = np.empty(len(texts.codes), np.uint64)
+    token_ends = np.empty(len(rows) + 1, np.int64)
+    primary = (language or "").lower().replace("_", "-").split("-")[0]
+    count = kernel.scan(
+        texts.codes,
+        texts.ends,
+        mask,
+        table.classes,
+        table.lower,
+        table.case,
+        _stop_table(primary),
+        primary in _CAPITAL_NOUNS,
+        tokens,
+        hashes,
+        token_ends,
+    )
+    tokens, hashes = tokens[:count], hashes[:count]
+    if terms:
+        kernel.protect_terms(tokens, hashes, token_ends, *term_table(terms))
+    seeds = np.array([seed_of(ids[row], operation, seed) for row in rows], np.uint64)
+    return Scanned(
+        texts=texts,
+        tokens=tokens,
+        hashes=hashes,
+        token_ends=token_ends,
+        seeds=seeds,
+        mask=mask,
+        language=primary or None,
+        tables=table,
+    )
+
+
+@lru_cache(maxsize=64)
+def _stop_table(language: str) -> NDArray[np.uint64]:
+    return hash_table(hash_strings(sorted(stop_words(language))))[0]
+
+
+def hash_strings(words: Sequence[str]) -> NDArray[np.uint64]:
+    """The hash of each word, (N,), by which lexicons and stop words are looked up."""
+    from lamina.data.augment.kernels import scan as kernel
+
+    texts = encode(words)
+    hashes: NDArray[np.uint64] = kernel.hash_words(texts.codes, texts.ends, tables().lower)
+    return hashes
+
+
+def hash_table(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """An open-addressing table: (keys, which of ``hashes`` stands there); 0 is a free place."""
+    size = 1 << max(4, int(2 * len(hashes)).bit_length())
+    keys = np.zeros(size, np.uint64)
+    places = np.full(size, -1, np.int64)
+    waiting = np.arange(len(hashes))
+    at = (hashes & np.uint64(size - 1)).astype(np.int64)
+    while len(waiting):  # all that wait try their place at once; who does not get it moves on by one
+        free = keys[at] == 0
+        _, first = np.unique(at[free], return_index=True)
+        winners = np.flatnonzero(free)[first]
+        keys[at[winners]] = hashes[waiting[winners]]
+        places[at[winners]] = waiting[winners]
+        lost = np.ones(len(waiting), bool)
+        lost[winners] = False
+        lost &= keys[at] != hashes[waiting]  # the same word twice: the first stands
+        waiting, at = waiting[lost], (at[lost] + 1) % size
+    return keys, places
