@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, date, datetime
-from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -17,6 +13,7 @@ import orjson
 import pyarrow as pa
 
 from lamina.contracts.corpus import DOCUMENTS, Inbox, Report
+from lamina.data.values import language, moment
 from lamina.kit.errors import DocumentError, FetchError, InputError, LaminaError, RefusedError
 from lamina.kit.identity import document_id, text_hash
 
@@ -25,13 +22,6 @@ BATCH_CHARACTERS = 16 << 20
 LISTED = 20  # complaints of one sort about one file; the rest is counted
 MAX_META = 256 << 10  # bytes; what a record has beside its text is no second document
 _STRINGS = ("url", "title", "author", "license", "rights", "group_id")
-_YEAR = re.compile(r"\d{4}(?:-\d\d)?")  # and month
-_TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
-_LANGUAGES = {
-    **{"english": "en", "german": "de", "french": "fr", "spanish": "es", "italian": "it", "portuguese": "pt"},
-    **{"dutch": "nl", "finnish": "fi", "swedish": "sv", "danish": "da", "norwegian": "no", "latin": "la"},
-    **{"polish": "pl", "russian": "ru", "greek": "el", "hungarian": "hu", "chinese": "zh", "japanese": "ja"},
-}
 Failure = InputError | FetchError | RefusedError
 _FAILURES = (InputError, FetchError, RefusedError)
 Item = TypeVar("Item")
@@ -137,51 +127,6 @@ def _json(meta: Mapping[str, Any]) -> str | None:
     return text.decode()
 
 
-def language(value: Any) -> str | None:
-    """A BCP 47 tag from a tag or the English name of a language; None for what is neither.
-
-    >>> language("pt_BR"), language("German"), language("x-klingon?")
-    ('pt-BR', 'de', None)
-    """
-    if not isinstance(value, str):
-        return None
-    known = _LANGUAGES.get(value.strip().lower())
-    return known or (value.strip().replace("_", "-") if _TAG.fullmatch(value.strip()) else None)
-
-
-def moment(value: Any) -> datetime | None:
-    """A time in UTC from ISO 8601 or RFC 5322 text, Twitter's format, or (milli)seconds since 1970; None for others."""
-    if isinstance(value, str):
-        return _written(value.strip())
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        with suppress(ValueError, OverflowError, OSError):
-            return datetime.fromtimestamp(value / 1000 if abs(value) > 1e11 else value, UTC)
-        return None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    return _utc(value) if isinstance(value, datetime) else None
-
-
-def _written(text: str) -> datetime | None:
-    if re.fullmatch(r"\d{9,13}(?:\.\d+)?", text):
-        return moment(float(text))
-    readers: tuple[Callable[[str], datetime], ...] = (
-        lambda t: datetime.fromisoformat(f"{t}-01-01"[:10] if _YEAR.fullmatch(t) else t),
-        lambda t: datetime.strptime(t, "%a %b %d %H:%M:%S %z %Y"),
-        parsedate_to_datetime,
-    )
-    for read in readers:
-        with suppress(ValueError, TypeError, OverflowError, IndexError):
-            return _utc(read(text))
-    return None
-
-
-def _utc(when: datetime) -> datetime | None:
-    with suppress(ValueError, OverflowError):
-        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
-    return None
-
-
 def unforeseen(error: Exception) -> DocumentError:
     """What a library raised over a file that nobody thought of: the file is listed, and the rest goes on."""
     text = " ".join(str(error).split())[:300]
@@ -211,7 +156,9 @@ class Notes:
                 self._inbox.report.unread(f"{self._name}, {times:,} more", sort[1:])
 
 
-def in_turn(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[Result | Failure]:
+def in_turn(
+    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int
+) -> Generator[Result | Failure, None, None]:
     """``work(item)`` on ``workers`` threads, results in the order of ``items``; what fails for one item is a result.
 
     Little is done ahead of the consumer, who may stop at any time.

@@ -13,7 +13,7 @@ from lamina.contracts.corpus import Inbox, SourceFile
 from lamina.data.readers import records as reading
 from lamina.data.readers.chapters import chapters, plain
 from lamina.data.readers.streams import decode, kind, read_bytes
-from lamina.data.sources.rows import batches, followed, in_turn
+from lamina.data.rows import batches, followed, in_turn
 from lamina.kit.errors import DocumentError
 from lamina.kit.jail import Jail
 from lamina.kit.registry import SOURCES
