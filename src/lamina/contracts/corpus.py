@@ -5,7 +5,7 @@ null means missing; an empty string or a zero is a value. Row order means nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -157,31 +157,3 @@ class Augmenter(Protocol):
     """
 
     def __call__(self, batch: pa.RecordBatch, *, copies: int, seed: int, **parameters: Any) -> pa.Table: ...
-
-
-class Thesaurus(Protocol):
-    """Words that can stand for a word."""
-
-    def synonyms(self, word: str, pos: str | None = None) -> Sequence[str]:
-        """Synonyms of ``word`` (lower case), the most common first; ``pos``: n, v, a, r, where it is known."""
-        ...
-
-    def related(self, word: str) -> Sequence[str]:
-        """Words near ``word`` in meaning that are no synonyms (hypernyms, siblings, neighbours)."""
-        ...
-
-
-class Translator(Protocol):
-    """Texts into another language."""
-
-    def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
-        """One translation a text; languages are BCP 47. Raises ``InputError`` for a pair it does not have."""
-        ...
-
-
-class Filler(Protocol):
-    """A masked language model: fills ``[MASK]`` in texts."""
-
-    def fill(self, texts: Sequence[str]) -> list[list[tuple[str, float]]]:
-        """For each text candidates for its first mask, (word, probability), the likeliest first."""
-        ...

@@ -89,9 +89,11 @@ class Embedder(Protocol):
 
 
 class Filler(Protocol):
-    """Fills the masked places of texts."""
+    """A masked language model: fills ``[MASK]`` in texts."""
 
-    def fill(self, texts: Sequence[str]) -> list[str]: ...
+    def fill(self, texts: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """For each text candidates for its first mask, (word, probability), the likeliest first."""
+        ...
 
 
 class Classifier(Protocol):
@@ -101,15 +103,23 @@ class Classifier(Protocol):
 
 
 class Translator(Protocol):
-    """Texts from one language (BCP 47) to another."""
+    """Texts into another language."""
 
-    def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]: ...
+    def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
+        """One translation a text; languages are BCP 47. Raises ``InputError`` for a pair it does not have."""
+        ...
 
 
 class Thesaurus(Protocol):
-    """Words of like meaning."""
+    """Words that can stand for a word."""
 
-    def synonyms(self, word: str, pos: str | None = None) -> list[str]: ...
+    def synonyms(self, word: str, pos: str | None = None) -> Sequence[str]:
+        """Synonyms of ``word`` (lower case), the most common first; ``pos``: n, v, a, r, where it is known."""
+        ...
+
+    def related(self, word: str) -> Sequence[str]:
+        """Words near ``word`` in meaning that are no synonyms (hypernyms, siblings, neighbours)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

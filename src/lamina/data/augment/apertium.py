@@ -39,7 +39,7 @@ _CODES = {
 
 
 class Apertium:
-    """A ``contracts.corpus.Translator``. Use as a context manager, or ``close`` it; processes die with this one anyway,
+    """A ``contracts.inference.Translator``. Use as a context manager, or ``close`` it; processes die with this one anyway,
     since their input then ends. ``patience_s``: how long a text may take without any output.
     """
 

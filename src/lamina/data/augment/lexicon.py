@@ -31,7 +31,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lexicon:
-    """A ``contracts.corpus.Thesaurus`` over arrays: E entries, W different words, S synonyms, R related words."""
+    """A ``contracts.inference.Thesaurus`` over arrays: E entries, W different words, S synonyms, R related words."""
 
     language: str
     codes: NDArray[np.uint32]  # characters of the W words

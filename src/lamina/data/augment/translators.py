@@ -25,7 +25,7 @@ _KEY = "LAMINA_TRANSLATOR_KEY"  # environment: what a served model wants as its 
 
 
 class Sampler(Protocol):
-    """A ``contracts.corpus.Translator`` whose draws can be repeated."""
+    """A ``contracts.inference.Translator`` whose draws can be repeated."""
 
     def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
         """One translation a text."""
