@@ -126,8 +126,8 @@ def test_a_served_model_is_asked_to_translate(served: str, monkeypatch: pytest.M
     model.reseed(3)
     model.translate(["the house"], "en", "es")
     assert Model.asked[2]["seed"] == first["seed"]
-    for text in ("fail", "odd"):
-        with pytest.raises(FetchError, match="no translation"):
+    for text, what in (("fail", "answered 500"), ("odd", "no translation")):
+        with pytest.raises(FetchError, match=what):
             model.translate([text], "en", "es")
 
 

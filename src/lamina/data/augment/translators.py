@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
-import os
 import random
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from lamina.data.augment.apertium import Apertium
-from lamina.kit.errors import ConfigError, FetchError, InputError, RefusedError, require
+from lamina.kit.errors import ConfigError, FetchError, InputError, require
+from lamina.kit.service import Service
 
 _HINT = 'write "apertium", "ctranslate2:FOLDER" (with folders such as en-es in it), or the address of a served model'
 _NAMES = {
@@ -135,19 +133,9 @@ class Served:
     def __init__(
         self, address: str, *, model: str, temperature: float = 0.0, remote: bool = False, timeout_s: float = 120.0
     ) -> None:
-        import httpx
-
-        if not remote and not _is_loopback(urlsplit(address).hostname or ""):
-            raise RefusedError(
-                "texts would be sent to another machine", where=address, hint="allow it with remote = true"
-            )
-        self._url = address.rstrip("/") + "/chat/completions"
+        self._service = Service(address, remote=remote, key=_KEY, timeout_s=timeout_s)
         self._model, self._temperature = model, temperature
         self._random = random.Random(0)
-        key = os.environ.get(_KEY)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        # No proxy and no redirect: the texts go where the configuration says, or nowhere.
-        self._client = httpx.Client(timeout=timeout_s, headers=headers, trust_env=False, follow_redirects=False)
 
     def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
         """One translation a text, asked for one by one. Raises ``FetchError`` where the model does not answer."""
@@ -159,8 +147,6 @@ class Served:
         self._random = random.Random(seed)
 
     def _ask(self, prompt: str, text: str) -> str:
-        import httpx
-
         body: dict[str, Any] = {
             "messages": [{"role": "user", "content": prompt}],
             "temperature": self._temperature,
@@ -169,19 +155,11 @@ class Served:
         }
         if self._model:
             body["model"] = self._model
+        answer = self._service.post("/chat/completions", body)
         try:
-            response = self._client.post(self._url, json=body)
-            response.raise_for_status()
-            return str(response.json()["choices"][0]["message"]["content"] or "").strip()
-        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
-            raise FetchError(f"the served model gave no translation: {error}", where=self._url) from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+            return str(answer["choices"][0]["message"]["content"] or "").strip()
+        except (LookupError, TypeError) as error:
+            raise FetchError("the served model gave no translation", where=self._service.address) from error
 
 
 def _primary(language: str) -> str:
