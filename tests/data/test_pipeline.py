@@ -247,3 +247,12 @@ def test_the_defaults_drop_what_says_nothing(build: Any) -> None:
     rows = [{"id": "spam", "text": spam}, {"id": "junk", "text": junk}, {"id": "good", "text": essay(1)}]
     corpus = build({"s": rows}, DEFAULT_STEPS, held_out=0)
     assert [r["id"] for r in documents(corpus)] == ["good"]
+
+
+def test_signals_of_dropped_documents_are_kept_with_and_without_a_pass(build: Any) -> None:
+    rows = [{"id": "long", "text": essay(1)}, {"id": "short", "text": "hm, well"}, {"id": "none", "text": None}]
+    for steps in ([], [{"pass": "duplicates"}]):
+        corpus = build({"s": rows}, [{"signal": "quality"}, {"decide": "words >= 10"}, *steps], held_out=0)
+        found = {r["id"]: r for r in pq.read_table(corpus / "signals" / "phase-0.parquet").to_pylist()}
+        assert {i: r["words"] for i, r in found.items()} == {"long": 90, "short": 2}
+        assert [r["id"] for r in documents(corpus)] == ["long"]

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from lamina.data.card import dataset_card
 from lamina.data.clean.frames import to_batch, to_frame, warnings_of
+from lamina.data.clean.recipes import expand
 from lamina.data.collection import SourceInput, check_sources, collect
 from lamina.data.executors import Executor, open_executor
 from lamina.data.parts import PartWriter, ledger_writer, read_parts
@@ -114,7 +115,8 @@ class _Flow:
         self._work, self._progress, self._executor = work, progress, executor
         self._steps = [dict(step) for step in steps]
         versions = {c.name: c.version for c in STEPS}
-        self._key = blake3_hex(orjson.dumps([[folder.name for folder in collected], self._steps, versions]))[:16]
+        told = [step for _, _, step in expand(self._steps)]
+        self._key = blake3_hex(orjson.dumps([[folder.name for folder in collected], told, versions]))[:16]
         self._found: list[str | None] = []  # for each unit what the pass before said of it
         self._number = 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from lamina.contracts.corpus import DOCUMENTS, Batches
 from lamina.data.clean.frames import DETAIL, empty, to_batch, to_frame
 from lamina.data.clean.missing import requirement
+from lamina.data.clean.recipes import expand
 from lamina.data.ledger import changes, entries
 from lamina.kit.config import bind
 from lamina.kit.errors import ConfigError, LaminaError, StageError
@@ -79,8 +81,8 @@ def plan(steps: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
     phases: list[Phase] = []
     current: list[Step] = [_no_text(0)]
     batch = empty(DOCUMENTS)
-    for number, table in enumerate(steps, 1):
-        where = f"data.steps.{number - 1}"
+    for number, place, table in expand(steps):
+        where = f"data.steps.{place}"
         for step in _read(table, number, where):
             if step.kind == "pass":
                 phases.append(Phase(steps=tuple(current), closing=step, schema=batch.schema))
@@ -96,15 +98,17 @@ def plan(steps: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
 
 def _no_text(number: int) -> Step:
     """What has no text is no document, before the steps and after them."""
-    return replace(_decide(requirement("text"), {"reason": "no text"}, number, ""), at_once=True)
+    return replace(_decide(requirement("text"), {"reason": "no text"}, f"{number:02d}", ""), at_once=True)
 
 
-def _read(table: Mapping[str, Any], number: int, where: str) -> list[Step]:
+def _read(table: Mapping[str, Any], number: str, where: str) -> list[Step]:
     kinds = [kind for kind in KINDS if kind in table]
     if len(kinds) != 1:
         given = ", ".join(f"'{k}'" for k in table) or "nothing"
-        close = [c for key in table for c in difflib.get_close_matches(str(key), KINDS, n=1)]
-        advice = f"did you mean '{close[0]}'?" if close and not kinds else "one of transform, signal, decide, pass"
+        close = [c for key in table for c in difflib.get_close_matches(str(key), [*KINDS, "recipe"], n=1)]
+        advice = (
+            f"did you mean '{close[0]}'?" if close and not kinds else "one of transform, signal, decide, pass, recipe"
+        )
         raise ConfigError(f"a step needs exactly one kind; this one has {given}", where=where, hint=advice)
     kind, name = kinds[0], table[kinds[0]]
     rest = {key: value for key, value in table.items() if key != kind}
@@ -117,7 +121,7 @@ def _read(table: Mapping[str, Any], number: int, where: str) -> list[Step]:
     except ConfigError as error:
         raise ConfigError(error.what, where=where, hint=error.hint) from None
     parameters = bind(component.function, rest, where=f"{where} ({name})")
-    step = Step(label=f"{number:02d} {kind} {name}", kind=kind, component=component, parameters=parameters)
+    step = Step(label=f"{number} {kind} {name}", kind=kind, component=component, parameters=parameters)
     # A required field is a Decide; the transform only fills.
     required = parameters.get("require", ()) if name == "missing" else ()
     for name in required:
@@ -127,12 +131,12 @@ def _read(table: Mapping[str, Any], number: int, where: str) -> list[Step]:
     return [step, *decides]
 
 
-def _decide(expression: str, rest: Mapping[str, Any], number: int, where: str) -> Step:
+def _decide(expression: str, rest: Mapping[str, Any], number: str, where: str) -> Step:
     unknown = [key for key in rest if key != "reason"]
     if unknown:
         raise ConfigError(f"no such key '{unknown[0]}'", where=where, hint="a decide has 'decide' and 'reason'")
     reason = str(rest.get("reason") or expression)
-    return Step(label=f"{number:02d} decide {reason}", kind="decide", expression=expression, reason=reason)
+    return Step(label=f"{number} decide {reason}", kind="decide", expression=expression, reason=reason)
 
 
 def _try(step: Step, batch: pa.RecordBatch, where: str) -> pa.RecordBatch:
@@ -194,35 +198,46 @@ def run(step: Step, batch: pa.RecordBatch) -> Outcome:
     return Outcome(after.select([n for n in after.schema.names if n != DETAIL]), ledger)
 
 
-def verdict_of(step: Step, batch: pa.RecordBatch) -> pl.Series:
-    """What a Decide says of each document: true, false, or null where it cannot tell."""
+def verdicts_of(steps: Sequence[Step], batch: pa.RecordBatch) -> list[pl.Series]:
+    """What each Decide says of each document: true, false, or null where it cannot tell."""
     import polars as pl
 
-    return to_frame(batch).select(verdict=pl.sql_expr(step.expression).cast(pl.Boolean))["verdict"]
+    parsed = [_parsed(step.expression) for step in steps]
+    names = dict.fromkeys(name for _, needed in parsed for name in needed)
+    frame = to_frame(batch.select(list(names)))
+    found = frame.select(expression.cast(pl.Boolean).alias(str(n)) for n, (expression, _) in enumerate(parsed))
+    return found.get_columns()
+
+
+def refused(step: Step, batch: pa.RecordBatch, verdict: pl.Series, which: pl.Series) -> pa.RecordBatch:
+    """What the ledger says of the documents ``which`` (bool) of a batch: dropped, or undecided where there is none."""
+    import polars as pl
+
+    names = _parsed(step.expression)[1]
+    columns = list(dict.fromkeys(["id", "source", *names]))
+    frame = to_frame(batch.select(columns).filter(which.to_arrow()))
+    said = verdict.filter(which)
+    value = pl.struct(names).struct.json_encode() if names else pl.lit(None, dtype=pl.String)
+    action = pl.Series("action", ["undecided" if v is None else "drop" for v in said], dtype=pl.String)
+    rows = frame.select("id", "source", value=value).with_columns(action)
+    return entries(rows, step=step.label, reason=step.reason, threshold=step.expression)
+
+
+@lru_cache(maxsize=256)
+def _parsed(expression: str) -> tuple[pl.Expr, tuple[str, ...]]:
+    """An expression, and the columns that it names."""
+    import polars as pl
+
+    found = pl.sql_expr(expression)
+    return found, tuple(sorted(set(found.meta.root_names())))
 
 
 def run_decide(step: Step, batch: pa.RecordBatch) -> Outcome:
     """Drop the documents of which the Decide is false; those that it cannot tell stay, and are written down."""
-    import polars as pl
-
-    frame = to_frame(batch)
-    names = sorted(set(pl.sql_expr(step.expression).meta.root_names()))
-    verdict = verdict_of(step, batch)
-    value = pl.struct(names).struct.json_encode() if names else pl.lit(None, dtype=pl.String)
-    marked = frame.with_columns(_verdict=verdict).filter(pl.col("_verdict").ne_missing(True))
-    ledger = entries(
-        marked.select(
-            "id",
-            "source",
-            action=pl.when(pl.col("_verdict").is_null()).then(pl.lit("undecided")).otherwise(pl.lit("drop")),
-            value=value,
-        ),
-        step=step.label,
-        reason=step.reason,
-        threshold=step.expression,
-    )
+    verdict = verdicts_of([step], batch)[0]
+    ledger = refused(step, batch, verdict, verdict.ne_missing(True))
     kept = verdict.fill_null(True)  # nothing is lost for want of a value
-    return Outcome(batch if kept.all() else batch.filter(pa.array(kept.to_list(), pa.bool_())), ledger)
+    return Outcome(batch if kept.all() else batch.filter(kept.to_arrow()), ledger)
 
 
 def run_pass(step: Step, batches: Batches) -> pa.Table:
@@ -241,6 +256,7 @@ class _NoDocuments:
     """What a pass sees when it is only asked for its columns."""
 
     work = Path()
+    earlier: Path | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return iter(())

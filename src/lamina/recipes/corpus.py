@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from lamina.contracts.corpus import SourceFile
 from lamina.kit.durable import atomic_write
 from lamina.kit.progress import Progress
+from lamina.recipes.step_files import placed
 
 
 def build(
@@ -37,7 +38,7 @@ def build(
         staging,
         work,
         sources=sources,
-        steps=parameters["steps"],
+        steps=placed(parameters),
         held_out=parameters["held_out"],
         progress=progress,
         executor=parameters["context"]["executor"],

@@ -20,7 +20,7 @@ from lamina.kit.packages import Located
 from lamina.kit.progress import Progress
 from lamina.kit.registry import SOURCES, STEPS
 from lamina.kit.stages import Stage, Workshop
-from lamina.recipes import collect
+from lamina.recipes import collect, step_files
 from lamina.recipes.stack import Stack
 
 
@@ -41,15 +41,20 @@ class Plan:
         if data is None:
             raise ConfigError("has no [data] section", where=self.stack.file.name)
         sources = collect.collect(self.stack, self.progress)
-        steps = [dict(s) for s in (DEFAULT_STEPS if data.steps is None else data.steps)]
+        placed = step_files.place(self.stack, DEFAULT_STEPS if data.steps is None else data.steps, self.progress)
         return Stage(
             name="corpus",
             shelf="corpora",
             function="lamina.recipes.corpus:build",
-            parameters={"sources": [s.identity for s in sources], "steps": steps, "held_out": data.held_out},
+            parameters={
+                "sources": [s.identity for s in sources],
+                **placed.parameters,
+                "held_out": data.held_out,
+            },
             inputs={},
             versions={f"{c.kind} {c.name}": c.version for c in STEPS} | {c.name: c.version for c in SOURCES},
             context={
+                **placed.context,
                 "sources": [_source(s) for s in sources],
                 "executor": data.executor,
                 "workers": data.workers,
