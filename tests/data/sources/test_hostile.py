@@ -185,7 +185,7 @@ def test_what_is_no_address_is_listed(collect: Any) -> None:
 
 
 def test_single_posts_past_the_memory_are_refused(collect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lamina.data.sources.social._MAX_LOOSE", 10_000)
+    monkeypatch.setattr("lamina.data.social.gathering.MAX_LOOSE", 10_000)
     posts = b"\n".join(b'{"id": %d, "text": "words"}' % n for n in range(100))
     threads = b'{"messages": [{"text": "kept"}]}\n'
     found = collect("social", {"a.jsonl": threads + posts})

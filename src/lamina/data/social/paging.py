@@ -92,7 +92,7 @@ class Api:
             if self._login and not renewed and _expired(answer):
                 self._headers, renewed = None, True
                 continue
-            if answer.status >= 600:
+            if answer.status >= 500:
                 last = FetchError(f"answered {answer.status}", where=url)
                 continue
             _refuse(answer, url)

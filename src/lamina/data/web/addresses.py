@@ -63,7 +63,10 @@ def trap(url: str) -> str | None:
     """
     if len(url) > _CHARACTERS:
         return "the address is very long"
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the address is malformed"
     segments = [part for part in parts.path.split("/") if part]
     if len(segments) > _SEGMENTS:
         return "the path is very deep"
@@ -110,7 +113,7 @@ class Scope:
 
     def widen(self, url: str) -> None:
         """``url`` is one of the first pages."""
-        if self._named:
+        if self._named and host_of(url):
             self._known.add(self._name(url))
 
     def holds(self, url: str) -> bool:
@@ -131,4 +134,12 @@ class Scope:
     def _name(self, url: str) -> str:
         if self._named == "prefix":
             return page_key(url).partition("?")[0].rpartition("/")[0] + "/"
-        return domain_of(url) if self._named == "domain" else urlsplit(url).netloc.lower().removeprefix("www.")
+        return domain_of(url) if self._named == "domain" else _netloc(url).removeprefix("www.")
+
+
+def _netloc(url: str) -> str:
+    """Host and port, or "" where the address is malformed."""
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""

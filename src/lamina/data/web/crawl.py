@@ -49,7 +49,7 @@ class Plan:
     def tasks(self) -> list[Task]:
         """What to begin with."""
         hints = {"depth": self.depth}
-        roots = dict.fromkeys(urljoin(url, "/robots.txt") for url in self.urls if self.discover)
+        roots = dict.fromkeys(urljoin(url, "/robots.txt") for url in self.urls if self.discover and host_of(url))
         return [
             *(Task(kind="page", url=url, left=self.depth, first=True) for url in self.urls),
             *(Task(kind="feed", url=url, first=True) for url in self.feeds),
