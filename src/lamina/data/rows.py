@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 
 from lamina.contracts.corpus import DOCUMENTS, Inbox, Report
-from lamina.data.values import language, moment
+from lamina.data.values import language, moment, spdx_license
 from lamina.kit.errors import DocumentError, FetchError, InputError, LaminaError, RefusedError
 from lamina.kit.identity import document_id, text_hash
 
@@ -76,6 +76,7 @@ def _document(inbox: Inbox, row: Mapping[str, Any]) -> dict[str, Any]:
     text, key = _clean(row.get("text")), str(row["key"])
     meta = dict(row.get("meta") or {})
     document = {name: _string(row.get(name)) for name in _STRINGS}
+    document["license"] = spdx_license(document["license"]) if document["license"] else None
     created, tongue = moment(row.get("created")), language(row.get("language"))
     for name, value in (("created", created), ("language", tongue)):
         if value is None and row.get(name):

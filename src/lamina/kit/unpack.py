@@ -29,7 +29,8 @@ from lamina.kit.errors import DocumentError, TooLargeError
 _CHUNK = 1024 * 1024
 _FREE = 64 * 1024 * 1024  # an archive may always grow to this, whatever its ratio
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE}
-_BROKEN = (
+#: What the libraries raise over a damaged archive.
+BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, zstandard.ZstdError, struct.error),
     *(EOFError, OSError, ValueError, RuntimeError, OverflowError),  # NotImplementedError: an unknown compression
 )
@@ -46,7 +47,9 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
+    """A regular file of an archive, to be read before the next is asked for."""
+
     name: str
     size: int  # as declared
     open: Callable[[], IO[bytes]]
@@ -70,7 +73,7 @@ def unpack(archive: Path, folder: Path, *, match: Sequence[str] = (), limits: Li
     written: set[str] = set()
     try:
         with ExitStack() as stack:
-            for count, entry in enumerate(_entries(archive, stack)):
+            for count, entry in enumerate(entries(archive, stack)):
                 if count >= limits.entries:
                     raise TooLargeError(f"more than {limits.entries} entries", where=archive.name)
                 name = _safe(entry.name, archive.name)
@@ -79,8 +82,8 @@ def unpack(archive: Path, folder: Path, *, match: Sequence[str] = (), limits: Li
                 if name in written:
                     raise DocumentError(f"two entries are named {name!r}", where=archive.name)
                 written.add(name)
-                budget -= _write(entry, folder / name, budget, archive.name)
-    except _BROKEN as error:
+                budget -= write_entry(entry, folder / name, budget, archive.name)
+    except BROKEN as error:
         if isinstance(error, OSError) and error.errno in _DISK:
             raise storage_error("unpack into", folder, error) from error
         raise DocumentError(f"cannot be unpacked: {error}", where=archive.name) from error
@@ -91,11 +94,11 @@ def read_member(archive: Path, wanted: Callable[[str], bool], *, limit: int = 10
     """The first ``limit`` bytes of the first regular file whose name is ``wanted``; None where there is none."""
     try:
         with ExitStack() as stack:
-            for entry in _entries(archive, stack):
+            for entry in entries(archive, stack):
                 if wanted(entry.name):
                     with entry.open() as source:
                         return source.read(limit)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise DocumentError(f"cannot be unpacked: {error}", where=archive.name) from error
     return None
 
@@ -118,7 +121,7 @@ def _safe(name: str, where: str) -> str:
     return clean
 
 
-def _write(entry: _Entry, path: Path, budget: int, where: str) -> int:
+def write_entry(entry: Entry, path: Path, budget: int, where: str) -> int:
     """Copy one entry to a file that does not exist yet; the bytes written."""
     if entry.size > budget:
         raise TooLargeError(f"{entry.name!r} unpacks past the cap", where=where)
@@ -134,21 +137,25 @@ def _write(entry: _Entry, path: Path, budget: int, where: str) -> int:
     return size
 
 
-def _entries(archive: Path, stack: ExitStack) -> Iterator[_Entry]:
-    """The regular files of an archive, whose kind its first bytes tell."""
+def entries(archive: Path, stack: ExitStack, *, left: Callable[[str], None] | None = None) -> Iterator[Entry]:
+    """The regular files of an archive, whose kind its first bytes tell; names are as they stand there.
+
+    ``left`` gets the names of links, devices and the like, which are left out. Raises ``DocumentError`` for a hostile
+    archive and what is in ``BROKEN`` for a damaged one.
+    """
     with archive.open("rb") as file:
         head = file.read(512)
     if head.startswith(b"PK"):
-        return _zip(archive, stack)
+        return _zip(archive, stack, left)
     raw = stack.enter_context(archive.open("rb"))
     if head.startswith(b"!<arch>\n"):
-        return _tar(_debian_data(raw, archive.name), stack)
+        return _tar(_debian_data(raw, archive.name), stack, left)
     if head[257:262] == b"ustar" or head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
-        return _tar(raw, stack)
+        return _tar(raw, stack, left)
     raise DocumentError("not an archive that can be read (zip, tar, deb)", where=archive.name)
 
 
-def _zip(archive: Path, stack: ExitStack) -> Iterator[_Entry]:
+def _zip(archive: Path, stack: ExitStack, left: Callable[[str], None] | None) -> Iterator[Entry]:
     opened = stack.enter_context(zipfile.ZipFile(archive))
     infos = sorted(opened.infolist(), key=lambda i: i.header_offset)
     ends = [*(i.header_offset for i in infos[1:]), opened.start_dir][: len(infos)]  # none in an empty archive
@@ -162,7 +169,9 @@ def _zip(archive: Path, stack: ExitStack) -> Iterator[_Entry]:
     for info in infos:
         kind = (info.external_attr >> 16) & 0o170000
         if not info.is_dir() and kind in (0, 0o100000):
-            yield _Entry(info.filename, info.file_size, lambda info=info: opened.open(info))  # type: ignore[misc]
+            yield Entry(info.filename, info.file_size, lambda info=info: opened.open(info))  # type: ignore[misc]
+        elif left is not None and not info.is_dir():
+            left(info.filename)
 
 
 class _Member(tarfile.TarInfo):
@@ -174,7 +183,7 @@ class _Member(tarfile.TarInfo):
         return super()._proc_member(tarfile_)  # type: ignore[misc,no-any-return]
 
 
-def _tar(raw: IO[bytes], stack: ExitStack) -> Iterator[_Entry]:
+def _tar(raw: IO[bytes], stack: ExitStack, left: Callable[[str], None] | None) -> Iterator[Entry]:
     head = raw.read(4)
     raw.seek(-len(head), io.SEEK_CUR)
     if head == b"\x28\xb5\x2f\xfd":
@@ -185,7 +194,9 @@ def _tar(raw: IO[bytes], stack: ExitStack) -> Iterator[_Entry]:
         if member.isreg():
             source = opened.extractfile(member)
             if source is not None:
-                yield _Entry(member.name, member.size, lambda source=source: source)  # type: ignore[misc]
+                yield Entry(member.name, member.size, lambda source=source: source)  # type: ignore[misc]
+        elif left is not None and not member.isdir():
+            left(member.name)
 
 
 def _debian_data(raw: IO[bytes], where: str) -> IO[bytes]:

@@ -13,6 +13,7 @@ import pytest
 
 from lamina.data.readers.chapters import chapters, plain
 from lamina.data.readers.layout import flow
+from lamina.kit.errors import ConfigError
 
 Make = Callable[..., bytes]
 
@@ -316,3 +317,79 @@ def test_texts_made_to_be_slow_are_cut_in_time(text: str) -> None:
     began = time.perf_counter()
     chapters(text + "\n\nend")
     assert time.perf_counter() - began < 5  # seconds
+
+
+def test_sections_of_a_chapter_stay_in_it_and_chapters_of_a_part_come_out(collect: Any, make_epub: Make) -> None:
+    heads = "".join(f'<h2 id="s{n}">Section {n}</h2><p>{LONG}</p>' for n in range(3))
+    short = page(f"<h1>The Oil</h1>{heads}")
+    long = page("<h1>Part Two</h1>" + heads.replace(LONG, LONG * 9))
+    nav = [
+        ("a.xhtml", "The Oil</a><ol><li><a href='a.xhtml#s0'>S 0</a></li><li><a href='a.xhtml#s1'>S 1</a></li></ol><a>")
+    ]
+    nav += [(n.replace("a.", "b."), label.replace("a.x", "b.x")) for n, label in nav]
+    found = collect("books", {"b.epub": make_epub({"a.xhtml": short, "b.xhtml": long}, nav=nav)})
+    assert [row["title"] for row in found.rows] == [
+        "The Lamp: The Oil",
+        "The Lamp: The Oil",
+        "The Lamp: S 0",
+        "The Lamp: S 1",
+    ]
+    assert found.rows[0]["text"].count("Section") == 3
+    assert found.rows[1]["text"] == "Part Two"
+
+
+def test_a_book_links_to_its_licence_and_reserves_text_mining(collect: Any, make_epub: Make, make_pdf: Make) -> None:
+    about = (
+        '<package xmlns="http://www.idpf.org/2007/opf" version="3.0"><metadata>'
+        '<link rel="dcterms:license" href="https://creativecommons.org/licenses/by/4.0/"/>'
+        '<meta property="tdm:reservation">1</meta><meta property="tdm:policy">https://example.org/p</meta></metadata>'
+        '<manifest><item id="a" href="a.xhtml" media-type="application/xhtml+xml"/></manifest>'
+        '<spine><itemref idref="a"/></spine></package>'
+    )
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><cc:license rdf:resource="http://creativecommons.org/licenses/by-sa/3.0/"/>'
+        b"<tdm:reservation>1</tdm:reservation></x:xmpmeta>"
+    )
+    pdf = make_pdf([[LONG[:80]]])
+    data = {
+        "a.epub": make_epub({"a.xhtml": page("<p>Text.</p>")}, package=about),
+        "b.pdf": pdf.replace(b"%%EOF", b"%%EOF\n" + packet),
+        "c.pdf": pdf,
+    }
+    a, b, c = collect("books", data).rows
+    assert (a["license"], a["rights"]) == ("CC-BY-4.0", "tdm-reservation: 1; tdm-policy: https://example.org/p")
+    assert (b["license"], b["rights"]) == ("CC-BY-SA-3.0", "tdm-reservation: 1")
+    assert (c["license"], c["rights"]) == (None, None)
+
+
+def test_bullets_of_a_page_are_lines_of_their_own() -> None:
+    wide = "x" * 60
+    assert flow([[f"\u25b6 {wide}", f"\u25b6 {wide}", f"and {wide}"]]) == f"\u25b6 {wide}\n\n\u25b6 {wide} and {wide}"
+
+
+def test_books_in_an_archive_and_in_old_encodings(collect: Any, make_epub: Make) -> None:
+    shelf = io.BytesIO()
+    with zipfile.ZipFile(shelf, "w") as out:
+        out.writestr("one.epub", make_epub({"a.xhtml": page("<p>From the shelf.</p>")}))
+        out.writestr("two.txt", "Grüße.".encode("cp1252"))
+        out.writestr("cover.jpg", b"\xff\xd8\xff")
+    declared = (
+        "Title: Wege\nCharacter set encoding: ISO-8859-1\n\n*** START OF THIS PROJECT GUTENBERG EBOOK ***\n\nÜber Wege."
+    )
+    found = collect(
+        "books",
+        {
+            "shelf.zip": shelf.getvalue(),
+            "declared.txt": declared.encode("latin-1"),
+            "bare.txt": "Äpfel".encode("cp1252"),
+        },
+        encoding="windows-1252",
+    )
+    assert found.texts() == ["From the shelf.", "Grüße.", "Über Wege.", "Äpfel"]
+    assert found.rows[0]["url"] == "npm:box@1/shelf.zip/one.epub"
+    assert set(found.reasons) == {"shelf.zip/cover.jpg"}
+    assert {"shelf.zip", "shelf.zip/one.epub"} <= set(found.names)
+    bare = collect("books", {"bare.txt": ("Äpfel und Öl für die Lampe. " * 9).encode("cp1252")})
+    assert 'encoding = "cp1252"' in bare.reasons["bare.txt"]
+    with pytest.raises(ConfigError, match="no encoding"):
+        collect("books", {}, encoding="klingon")

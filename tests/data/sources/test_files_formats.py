@@ -116,6 +116,29 @@ def test_an_archive_is_read_as_the_folder_that_it_is(collect: Any, make_zip: Any
     assert "books" in found.reasons["export.zip/book.epub"]
 
 
+def test_tables_tell_their_encoding(collect: Any) -> None:
+    rows = "text;n\nGrüße aus Köln;1\n".encode("cp1252") * 3
+    lines = '{"text": "Öl"}\n'.encode("cp1252")
+    srt = "1\n00:00:01,000 --> 00:00:02,000\nÄh, ja.\n".encode("cp1252")
+    found = collect("files", {"a.csv": rows, "b.jsonl": lines, "c.srt": srt}, encoding="cp1252")
+    assert found.texts() == ["Grüße aus Köln", "text", "Grüße aus Köln", "text", "Grüße aus Köln", "Öl", "Äh, ja."]
+    assert 'encoding = "cp1252"' in collect("files", {"a.csv": rows}).reasons["a.csv"]
+
+
+def test_the_card_beside_tables_says_their_licence(collect: Any, tmp_path: Path) -> None:
+    data = tmp_path / "hub" / "data"
+    data.mkdir(parents=True)
+    pq.write_table(pa.table({"text": ["one", "two"], "license": [None, "mit"]}), data / "train.parquet")
+    card = tmp_path / "hub" / "README.md"
+    card.write_text("---\nlicense: cc-by-4.0\nlanguage:\n- de\nconfigs:\n- config_name: default\n---\n# Card")
+    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\nOutside of the location.")
+    given = {"data/train.parquet": data / "train.parquet", "README.md": card}
+    found = collect("files", given)
+    assert [(row["license"], row["language"]) for row in found.rows] == [("CC-BY-4.0", "de"), ("MIT", "de")]
+    card.write_text("---\nlicense: other\nlanguage: [en, de]\ndataset_info: x\n---\n# Card")
+    assert [(row["license"], row["language"]) for row in collect("files", given).rows] == [(None, None), ("MIT", None)]
+
+
 def test_a_dump_of_a_wiki(collect: Any) -> None:
     pages = "".join(PAGE.format(n=n, ns=0 if n % 5 else 1, text=f"Article {n} [[a|b]].") for n in range(200))
     head = '<mediawiki xml:lang="en"><siteinfo><sitename>W</sitename><base>https://w.org/wiki/M</base></siteinfo>'
@@ -148,7 +171,7 @@ def test_folders_of_hugging_face_datasets(collect: Any, tmp_path: Path) -> None:
         "other/README.md": "---\ntitle: x\n---\nA text about configs: none.",
     })  # fmt: skip
     assert found.texts() == ["one", "two", "one", "two", "A text about configs: none."]
-    assert [row["license"] for row in found.rows[:3]] == ["mit", "mit", None]
+    assert [row["license"] for row in found.rows[:3]] == ["MIT", "MIT", None]
     assert set(found.reasons) == {
         "saved/cache-123.arrow",
         "saved/dataset_info.json",

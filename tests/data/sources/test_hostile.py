@@ -119,8 +119,8 @@ def test_what_a_library_raises_unforeseen_is_listed(collect: Any, monkeypatch: p
     def burst(*_: object, **__: object) -> None:
         raise RuntimeError("nobody thought of this")
 
-    monkeypatch.setattr("lamina.data.readers.prose.decode", burst)
-    monkeypatch.setattr("lamina.data.sources.books.decode", burst)
+    monkeypatch.setattr("lamina.data.readers.prose.legible", burst)
+    monkeypatch.setattr("lamina.data.sources.books.legible", burst)
     for use, name in (("files", "a.txt"), ("books", "a.txt")):
         found = collect(use, {name: b"{}"})
         assert "RuntimeError: nobody thought of this" in found.reasons[name]
@@ -144,7 +144,7 @@ def test_what_a_limit_leaves_out_is_listed(collect: Any, use: str) -> None:
 
 
 def test_half_surrogates_do_not_stop_a_batch(collect: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("lamina.data.readers.prose.decode", lambda data: ("a\ud800b", 0))
+    monkeypatch.setattr("lamina.data.readers.prose.legible", lambda *_: ("a\ud800b", 0))
     (row,) = collect("files", {"a.txt": b"x"}).rows
     assert row["text"] == "a\ufffdb"
 

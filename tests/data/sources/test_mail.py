@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,19 @@ def test_a_mailbox_keeps_threads_together(collect: Any) -> None:
     assert found.rows[0]["created"].isoformat() == "2024-05-01T10:00:00+00:00"
     assert len({row["id"] for row in found.rows}) == 4
     assert found.names == ["lists/a.mbox"]
+    assert not found.reasons
+
+
+def test_mail_in_an_archive(collect: Any) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as out:
+        for name, text in {"Takeout/All.mbox": box(message(1), message(2)), "md/cur/1:2,S": message(3)}.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(text.encode())
+            out.addfile(about, io.BytesIO(text.encode()))
+    found = collect("mail", {"takeout.tgz": packed.getvalue()})
+    assert found.texts() == [f"Words of number {n}." for n in (1, 2, 3)]
+    assert found.rows[2]["url"] == "npm:box@1/takeout.tgz/md/cur/1:2,S"
     assert not found.reasons
 
 

@@ -17,6 +17,7 @@ _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"
 _FONTS = ("idpf.org/2008/embedding", "ns.adobe.com/pdf/enc#RC")  # obfuscation of fonts, which hides no text
 _FRONT = re.compile(r"\b(?:cover|toc|titlepage|halftitlepage|copyright-page|colophon|landmarks|loi|lot)\b")
+_CHAPTER = 5_000  # characters; parts of a chapter are shorter on average
 _DC = "{http://purl.org/dc/elements/1.1/}"
 Chapter = dict[str, Any]
 
@@ -24,6 +25,7 @@ Chapter = dict[str, Any]
 def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
     """``{"title", "author", "language", "license", "chapters": [{"key", "title", "text"}], "unread"}``.
 
+    ``license`` are the words on rights, ``deed`` a licence that is linked, ``signals`` what is said of text mining;
     ``unread``: name and reason of each chapter that cannot be read; ``DocumentError`` where the book itself cannot be.
     """
     with open_zip(data or b"", "EPUB") as book:
@@ -38,6 +40,8 @@ def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
             "author": _meta(package, "creator", several=True),
             "language": _meta(package, "language"),
             "license": _meta(package, "rights"),
+            "deed": _deed(package),
+            "signals": _signals(package),
             "created": _meta(package, "date"),
             "chapters": chapters,
             "unread": unread,
@@ -96,6 +100,8 @@ def _chapter(book: zipfile.ZipFile, name: str, entries: list[Entry]) -> list[Cha
         return []
     inner = _inner(entries)
     pieces = text_of(body, {e.fragment: n for n, e in enumerate(inner)}).split(MARK)
+    if _are_sections(inner, entries, pieces):
+        inner, pieces = [], [text_of(body)]
     whole = next((e.label for e in entries if e not in inner), None)
     opening = pieces[0].strip()
     heading = heading_of(body)
@@ -107,6 +113,13 @@ def _chapter(book: zipfile.ZipFile, name: str, entries: list[Entry]) -> list[Cha
             key = f"{name}#{mark.fragment}"
             found.append({"key": key, "title": mark.label, "text": text.strip(), "named": True})
     return found
+
+
+def _are_sections(inner: list[Entry], entries: list[Entry], pieces: list[str]) -> bool:
+    """Whether the parts of a file are sections of one chapter: short, and below the file's own line of the contents."""
+    if not inner or inner[0].depth <= min(e.depth for e in entries):
+        return False
+    return sum(map(len, pieces)) < _CHAPTER * len(inner)
 
 
 def _inner(entries: list[Entry]) -> list[Entry]:
@@ -142,3 +155,27 @@ def _locked(book: zipfile.ZipFile) -> set[str]:
 def _meta(package: Any, name: str, *, several: bool = False) -> str | None:
     found = [" ".join(e.text.split()) for e in package.iter(_DC + name) if e.text and e.text.strip()]
     return (", ".join(found) if several else found[0]) if found else None
+
+
+def _deed(package: Any) -> str | None:
+    """The licence that the package links to (``dcterms:license``, ``schema:license`` or a link of that relation)."""
+    for link in package.iter("{*}link"):
+        if any(rel.rpartition(":")[2] == "license" for rel in (link.get("rel") or "").split()) and link.get("href"):
+            return str(link.get("href"))
+    for meta in package.iter("{*}meta"):
+        name = (meta.get("property") or meta.get("name") or "").lower()
+        words = (meta.text or meta.get("content") or "").strip()
+        if name.rpartition(":")[2] == "license" and words:
+            return words
+    return None
+
+
+def _signals(package: Any) -> str | None:
+    """Reservation of text and data mining (TDMRep 2024, "in EPUB files": ``tdm:reservation``, ``tdm:policy``)."""
+    found = []
+    for meta in package.iter("{*}meta"):
+        name = (meta.get("property") or meta.get("name") or "").lower().replace(":", "-")
+        words = (meta.text or meta.get("content") or "").strip()[:200]
+        if name in ("tdm-reservation", "tdm-policy") and words:
+            found.append(f"{name}: {words}")
+    return "; ".join(dict.fromkeys(found)) or None

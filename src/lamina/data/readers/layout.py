@@ -17,6 +17,7 @@ _LEADER = re.compile(r"(?:\.[ \t]?){5,}[ \t]*[\divxlc]{1,6}$", re.IGNORECASE)
 _PAGE = re.compile(r"\W{0,3}(?:page\s+)?(\d{1,5})(?:\s*(?:of|/)\s*\d{1,5})?\W{0,3}", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+(?:[-\u2010][^\W\d_]+)*")
 _HEAD, _TAIL = re.compile(r"([^\W\d_]+)(?:[-\u2010\u00ad]|\x02)$"), re.compile(r"([^\W\d_]+)")
+_BULLET = re.compile(r"[▶►▸▪■●•◦‣○❖✓➤➢] ?\S")
 _ENDING = re.compile(r"[.!?:;…\"”’»)\]]\s*$")
 
 
@@ -67,7 +68,7 @@ def _shape(line: str) -> str:
 
 
 def flow(pages: Sequence[Sequence[str]]) -> str:
-    """The lines as paragraphs; one that ends with the width of its page goes on, also on the next page.
+    """The lines as paragraphs; one that ends with the width of its page goes on, also on the next page, up to a bullet.
 
     A word that a line end broke is joined, with its hyphen where the text has it so elsewhere or only so.
     """
@@ -77,7 +78,7 @@ def flow(pages: Sequence[Sequence[str]]) -> str:
     for lines in pages:
         width = max((len(line) for line in lines), default=0)
         for line in lines:
-            if open_end:
+            if open_end and not (_BULLET.match(line) and _HEAD.search(pieces[-1]) is None):
                 pieces[-1:] = _joint(pieces[-1], line, known)
             else:
                 pieces.append(f"\n\n{line}" if pieces else line)

@@ -26,6 +26,7 @@ _LINKED_DATE = re.compile(r'"datePublished"\s*:\s*"([^"<>]{4,40})"')
 _TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
 _ADDRESS = re.compile(r"https?://[^\s<>\"]{3,2000}")
 _DEED = re.compile(r"creativecommons\.org/(?:licenses|publicdomain)/", re.IGNORECASE)
+_PERMALINK = re.compile(r"\s*[¶§🔗]\ufe0f?$|\s+#$")
 _LINKED_BYTES = 200_000
 _SUFFIX = re.compile(r"\s+[|·•–—»:-]\s+[^|·•–—»]{1,60}$")  # "Title | Name of the site"
 
@@ -212,4 +213,5 @@ def _license(root: Any, first: dict[str, str], linked: list[dict[str, Any]], rel
 
 
 def _words(element: Any) -> str:
-    return " ".join("".join(element.itertext()).split())[:500]
+    """The words of an element, without the sign behind a heading that links to it."""
+    return _PERMALINK.sub("", " ".join("".join(element.itertext()).split())[:500])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -9,6 +10,9 @@ from lamina.data.readers.layout import BROKEN, body_lines, flow
 from lamina.kit.errors import DocumentError
 
 MAX_PAGES = 5_000
+_XMP = 1 << 20
+_DEED = re.compile(rb"https?://creativecommons\.org/(?:licenses|publicdomain)/[a-z-]{2,20}/\d\.\d", re.IGNORECASE)
+_TDM = re.compile(rb"""tdm[-:]?reservation(?:>|\s*=\s*["'])\s*1""", re.IGNORECASE)
 
 
 def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
@@ -46,10 +50,20 @@ def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
         "title": about.get("Title"),
         "author": about.get("Author"),
         "created": _date(about.get("CreationDate")),
+        "deed": _xmp(data or b"", _DEED),
+        "signals": "tdm-reservation: 1" if _xmp(data or b"", _TDM) else None,
         "pages": count,
         "unread": [[_numbers(empty, count), f"no text layer on {len(empty)} of {count} pages"]] if empty else [],
         "chapters": chapters,
     }
+
+
+def _xmp(data: bytes, wanted: re.Pattern[bytes]) -> str | None:
+    """What the metadata packet (XMP, ISO 16684-1) of the file says; it lies open in all but encrypted files."""
+    begin = data.rfind(b"<x:xmpmeta")
+    packet = data[begin : data.find(b"</x:xmpmeta>", begin)][:_XMP] if begin >= 0 else b""
+    found = wanted.search(packet)
+    return found[0].decode("latin-1") if found else None
 
 
 def _page(document: Any, number: int) -> str:

@@ -5,32 +5,33 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from lamina.data.readers.streams import decode, recognised
+from lamina.data.readers.beside import CARD, FRONT
+from lamina.data.readers.encodings import legible
+from lamina.data.readers.streams import recognised
 from lamina.kit.errors import DocumentError
 
-_FRONT = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n(.{0,20000}?)\r?\n\1[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#{1,6}[ \t]+(\S.*?)[ \t]*#*[ \t]*$", re.MULTILINE)
-_CARD = re.compile(r"^(?:dataset_info|configs):", re.MULTILINE)
 
 
-def prose(data: bytes, name: str, *, markdown: bool) -> dict[str, Any]:
+def prose(data: bytes, name: str, *, markdown: bool, encoding: str | None = None) -> dict[str, Any]:
     """``{"key", "text"}`` of a text file; of Markdown also "title" (the first heading) and what a front matter says.
 
-    ``DocumentError`` for what is empty, is no text, or is the card of a data set (a README that describes one).
+    ``encoding``: of a text that is not UTF-8. ``DocumentError`` for what is empty, is no text, or is the card of a data
+    set (a README that describes one).
     """
     other = recognised(data[:64])
     if other and other not in ("a program", "sound"):  # "MZ" and "ID3" may begin a text
         raise DocumentError(f"is {other}: it is binary, not text")
-    text, replaced = decode(data)
+    text, replaced = legible(data, encoding)
     if not text.strip():
         raise DocumentError("is empty")
     row: dict[str, Any] = {"key": name, "text": text}
     if replaced:
         row["meta"] = {"replaced_characters": replaced}
     if markdown:
-        if front := _FRONT.match(text):
-            if _CARD.search(front[2]) and name.rpartition("/")[2].lower() == "readme.md":
+        if front := FRONT.match(text):
+            if CARD.search(front[2]) and name.rpartition("/")[2].lower() == "readme.md":
                 raise DocumentError("describes the data set that it lies beside, and is no document")
             row |= _front(front[2])
             row["text"] = text[front.end() :].lstrip("\r\n")

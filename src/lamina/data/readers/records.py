@@ -106,11 +106,13 @@ def _is_bytes(value: Any) -> bool:
     )
 
 
-def json_lines(stream: BinaryIO, records: str, bad: Bad, *, first: int = 0, start: int = 0) -> Iterator[Record]:
+def json_lines(
+    stream: BinaryIO, records: str, bad: Bad, *, first: int = 0, start: int = 0, encoding: str | None = None
+) -> Iterator[Record]:
     """The records of a JSONL stream, called by line number; a line that cannot be read goes to ``bad``.
 
-    The stream begins behind the ``first`` lines of its file, at byte ``start``. Lines end at 16 MiB. Raises
-    ``DocumentError`` where the stream itself ends badly.
+    The stream begins behind the ``first`` lines of its file, at byte ``start``. Lines end at 16 MiB; ``encoding``: of
+    those that are not UTF-8. Raises ``DocumentError`` where the stream itself ends badly.
     """
     place, number = start, first
     while True:
@@ -130,7 +132,7 @@ def json_lines(stream: BinaryIO, records: str, bad: Bad, *, first: int = 0, star
             if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 raise DocumentError("is UTF-16", hint="JSON lines are UTF-8: save it as UTF-8")
             try:
-                value, replaced = _line(line)
+                value, replaced = _line(line, encoding)
             except DocumentError as error:
                 cut = ": the file ends in the middle of it" if not line.endswith(b"\n") else ""
                 bad(where, error.what + cut)
@@ -152,7 +154,7 @@ def _rest(stream: BinaryIO) -> int:
     return size
 
 
-def _line(line: bytes) -> tuple[Any, int]:
+def _line(line: bytes, encoding: str | None) -> tuple[Any, int]:
     line = line.removeprefix(b"\xef\xbb\xbf")
     try:
         return orjson.loads(line), 0
@@ -161,6 +163,9 @@ def _line(line: bytes) -> tuple[Any, int]:
         replaced = text.count("\ufffd") - line.count(b"\xef\xbf\xbd")
         if not replaced:
             raise DocumentError(f"is not JSON: {error.msg} (column {error.colno})") from error
+        if encoding is not None:
+            text = line.decode(encoding, errors="replace")
+            replaced = text.count("\ufffd")
     if replaced > MAX_REPLACED * len(text):
         raise DocumentError(f"is not UTF-8: {replaced} of {len(text)} characters cannot be decoded")
     try:

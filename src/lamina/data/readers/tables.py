@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from lamina.data.readers.encodings import hint_of
 from lamina.data.readers.records import MAX_LINE, Bad, Record
 from lamina.data.readers.streams import kind, open_bytes, text_encoding
 from lamina.kit.errors import DocumentError
@@ -18,12 +19,13 @@ _DELIMITERS = ",;\t|"
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 
 
-def csv_rows(path: Path, name: str, bad: Bad) -> Iterator[Record]:
+def csv_rows(path: Path, name: str, bad: Bad, encoding: str | None = None) -> Iterator[Record]:
     """The rows of a CSV or TSV file with a header line, called by line number; a row that cannot be goes to ``bad``.
 
-    The delimiter of a .csv is the one of comma, semicolon, tab and bar that its header has most of.
+    The delimiter of a .csv is the one of comma, semicolon, tab and bar that its header has most of. ``encoding``: of a
+    file that is not UTF-8.
     """
-    encoding = text_encoding(path, name)
+    encoding = _encoding(path, name, encoding)
     csv.field_size_limit(MAX_LINE)  # the library's own limit, 128 KiB, is less than many a document
     with open_bytes(path, name) as binary, io.TextIOWrapper(binary, encoding, "replace", newline="") as stream:
         head = stream.readline(MAX_LINE)
@@ -54,6 +56,18 @@ def csv_rows(path: Path, name: str, bad: Bad) -> Iterator[Record]:
             elif row:
                 value = dict(zip(header, row, strict=False))
                 yield Record(str(line), value, sum(field.count("\ufffd") for field in row))
+
+
+def _encoding(path: Path, name: str, given: str | None) -> str:
+    try:
+        return text_encoding(path, name)
+    except DocumentError as error:
+        if "is not UTF-8" not in error.what:
+            raise
+        if given is None:
+            with open_bytes(path, name) as stream:
+                raise DocumentError(error.what, hint=hint_of(stream.read(1 << 16))) from error
+        return given
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -137,7 +137,8 @@ def _record(stream: Members, max_bytes: int) -> Record | Damage:
     stream.more(size + 9)
     held = len(stream.buffer)
     if held < size or not _ends(stream.buffer[size : size + 9]):
-        stream.seek(_NEXT)
+        if not (stream.damages and _START.match(stream.buffer)):  # else the rest of a damaged member is gone already
+            stream.seek(_NEXT)
         cut = f"is cut short: {held:,} of {size:,} bytes"
         return Damage(offset=offset, reason=cut if held < size else "has a wrong length, or is damaged")
     body = bytes(stream.buffer[:size])

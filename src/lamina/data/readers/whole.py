@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from lamina.data.readers import confluence, docx, latex, notebook, opendocument, page, pptx, rtf, subtitles, xlsx
+from lamina.data.readers.encodings import legible
 from lamina.data.readers.markup import parse_xml
 from lamina.data.readers.ooxml import refuse_ole, tag
 from lamina.data.readers.records import json_value
-from lamina.data.readers.streams import decode, recognised
+from lamina.data.readers.streams import recognised
 from lamina.kit.errors import DocumentError
 
 Reader = Callable[[dict[str, Any], bytes | None], dict[str, Any]]
@@ -17,8 +18,9 @@ _OLD = (".doc", ".xls", ".ppt", ".msg")
 
 
 def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
-    """``{"documents": [{"key", "text", …}], "unread": [[where, reason]]}`` of a file; ``payload``: ``{"suffix"}``.
+    """``{"documents": [{"key", "text", …}], "unread": [[where, reason]]}`` of a file.
 
+    ``payload``: ``{"suffix", "encoding"}``, the encoding of text that is not UTF-8, or None.
     ``key`` names a document within its file; "" where it is the whole. Other columns as in ``DOCUMENTS``, and "meta".
     """
     suffix = payload["suffix"]
@@ -40,11 +42,11 @@ def _old(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
     raise DocumentError(what, hint="save it as .docx, .xlsx, .pptx or .eml")
 
 
-def _text(data: bytes | None) -> tuple[str, dict[str, Any]]:
+def _text(payload: dict[str, Any], data: bytes | None) -> tuple[str, dict[str, Any]]:
     other = recognised((data or b"")[:64])
     if other:
         raise DocumentError(f"is {other}")
-    text, replaced = decode(data or b"")
+    text, replaced = legible(data or b"", payload.get("encoding"))
     return text, {"replaced_characters": replaced} if replaced else {}
 
 
@@ -53,18 +55,18 @@ def _one(**document: Any) -> dict[str, Any]:
 
 
 def _notebook(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
-    text, meta = _text(data)
+    text, meta = _text(payload, data)
     found = notebook.cells(json_value(text))
     return _one(**found | {"meta": found["meta"] | meta})
 
 
 def _latex(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
-    text, meta = _text(data)
+    text, meta = _text(payload, data)
     return _one(**latex.plain(text), meta=meta)
 
 
 def _subtitles(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
-    text, meta = _text(data)
+    text, meta = _text(payload, data)
     return _one(text=subtitles.spoken(text), meta=meta)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
+from itertools import tee
 from typing import Any
 
 import pyarrow as pa
@@ -12,8 +14,10 @@ import pyarrow as pa
 from lamina.contracts.corpus import Inbox, SourceFile
 from lamina.data.readers import records as reading
 from lamina.data.readers.chapters import chapters, plain
-from lamina.data.readers.streams import decode, kind, read_bytes
+from lamina.data.readers.encodings import known_encoding, legible
+from lamina.data.readers.streams import kind, read_bytes
 from lamina.data.rows import batches, followed, in_turn
+from lamina.data.sources.unpacked import files_of
 from lamina.kit.errors import DocumentError
 from lamina.kit.jail import Jail
 from lamina.kit.registry import SOURCES
@@ -23,29 +27,40 @@ _DEED = re.compile(r"creativecommons\.org/(licenses|publicdomain)/([a-z-]+)/(\d\
 _WORKERS = 2
 
 
-@SOURCES("books", version=2)
+@SOURCES("books", kind="separable", version=3)
 def books(
     inbox: Inbox,
     *,
     title: str | None = None,
     author: str | None = None,
+    encoding: str | None = None,
     limit: int | None = None,
     memory_mb: int = 1024,
     seconds: float = 60.0,
 ) -> Iterator[pa.RecordBatch]:
-    """Books as .epub, .pdf, .txt, .md, .json and .js, packed by gzip or zstd or plain.
+    """Books as .epub, .pdf, .txt, .md, .json and .js, plain, packed by gzip or zstd, or in a zip or tar archive.
 
-    ``title`` and ``author``: where the file names none; ``limit``: the first so many chapters, in the order of the
-    names; the parser of one EPUB or PDF gets ``memory_mb`` MiB and ``seconds``.
+    ``title`` and ``author``: where the file names none; ``encoding``: of texts that are not UTF-8 and do not say it
+    ("windows-1252"); ``limit``: the first so many chapters, in the order of the names; the parser of one EPUB or PDF
+    gets ``memory_mb`` MiB and ``seconds``.
     """
+    known = known_encoding(encoding)
     inbox = followed(inbox)
-    with Jail(workers=_WORKERS, memory_mb=memory_mb, seconds=seconds) as jail:
-        yield from batches(inbox, _rows(inbox, jail, title, author), limit)
+    with ExitStack() as stack:
+        jail = stack.enter_context(Jail(workers=_WORKERS, memory_mb=memory_mb, seconds=seconds))
+        read = partial(_book, jail=jail, encoding=known)
+        yield from batches(inbox, _rows(inbox, files_of(inbox, stack), read, title, author), limit)
 
 
-def _rows(inbox: Inbox, jail: Jail, title: str | None, author: str | None) -> Iterator[dict[str, Any]]:
-    results = in_turn(partial(_book, jail=jail), inbox.files, workers=_WORKERS)
-    for file, book in zip(inbox.files, results, strict=True):
+def _rows(
+    inbox: Inbox,
+    files: Iterator[SourceFile],
+    read: Callable[[SourceFile], dict[str, Any]],
+    title: str | None,
+    author: str | None,
+) -> Iterator[dict[str, Any]]:
+    files, again = tee(files)
+    for file, book in zip(again, in_turn(read, files, workers=_WORKERS), strict=True):
         if not isinstance(book, dict):
             inbox.report.unread(file.name, str(book))
             continue
@@ -70,7 +85,8 @@ def _chapters(file: str, book: dict[str, Any], title: str | None, author: str | 
             "author": book.get("author") or author,
             "created": book.get("created"),
             "language": book.get("language"),
-            "license": spdx(rights),
+            "license": spdx(rights) or spdx(book.get("deed")),
+            "rights": book.get("signals"),
             "group_id": name or (file.rpartition("/")[0] if chapter.get("part") else file),
             "position": chapter.get("position", place),
             "meta": {k: v for k, v in facts.items() if v is not None},
@@ -99,7 +115,7 @@ def spdx(rights: str | None) -> str | None:
     return f"CC-{deed[2].upper()}-{deed[3]}"
 
 
-def _book(file: SourceFile, *, jail: Jail) -> dict[str, Any]:
+def _book(file: SourceFile, *, jail: Jail, encoding: str | None) -> dict[str, Any]:
     suffix = kind(file.name)
     if suffix not in (".epub", ".pdf", ".json", ".js", ".txt", ".text", ".md", ""):
         hint = 'the source "web" reads it' if suffix in (".html", ".htm") else "epub, pdf, txt, md, json"
@@ -111,7 +127,7 @@ def _book(file: SourceFile, *, jail: Jail) -> dict[str, Any]:
         book = dict(jail.call("lamina.data.readers.pdf:read", {}, data))
         (only, *more) = book["chapters"]
         return book if more else book | {"chapters": chapters(only["text"])}
-    text, replaced = decode(data)
+    text, replaced = legible(data, encoding)
     if suffix in (".json", ".js"):
         return _json(reading.data_of_script(text) if suffix == ".js" else text) | {"replaced": replaced}
     return plain(text) | {"replaced": replaced}

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import lzma
-import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,11 +13,13 @@ from typing import Any
 from lamina.contracts.corpus import SourceFile
 from lamina.data.readers import records as reading
 from lamina.data.readers import wiki
-from lamina.data.readers.archive import is_link, open_zip, outside
+from lamina.data.readers.archive import members
+from lamina.data.readers.beside import carded, described
 from lamina.data.readers.columnar import arrow_rows, parquet_rows
 from lamina.data.readers.conversation import conversation
+from lamina.data.readers.encodings import legible
 from lamina.data.readers.prose import prose
-from lamina.data.readers.streams import MAX_FILE, decode, kind, open_bytes, read_bytes
+from lamina.data.readers.streams import kind, open_bytes, read_bytes
 from lamina.data.readers.tables import csv_rows
 from lamina.data.rows import Notes, in_turn
 from lamina.kit.errors import DocumentError
@@ -36,7 +34,6 @@ OFFICE = (
     *(".odt", ".ott", ".odp", ".ods", ".fodt", ".fodp", ".fods", ".rtf", ".doc", ".xls", ".ppt"),
 )
 WHOLE = (*OFFICE, ".ipynb", ".tex", ".srt", ".vtt", ".xml")
-ARCHIVES = (".zip",)
 #: What other sources read.
 ELSEWHERE = {
     **dict.fromkeys((".epub", ".pdf"), "books"),
@@ -52,8 +49,6 @@ _ABOUT_DATA = {
 }
 _TOGETHER = 64  # pages that a parser gets at a time
 _BYTES = 2 << 20
-_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
-_ENTRIES, _ARCHIVE = 200_000, 64 << 30
 Row = dict[str, Any]
 _Page = tuple[int, bytes | None]  # place, XML
 
@@ -65,6 +60,7 @@ class Formats:
     jail: Jail
     records: str
     fields: Mapping[str, str]
+    encoding: str | None = None  # of files that are not UTF-8
 
     def rows(self, file: SourceFile, notes: Notes, depth: int = 0) -> Iterator[Row]:
         """The documents of ``file``, with ``key``; ``notes`` takes what of it cannot be read.
@@ -73,19 +69,21 @@ class Formats:
         """
         suffix = kind(file.name)
         if suffix in TEXT:
-            yield prose(read_bytes(file.path, file.name), file.name, markdown=suffix in _MARKDOWN)
+            data = read_bytes(file.path, file.name)
+            yield prose(data, file.name, markdown=suffix in _MARKDOWN, encoding=self.encoding)
         elif suffix in LINES:
             first, start = (file.part.first, file.part.begin) if file.part else (0, 0)
             with open_bytes(file.path, file.name, part=file.part) as stream:
-                yield from self._records(
-                    file, reading.json_lines(stream, self.records, notes, first=first, start=start), notes
+                found = reading.json_lines(
+                    stream, self.records, notes, first=first, start=start, encoding=self.encoding
                 )
+                yield from self._records(file, found, notes)
         elif suffix in (".json", ".js"):
             yield from self._records(file, self._json(file, suffix), notes)
         elif suffix in COLUMNS:
             yield from self._columns(file, suffix, notes)
         elif suffix in TABLES:
-            yield from self._records(file, csv_rows(file.path, file.name, notes), notes)
+            yield from self._records(file, csv_rows(file.path, file.name, notes, self.encoding), notes)
         elif suffix == ".xml" and _is_dump(file):
             yield from self._dump(file, notes)
         elif suffix in WHOLE or (depth and suffix in _PAGES):
@@ -94,7 +92,7 @@ class Formats:
             _refuse(file, suffix)
 
     def _json(self, file: SourceFile, suffix: str) -> Iterator[reading.Record]:
-        text, replaced = decode(read_bytes(file.path, file.name))
+        text, replaced = legible(read_bytes(file.path, file.name), self.encoding)
         value = reading.json_value(reading.data_of_script(text) if suffix == ".js" else text)
         sign = _ABOUT_DATA.get(file.name.rpartition("/")[2])
         if sign is not None and isinstance(value, Mapping) and (sign in value or not sign):
@@ -106,7 +104,7 @@ class Formats:
         if suffix == ".parquet":
             yield from self._records(file, parquet_rows(file.path, self.jail, notes, file.part), notes)
             return
-        about = _described(file)
+        about = described(file)
         used = about.get("_data_files")
         if isinstance(used, list) and file.path.name not in {f.get("filename") for f in used if isinstance(f, dict)}:
             raise DocumentError("is a cache beside the data set, and no part of it")
@@ -114,6 +112,12 @@ class Formats:
             yield row if row.get("license") else row | {"license": about.get("license") or None}
 
     def _records(self, file: SourceFile, found: Iterator[reading.Record], notes: Notes) -> Iterator[Row]:
+        """The documents of records, with what the card of their data set says of all of them."""
+        card = carded(file)
+        for row in self._mapped(file, found, notes):
+            yield row | {name: value for name, value in card.items() if not row.get(name)} if card else row
+
+    def _mapped(self, file: SourceFile, found: Iterator[reading.Record], notes: Notes) -> Iterator[Row]:
         wanted = self.fields.get("text", "text")
         for record in found:
             try:
@@ -136,7 +140,7 @@ class Formats:
 
     def _whole(self, file: SourceFile, suffix: str, notes: Notes) -> Iterator[Row]:
         data = read_bytes(file.path, file.name)
-        found = self.jail.call("lamina.data.readers.whole:read", {"suffix": suffix}, data)
+        found = self.jail.call("lamina.data.readers.whole:read", {"suffix": suffix, "encoding": self.encoding}, data)
         for where, reason in found["unread"]:
             notes(where, reason)
         several = len(found["documents"]) > 1 or bool(found["unread"])
@@ -167,36 +171,16 @@ class Formats:
 
 
 def archived(file: SourceFile, notes: Notes) -> Iterator[SourceFile]:
-    """The files in a zip archive, each in turn on disk under a name of ours; they are gone when the next one is asked.
-
-    What is no file of the archive's own (links, paths that lead out of it) goes to ``notes``.
-    """
-    with (
-        tempfile.TemporaryDirectory(prefix="lamina-") as folder,
-        file.path.open("rb") as stream,
-        open_zip(stream, "archive", max_entries=_ENTRIES, max_total=_ARCHIVE) as archive,
-    ):
-        for number, about in enumerate(archive.infolist()):
-            name = about.filename.replace("\\", "/")
-            if about.is_dir() or name.startswith("__MACOSX/") or name.endswith(".DS_Store"):
-                continue
-            if is_link(about) or outside([about.filename]):
-                notes(name, "is a link" if is_link(about) else "leads outside of the archive")
-                continue
-            place = Path(folder) / f"{number}"
-            try:
-                with archive.open(about) as packed, place.open("wb") as target:
-                    shutil.copyfileobj(packed, target, 1 << 20)
-                yield SourceFile(name=f"{file.name}/{name}", path=place)
-            except (OSError, *_DAMAGE) as error:
-                notes(name, f"is damaged: {' '.join(str(error).split())[:200]}")
-            finally:
-                place.unlink(missing_ok=True)
+    """The files in an archive, each in turn on disk; they are gone when the next one is asked for."""
+    with tempfile.TemporaryDirectory(prefix="lamina-") as folder:
+        for inner in members(file, Path(folder), notes):
+            yield inner
+            inner.path.unlink(missing_ok=True)
 
 
 def _refuse(file: SourceFile, suffix: str) -> None:
     other = ELSEWHERE.get(suffix)
-    known = f"known: {', '.join(TEXT[:-1])}, json, jsonl, csv, tsv, parquet, docx, pptx, xlsx, odt, rtf, ipynb, zip"
+    known = f"known: {', '.join(TEXT[:-1])}, json, jsonl, csv, tsv, parquet, docx, pptx, xlsx, odt, rtf, zip, tar"
     hint = f'the source "{other}" reads it' if other else known
     raise DocumentError(f"files of the kind '{suffix}' are not read by this source", hint=hint)
 
@@ -237,20 +221,6 @@ def _pages(bundle: list[_Page] | DocumentError, *, jail: Jail, about: Row) -> li
         return [pair for one in bundle for pair in _pages([one], jail=jail, about=about)]
     large = {"error": f"is over {wiki.MAX_PAGE >> 20} MiB"}
     return [(place, next(found) if page is not None else large) for place, page in bundle]
-
-
-def _described(file: SourceFile) -> Row:
-    """What Hugging Face ``datasets`` wrote beside an Arrow file: its ``state.json`` and ``dataset_info.json``."""
-    found: Row = {}
-    for name in ("dataset_info.json", "state.json"):
-        place = file.path.with_name(name)
-        if place.is_file() and place.stat().st_size < MAX_FILE >> 4:
-            try:
-                value = reading.json_value(decode(place.read_bytes())[0])
-            except DocumentError:
-                continue
-            found |= value if isinstance(value, dict) else {}
-    return found
 
 
 def _shown(record: Any) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from lamina.contracts.corpus import Inbox, SourceFile
 from lamina.data.readers.streams import kind, open_bytes, read_bytes, recognised
 from lamina.data.rows import Notes, batches, followed, in_turn, unforeseen
+from lamina.data.sources.unpacked import files_of
 from lamina.kit.errors import DocumentError, LaminaError
 from lamina.kit.identity import blake3_hex
 from lamina.kit.jail import Jail
@@ -39,7 +41,7 @@ class _Mail(NamedTuple):
     error: str = ""
 
 
-@SOURCES("mail", version=1)
+@SOURCES("mail", version=2)
 def mail(
     inbox: Inbox,
     *,
@@ -50,7 +52,7 @@ def mail(
     memory_mb: int = 1024,
     seconds: float = 60.0,
 ) -> Iterator[pa.RecordBatch]:
-    """Messages as .eml, in mailboxes (.mbox, .mbx, or a file that begins as one) and in Maildir folders.
+    """Messages as .eml, in mailboxes (.mbox, .mbx, or a file that begins as one), Maildir folders, archives of these.
 
     Plain text goes before HTML; attachments are named in the meta, not read. ``trim``: without quoted replies,
     signatures and footers of lists; ``pseudonyms``: authors, and their addresses and full names in the text of a
@@ -59,12 +61,14 @@ def mail(
     messages gets ``memory_mb`` MiB and ``seconds``.
     """
     inbox = followed(inbox)
-    with Jail(workers=_WORKERS, memory_mb=memory_mb, seconds=seconds) as jail:
-        yield from batches(inbox, _rows(inbox, jail, trim, _Names(salt, pseudonyms)), limit)
+    with ExitStack() as stack:
+        jail = stack.enter_context(Jail(workers=_WORKERS, memory_mb=memory_mb, seconds=seconds))
+        mails = _mails(files_of(inbox, stack))
+        yield from batches(inbox, _rows(inbox, mails, jail, trim, _Names(salt, pseudonyms)), limit)
 
 
-def _rows(inbox: Inbox, jail: Jail, trim: bool, names: _Names) -> Iterator[dict[str, Any]]:
-    bundles = _bundles(_mails(inbox))
+def _rows(inbox: Inbox, mails: Iterator[_Mail], jail: Jail, trim: bool, names: _Names) -> Iterator[dict[str, Any]]:
+    bundles = _bundles(mails)
     notes: dict[str, Notes] = {}
     threads = _Threads()
     read: set[str] = set()
@@ -113,9 +117,9 @@ def _bundles(mails: Iterator[_Mail]) -> Iterator[list[_Mail]]:
         yield waiting
 
 
-def _mails(inbox: Inbox) -> Iterator[_Mail]:
+def _mails(files: Iterable[SourceFile]) -> Iterator[_Mail]:
     """The messages of all files, in their order; what is none comes with the reason."""
-    for file in inbox.files:
+    for file in files:
         try:
             yield from _of(file)
         except (DocumentError, OSError) as error:

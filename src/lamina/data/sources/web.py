@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import chain
 from typing import Literal
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from lamina.contracts.corpus import Inbox
 from lamina.data.rows import batches, followed
+from lamina.data.sources.unpacked import files_of
 from lamina.data.values import moment
 from lamina.data.web.archives import read_files
 from lamina.data.web.crawl import Plan, crawled
@@ -22,7 +24,7 @@ _HOSTS = 8  # pages on their way at a time, each of another host
 _MOST = 1000  # pages of a crawl, where max_pages does not say
 
 
-@SOURCES("web", version=3)
+@SOURCES("web", kind="separable", version=4)
 def web(
     inbox: Inbox,
     *,
@@ -45,7 +47,7 @@ def web(
     memory_mb: int = 1024,
     seconds: float = 30.0,
 ) -> Iterator[pa.RecordBatch]:
-    """Saved pages (.html, .htm, .xhtml) and web archives (.warc, .wet, gzipped or not), then what is fetched.
+    """Saved pages (.html, .htm, .xhtml, also in a zip or tar) and web archives (.warc, .wet), then what is fetched.
 
     Fetched are ``urls`` and pages up to ``depth`` links from them within ``scope``: the "host" or "domain" of urls, the
     folder of each ("prefix"), or patterns of addresses ("https://example.org/docs/*"); not what matches ``exclude``; at
@@ -74,8 +76,10 @@ def web(
     _check(inbox, plan, max_pages)
     inbox = followed(inbox, *plan.named)
     workers = max(2, os.cpu_count() or 2)
-    with Jail(workers=workers, memory_mb=memory_mb, seconds=seconds) as jail:
-        rows = read_files(inbox, jail, extract=extract, max_bytes=max_bytes, workers=workers)
+    with ExitStack() as stack:
+        jail = stack.enter_context(Jail(workers=workers, memory_mb=memory_mb, seconds=seconds))
+        files = files_of(inbox, stack)
+        rows = read_files(inbox, files, jail, extract=extract, max_bytes=max_bytes, workers=workers)
         if not plan.named:
             yield from batches(inbox, rows, limit)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import tee
 from typing import Any
@@ -22,11 +22,14 @@ _RIGHTS = ("x-robots-tag", "tdm-reservation", "tdm-policy", "content-usage")
 _SILENT = ("request", "metadata", "warcinfo", "revisit", "continuation")  # records that are no pages
 
 
-def read_files(inbox: Inbox, jail: Jail, *, extract: str, max_bytes: int, workers: int) -> Iterator[dict[str, Any]]:
+def read_files(
+    inbox: Inbox, files: Iterable[SourceFile], jail: Jail, *, extract: str, max_bytes: int, workers: int
+) -> Iterator[dict[str, Any]]:
     """The documents of the files: saved pages in the order of their names, and of archives in the order of records."""
-    pages = [file for file in inbox.files if kind(file.name) not in ARCHIVES]
+    archives: list[SourceFile] = []
+    pages, again = tee(_apart(files, archives))
     results = in_turn(partial(_read, jail=jail, extract=extract, max_bytes=max_bytes), pages, workers=workers)
-    for file, page in zip(pages, results, strict=True):
+    for file, page in zip(again, results, strict=True):
         if not isinstance(page, dict):
             inbox.report.unread(file.name, str(page))
             continue
@@ -34,9 +37,17 @@ def read_files(inbox: Inbox, jail: Jail, *, extract: str, max_bytes: int, worker
         folder = file.name.rpartition("/")[0]
         group = host_of(page.get("url") or "") or folder or inbox.origin or None
         yield row_of(page, file.name, (), {}) | {"key": file.name, "url": page.get("url"), "group_id": group}
-    for file in inbox.files:
+    for file in archives:
+        yield from _archived(inbox, file, jail, extract, max_bytes, workers)
+
+
+def _apart(files: Iterable[SourceFile], archives: list[SourceFile]) -> Iterator[SourceFile]:
+    """The saved pages; web archives are put aside."""
+    for file in files:
         if kind(file.name) in ARCHIVES:
-            yield from _archived(inbox, file, jail, extract, max_bytes, workers)
+            archives.append(file)
+        else:
+            yield file
 
 
 def _read(file: SourceFile, *, jail: Jail, extract: str, max_bytes: int) -> dict[str, Any]:
