@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -80,21 +80,16 @@ def web(
         jail = stack.enter_context(Jail(workers=workers, memory_mb=memory_mb, seconds=seconds))
         files = files_of(inbox, stack)
         rows = read_files(inbox, files, jail, extract=extract, max_bytes=max_bytes, workers=workers)
-        if not plan.named:
-            yield from batches(inbox, rows, limit)
-            return
-        from lamina.kit.fetch import Fetcher
+        if plan.named:
+            from lamina.kit.fetch import Fetcher
 
-        with Fetcher(
-            user_agent=user_agent,
-            cache=inbox.work / "pages" if inbox.work else None,
-            delay_s=delay_s,
-            max_bytes=max_bytes,
-            timeout_s=timeout_s,
-            allow_private=allow_private,
-        ) as fetcher:
+            cache = inbox.work / "pages" if inbox.work else None
+            polite: dict[str, Any] = {"user_agent": user_agent, "delay_s": delay_s, "timeout_s": timeout_s}
+            bounds: dict[str, Any] = {"max_bytes": max_bytes, "allow_private": allow_private}
+            fetcher = stack.enter_context(Fetcher(cache=cache, **polite, **bounds))
             together = _HOSTS if limit is None else max(1, min(_HOSTS, limit))
-            yield from batches(inbox, chain(rows, crawled(inbox, jail, fetcher, plan, workers=together)), limit)
+            rows = chain(rows, crawled(inbox, jail, fetcher, plan, workers=together))
+        yield from batches(inbox, rows, limit)
 
 
 def _check(inbox: Inbox, plan: Plan, max_pages: int | None) -> None:
