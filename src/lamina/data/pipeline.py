@@ -23,15 +23,18 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lamina.data.augment.corpus import Augmentation, augment_corpus
+from lamina.data.augment.plan import Operation
 from lamina.data.card import dataset_card
-from lamina.data.clean.frames import to_batch, to_frame, warnings_of
+from lamina.data.clean.frames import to_frame, warnings_of
 from lamina.data.clean.recipes import expand
 from lamina.data.collection import SourceInput, check_sources, collect
+from lamina.data.corpus_files import CorpusFiles
 from lamina.data.executors import Executor, open_executor
-from lamina.data.parts import PartWriter, ledger_writer, read_parts
+from lamina.data.parts import ledger_writer, read_parts
 from lamina.data.report import CorpusReport, loss, make_report
 from lamina.data.signals import write_signals
-from lamina.data.splits import assign
+from lamina.data.splits import HELD_OUT, TRAIN, assign
 from lamina.data.steps import DEFAULT_STEPS, Phase, Step, plan, run_pass
 from lamina.data.units import read_unit, units_of
 from lamina.kit.durable import is_published, publish
@@ -45,8 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_STEPS", "CorpusReport", "SourceInput", "build_corpus"]
 
-_FILE_BYTES = 256 * 1024 * 1024  # of columns in memory; a shard of the Parquet files
-
 
 def build_corpus(
     staging: Path,
@@ -58,6 +59,7 @@ def build_corpus(
     progress: Progress,
     executor: str = "local",
     workers: int | None = None,
+    augmentation: Augmentation | None = None,
 ) -> CorpusReport:
     """Write the corpus into ``staging``; ``work`` may hold what an earlier, killed run had done.
 
@@ -70,11 +72,18 @@ def build_corpus(
         raise ConfigError(f"{held_out} is no share from 0 to below 1", where="data.held_out")
     check_sources(tuple(sources))
     phases = plan(steps)
+    augmentation = augmentation or Augmentation()
+    operations = augmentation.operations(work)
     folders = [collect(source, work, progress) for source in sources]
     with open_executor(executor, workers) as runner:
         flow = _Flow(work, folders, steps, progress, runner)
         for phase in phases:
             flow.clean(phase)
+        documents = _split(flow.files, held_out)
+        shards = CorpusFiles(staging / "data", phases[-1].schema)
+        shards.write(flow.files, documents)
+        children = flow.augment(shards, documents, held_out, augmentation, operations)
+        shards.close()
     readings = [orjson.loads((f / "reading.json").read_bytes()) for f in folders]
     unread = [
         {"source": source.name, "name": name, "reason": reason}
@@ -86,11 +95,11 @@ def build_corpus(
         for batch in read_parts([f / "ledger.parquet" for f in flow.folders]):
             ledger.write(batch)
     write_signals(staging, phases, flow.measured)
-    documents = _split(flow.files, held_out)
     report = make_report(sources, readings, documents, _read_ledger(staging / "ledger.parquet"), flow.warnings)
     if not documents.height:
         raise InputError(loss(report, unread), where="corpus", hint="see data.sources and data.steps in the stack file")
-    _write(staging / "data", flow.files, phases[-1].schema, documents)
+    if children:
+        report["augmentation"] = children
     (staging / "report.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     columns = {f.name: str(f.type) for f in phases[-1].schema}
     (staging / "README.md").write_text(dataset_card(report, columns, staging / "data"), encoding="utf-8")
@@ -136,6 +145,31 @@ class _Flow:
         self.files = [unit / "documents.parquet" for unit in done]
         self._number += 1
         self._found = [] if phase.closing is None else self._see_all(phase.closing)
+
+    def augment(
+        self,
+        shards: CorpusFiles,
+        documents: pl.DataFrame,
+        held_out: float,
+        augmentation: Augmentation,
+        operations: Sequence[Operation],
+    ) -> dict[str, Any] | None:
+        """Add children of the training documents to the shards; what is to be said of them."""
+        if not operations or not documents.height:
+            return None
+        folder = self._work / f"augmented-{blake3_hex(self._key, augmentation.key(), str(held_out))[:16]}"
+        done = augment_corpus(
+            shards.files(TRAIN),
+            shards.files(HELD_OUT),
+            folder,
+            self._run,
+            documents=documents,
+            augmentation=augmentation,
+            operations=operations,
+        )
+        self.folders.append(done)
+        shards.add(TRAIN, read_parts([done / "children.parquet"]))
+        return dict(orjson.loads((done / "report.json").read_bytes()))
 
     def _run(self, function: str, payloads: Sequence[Mapping[str, Any]], name: str) -> list[Path]:
         """``function`` over every unit that is not done; the units' folders."""
@@ -211,51 +245,6 @@ def _split(files: Sequence[Path], held_out: float) -> pl.DataFrame:
         wanted.append("duplicate_cluster")
     documents = scan.select(*wanted, characters=pl.col("text").str.len_chars().cast(pl.Int64)).collect()
     return documents.join(assign(documents, held_out), on="id", how="left", maintain_order="left")
-
-
-def _write(data: Path, files: Sequence[Path], schema: pa.Schema, documents: pl.DataFrame) -> None:
-    """``data``/train-*.parquet and held_out-*.parquet."""
-    import polars as pl
-
-    data.mkdir()
-    sides = documents.select("id", side="split")
-    shards = {"train": _ShardWriter(data, "train", schema), "held-out": _ShardWriter(data, "held_out", schema)}
-    for batch in read_parts(files):
-        frame = to_frame(batch).join(sides, on="id", how="left", maintain_order="left").with_columns(split="side")
-        for side, shard in shards.items():
-            shard.write(to_batch(frame.filter(pl.col("split") == side).drop("side"), schema))
-    for shard in shards.values():
-        shard.close()
-
-
-class _ShardWriter:
-    """Files of bounded size, named train-00000-of-00002.parquet once their number is known."""
-
-    def __init__(self, folder: Path, name: str, schema: pa.Schema) -> None:
-        self._folder, self._name, self._schema = folder, name, schema
-        self._files: list[Path] = []
-        self._current: PartWriter | None = None
-        self._bytes = 0
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        if not batch.num_rows:
-            return
-        if self._current is None or self._bytes >= _FILE_BYTES:
-            self._finish()
-            self._files.append(self._folder / f"{self._name}-{len(self._files):05d}.unfinished")
-            self._current, self._bytes = PartWriter(self._files[-1], self._schema), 0
-        self._current.write(batch)
-        self._bytes += batch.nbytes
-
-    def close(self) -> None:
-        self._finish()
-        for number, file in enumerate(self._files):
-            file.rename(self._folder / f"{self._name}-{number:05d}-of-{len(self._files):05d}.parquet")
-
-    def _finish(self) -> None:
-        if self._current is not None:
-            self._current.close()
-            self._current = None
 
 
 def _read_ledger(path: Path) -> pl.DataFrame:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
+from lamina.data.augment.telling import in_words
 from lamina.data.ledger import by_action, dropped
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class CorpusReport(TypedDict):
     languages: dict[str, int]
     steps: dict[str, dict[str, int]]
     warnings: list[str]
+    augmentation: NotRequired[dict[str, Any]]  # of the children, which the counts above leave out
 
 
 def make_report(
@@ -140,6 +142,7 @@ def describe(report: Mapping[str, Any], corpus: Path) -> str:
         f"corpus: {report['documents']:,} of {report['collected']:,} documents kept"
         f" ({report['train']:,} to train, {report['held_out']:,} held out), {report['characters']:,} characters"
     )
+    lines += in_words(report["augmentation"]) if report.get("augmentation") else []
     lines += [f"note: {warning}" for warning in report["warnings"]]
     total = report["files_read"] + report["files_unread"]
     lines += [f"not read: {name}: {reason}" for name, reason in report["unread"]]

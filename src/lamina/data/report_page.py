@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from lamina.data.augment.telling import in_words, left_out, samples
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -58,6 +60,7 @@ def report_page(corpus: Path) -> str:
         _histograms(corpus),
         _missing(corpus),
         _duplicates(corpus),
+        _augmentation(report, corpus),
         _samples(corpus),
     ]
     title = f"<title>Corpus: {report['documents']:,} documents</title>"
@@ -213,13 +216,30 @@ def _duplicates(corpus: Path) -> str:
     return f"<h2>Duplicates</h2>{note}" + _table(("kept document", "took in"), list(biggest.iter_rows()))
 
 
+def _augmentation(report: Mapping[str, Any], corpus: Path) -> str:
+    told = report.get("augmentation")
+    if not told:
+        return ""
+    most = max((o["kept"] for o in told["operations"]), default=0)
+    rows = [(o["operation"], o["children"], o["kept"], _bar(o["kept"], most), left_out(o)) for o in told["operations"]]
+    note = "".join(f"<p>{escape(line)}</p>" for line in in_words(told))
+    table = _table(("operation", "children made", "within the budget", "", "left out, or left as it was"), rows)
+    shown = "".join(
+        f"<blockquote><b>{escape(operation)}</b>\n{escape(before)}\n→ {escape(after)}</blockquote>"
+        for operation, before, after in samples(corpus)
+    )
+    return f"<h2>Augmentation</h2>{note}{table}{shown}"
+
+
 def _samples(corpus: Path) -> str:
     import polars as pl
 
-    data = pl.scan_parquet(sorted((corpus / "data").glob("*.parquet"))).select("id", "source", "title", "text")
-    kept = data.sort("id").head(_SAMPLES).collect()
+    data = pl.scan_parquet(sorted((corpus / "data").glob("*.parquet"))).select(
+        "id", "source", "title", "text", "parent_id"
+    )
+    kept = data.filter(pl.col("parent_id").is_null()).sort("id").head(_SAMPLES).collect()
     parts = ["<h2>Some that were kept</h2>"]
-    parts += [_quoted(f"{source} · {title or id}", text) for id, source, title, text in kept.iter_rows()]
+    parts += [_quoted(f"{source} · {title or id}", text) for id, source, title, text, _ in kept.iter_rows()]
     file = corpus / "dropped.parquet"
     gone = pl.read_parquet(file).sort("id").group_by("step", maintain_order=True).head(2) if file.exists() else None
     if gone is not None and gone.height:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from lamina.contracts.corpus import SourceFile
 from lamina.kit.durable import atomic_write
 from lamina.kit.progress import Progress
+from lamina.recipes.augmentation import opened
 from lamina.recipes.step_files import placed
 
 
@@ -43,6 +44,7 @@ def build(
         progress=progress,
         executor=parameters["context"]["executor"],
         workers=parameters["context"]["workers"],
+        augmentation=opened(parameters, parameters["context"]["augmentation"]),
     )
 
 

@@ -20,7 +20,7 @@ from lamina.kit.packages import Located
 from lamina.kit.progress import Progress
 from lamina.kit.registry import SOURCES, STEPS
 from lamina.kit.stages import Stage, Workshop
-from lamina.recipes import collect, step_files
+from lamina.recipes import augmentation, collect, step_files
 from lamina.recipes.stack import Stack
 
 
@@ -40,7 +40,9 @@ class Plan:
         data = self.stack.data
         if data is None:
             raise ConfigError("has no [data] section", where=self.stack.file.name)
+        augmentation.check(self.stack)
         sources = collect.collect(self.stack, self.progress)
+        augmented = augmentation.place(self.stack, [s.name for s in sources], self.progress)
         placed = step_files.place(self.stack, DEFAULT_STEPS if data.steps is None else data.steps, self.progress)
         return Stage(
             name="corpus",
@@ -50,11 +52,15 @@ class Plan:
                 "sources": [s.identity for s in sources],
                 **placed.parameters,
                 "held_out": data.held_out,
+                **augmented.parameters,
             },
             inputs={},
-            versions={f"{c.kind} {c.name}": c.version for c in STEPS} | {c.name: c.version for c in SOURCES},
+            versions={f"{c.kind} {c.name}": c.version for c in STEPS}
+            | {c.name: c.version for c in SOURCES}
+            | dict(augmented.versions),
             context={
                 **placed.context,
+                "augmentation": augmented.context,
                 "sources": [_source(s) for s in sources],
                 "executor": data.executor,
                 "workers": data.workers,

@@ -23,6 +23,14 @@ class TokenizerSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentationSection:
+    """``[data.augmentation]``: what holds for all ``[[data.augment]]`` together."""
+
+    max_share: float = 0.3  # of the training characters that may be children's
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataSection:
     """``[data]``: where documents come from and what is done to them (``None`` = the default steps)."""
 
@@ -30,6 +38,8 @@ class DataSection:
     steps: tuple[dict[str, Any], ...] | None = None
     tokenizer: TokenizerSection = field(default_factory=TokenizerSection)
     held_out: float = 0.1  # share of documents that are never trained on
+    augment: tuple[dict[str, Any], ...] = ()  # what children are made of training documents
+    augmentation: AugmentationSection = field(default_factory=AugmentationSection)
     executor: Literal["local", "ray"] = "local"  # where the work is done; the corpus is the same
     workers: int | None = None  # processes; default: one a processor
 

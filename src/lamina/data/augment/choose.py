@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from lamina.data.augment.back_translation import passing
 from lamina.data.augment.chrf import chrf
-from lamina.data.augment.translators import Sampler
+from lamina.data.augment.parallel import read_parallel
+from lamina.data.augment.plan import Operation
+from lamina.data.augment.translators import OWN, Sampler, open_translator
 from lamina.kit.errors import FetchError, InputError
 
 LEAST_CHRF = 40.0
 LEAST_PASSING = 0.3
+_SENTENCES = 100  # about as many are translated there and back to see how many pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A translator by name; ``own``: it is the stack's own model, which must show its chrF."""
+    """A translator by name; ``own``: it is the stack's own model, which must show its chrF. ``steady``: the same
+    without sampling, by which chrF is measured."""
 
     name: str
     translator: Sampler
     own: bool = False
+    steady: Sampler | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,85 @@ def choose_translator(
     return Choice(name=None, translator=None, reasons=tuple(reasons))
 
 
+def settle(
+    operations: Sequence[Operation],
+    *,
+    languages: Sequence[str],
+    samples: Callable[[Operation, str], Sequence[str]],
+    own: str = "",
+) -> tuple[list[Operation], list[dict[str, Any]]]:
+    """The operations with every back translation cut into one a language, by the translator that is good enough for it;
+    and what was found: rows of ``operation``, ``language``, ``pivot``, ``translator`` (or None) and ``reasons``.
+
+    ``languages``: those of the training documents; ``samples``: texts of an operation's documents in a language;
+    ``own``: the address of the stack's own model. A language whose translators differ by pivot takes that of the first
+    pivot, for the pivots that it is good for.
+    """
+    settled: list[Operation] = []
+    told: list[dict[str, Any]] = []
+    for operation in operations:
+        if operation.use != "back_translation":
+            settled.append(operation)
+            continue
+        for language in languages:
+            if language and (not operation.languages or language in operation.languages):
+                found = [_row(operation, language, pivot, samples, own) for pivot in operation.parameters["pivots"]]
+                told += [row for row in found if row]
+                settled += _with(operation, language, [row for row in found if row and row["translator"]], own)
+    return settled, told
+
+
+def _row(
+    operation: Operation,
+    language: str,
+    pivot: str,
+    samples: Callable[[Operation, str], Sequence[str]],
+    own: str,
+) -> dict[str, Any] | None:
+    texts = samples(operation, language)
+    if not texts or pivot == language:
+        return None
+    candidates, failed = _candidates(operation.parameters, own)
+    file = operation.parameters.get("parallel")
+    parallel = read_parallel(Path(file), language, pivot) if file else []
+    choice = choose_translator(candidates, source=language, pivot=pivot, samples=texts, parallel=parallel)
+    row = {"operation": operation.label, "language": language, "pivot": pivot, "translator": choice.name}
+    return row | {"reasons": [*failed, *choice.reasons]}
+
+
+def _candidates(parameters: Mapping[str, Any], own: str) -> tuple[list[Candidate], list[str]]:
+    """The translators that a table names and that can be opened, and in words what cannot."""
+    names = parameters["translator"]
+    found: list[Candidate] = []
+    failed: list[str] = []
+    options = {key: parameters[key] for key in ("temperature", "model", "remote")}
+    for name in [names] if isinstance(names, str) else names:
+        if name == OWN and not own:
+            failed.append(f"{OWN}: not taken: nothing says where it is served")
+            continue
+        place = f"{OWN}:{own}" if name == OWN else name
+        steady = open_translator(place, **{**options, "temperature": 0.0})
+        found.append(Candidate(name=name, translator=open_translator(place, **options), own=name == OWN, steady=steady))
+    return found, failed
+
+
+def _with(operation: Operation, language: str, rows: Sequence[Mapping[str, Any]], own: str) -> list[Operation]:
+    """The operation for one language, by the translator of the first pivot; none where no translator is good enough."""
+    if not rows:
+        return []
+    name = rows[0]["translator"]
+    pivots = [row["pivot"] for row in rows if row["translator"] == name]
+    opened = f"{OWN}:{own}" if name == OWN else name
+    return [
+        replace(
+            operation,
+            languages=(language,),
+            parameters={**operation.parameters, "translator": opened, "pivots": pivots},
+            told={**operation.told, "translator": name, "pivots": pivots},
+        )
+    ]
+
+
 def _judge(
     candidate: Candidate, source: str, pivot: str, samples: Sequence[str], parallel: Sequence[tuple[str, str]]
 ) -> tuple[bool, str]:
@@ -65,13 +151,14 @@ def _judge(
             return False, "not taken: no held-out pairs to measure its chrF on"
         if parallel:
             here, there = [a for a, _ in parallel], [b for _, b in parallel]
-            onward = chrf(candidate.translator.translate(here, source, pivot), there)
-            backward = chrf(candidate.translator.translate(there, pivot, source), here)
+            steady = candidate.steady or candidate.translator
+            onward = chrf(steady.translate(here, source, pivot), there)
+            backward = chrf(steady.translate(there, pivot, source), here)
             pairs = f"{onward:.1f} {source}-{pivot} and {backward:.1f} {pivot}-{source}"
             words.append(f"chrF {pairs} on {len(parallel)} held-out pairs")
             if candidate.own and min(onward, backward) < LEAST_CHRF:
                 return False, f"not taken: {words[0]}, at least {LEAST_CHRF:.0f} is needed"
-        share, failed = passing(samples, candidate.translator, language=source, pivot=pivot)
+        share, failed = passing(samples, candidate.translator, language=source, pivot=pivot, most=_SENTENCES)
     except (InputError, FetchError) as error:
         return False, f"not taken: {error}"
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(failed.items(), key=lambda f: -f[1]))

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lamina.data.augment.children import Scanned, hash_strings, make_children
+from lamina.data.augment.children import CHILDREN, Scanned, hash_strings, make_children
 from lamina.data.augment.lexicon import Lexicon
 from lamina.data.augment.protect import read_terms
 from lamina.data.augment.thesauri import open_thesaurus
@@ -49,6 +49,8 @@ def synonyms(
     ``glossary`` are never touched.
     """
     _check(alpha, choices)
+    if not batch.num_rows:
+        return CHILDREN.empty_table()
     lexicon = open_thesaurus(thesaurus)
     articles = hash_strings(("a", "an")) if lexicon.language == "en" else np.zeros(2, np.uint64)
 
@@ -83,6 +85,8 @@ def insertion(
     The other parameters are those of ``synonyms``.
     """
     _check(alpha, choices)
+    if not batch.num_rows:
+        return CHILDREN.empty_table()
     lexicon = open_thesaurus(thesaurus)
 
     def draw(scanned: Scanned, copies: int) -> NDArray[np.int64]:
@@ -110,6 +114,8 @@ def swap(
 ) -> pa.Table:
     """Random swap, within sentences. ``terms`` and the lines of the file ``glossary`` are never touched."""
     _check(alpha, None)
+    if not batch.num_rows:
+        return CHILDREN.empty_table()
 
     def draw(scanned: Scanned, copies: int) -> NDArray[np.int64]:
         from lamina.data.augment.kernels import eda as kernel
@@ -133,6 +139,8 @@ def deletion(
 ) -> pa.Table:
     """Random deletion. ``terms`` and the lines of the file ``glossary`` are never touched."""
     _check(alpha, None)
+    if not batch.num_rows:
+        return CHILDREN.empty_table()
 
     def draw(scanned: Scanned, copies: int) -> NDArray[np.int64]:
         from lamina.data.augment.kernels import eda as kernel

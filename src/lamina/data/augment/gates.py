@@ -11,6 +11,7 @@ import pyarrow as pa
 from lamina.data.augment.children import scan_documents
 from lamina.data.augment.chrf import chrf
 from lamina.data.augment.protect import protected_spans
+from lamina.data.augment.tags import primary
 from lamina.data.clean.language import detect
 
 LEAST_RATIO, MOST_RATIO = 0.5, 2.0
@@ -59,11 +60,11 @@ def names_of(texts: Sequence[str], language: str | None = None) -> list[frozense
 
 def same_language(texts: Sequence[str], language: str | None) -> list[bool]:
     """Whether each text is in ``language``; where that is not known, or the text too short to tell, it passes."""
-    primary = (language or "").lower().replace("_", "-").split("-")[0]
-    if not primary:
+    wanted = primary(language)
+    if not wanted:
         return [True] * len(texts)
     found = detect([text if len(text) >= _TELLING else None for text in texts])
-    return [not candidates or candidates[0][0] == primary for candidates in found]
+    return [not candidates or candidates[0][0] == wanted for candidates in found]
 
 
 def numbers(text: str) -> Counter[str]:

@@ -14,7 +14,8 @@ from lamina.data.augment.characters import decode, encode
 from lamina.data.augment.children import hash_strings, hash_table
 from lamina.kit.errors import InputError
 
-_FORMAT = "lamina lexicon 1"
+LEXICON = 1  # of the arrays; a change makes kept lexicons stale
+_FORMAT = f"lamina lexicon {LEXICON}"
 POS = {"n": 1, "v": 2, "a": 4, "r": 8}
 Relation = Literal["synonyms", "related"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lamina.data.augment.children import Scanned, make_children
+from lamina.data.augment.children import CHILDREN, Scanned, make_children
 from lamina.data.augment.keyboards import OCR, Confusions, confusions, neighbours
 from lamina.data.augment.lexicon import Entry, Lexicon, make_lexicon
 from lamina.data.augment.protect import read_terms
@@ -51,6 +51,8 @@ def noise(
         raise ConfigError(f"rate is {rate}; it is a share of the words, above 0 and at most 1")
     if not kinds:
         raise ConfigError("no kinds of noise are named", hint="known: " + ", ".join(_KINDS))
+    if not batch.num_rows:
+        return CHILDREN.empty_table()
     return inject(
         batch,
         copies=copies,

@@ -1,9 +1,10 @@
-"""Whether texts are nearly the same: children and their kin, children and what is held out."""
+"""Whether texts are nearly the same: children and their kin, documents and what is held out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from lamina.data.augment.children import scan_documents
 
 _NEAR = 0.98  # Jaccard similarity of word trigrams
 _WORDS = 8  # of a shingle; runs as long as this are hardly ever shared by chance
-_CLOSE = 0.5  # share of a child's shingles that a held-out document has
+_CLOSE = 0.5  # share of a text's shingles that held-out documents have
+_MOST = 1 << 25  # hashes kept, 256 MiB: about 200 MB of held-out text whole, a sample of more
+_TEXTS = 512  # scanned at once
 
 
 def trigrams(text: str) -> frozenset[Any]:
@@ -32,44 +35,77 @@ def is_near(a: frozenset[Any], b: frozenset[Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The 8-word runs of held-out texts, as sorted hashes."""
+    """The 8-word runs of held-out texts (of shorter texts the whole), as sorted hashes up to ``limit``.
+
+    Where there are too many for memory, only those below a limit are kept, on both sides of the comparison: a share of
+    a random sample is an unbiased estimate (FracMinHash: Irber et al. 2022).
+    """
 
     hashes: NDArray[np.uint64]
+    limit: int = (1 << 64) - 1
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> HeldOut:
-        """From the texts themselves."""
-        found = [_shingles(texts)[0]]
-        return cls(np.unique(np.concatenate(found)))
+    def of(cls, texts: Iterable[str], *, most: int = _MOST) -> HeldOut:
+        """From the texts themselves, which may be more than memory holds."""
+        known, limit = np.zeros(0, np.uint64), (1 << 64) - 1
+        waiting: list[NDArray[np.uint64]] = []
+        size = 0
+        for some in _some(texts):
+            hashes = _shingles(some)[0]
+            waiting.append(hashes[hashes <= limit])
+            size += len(waiting[-1])
+            if size > most // 2:
+                known, limit = _fitted([known, *waiting], limit, most)
+                waiting, size = [], 0
+        known, limit = _fitted([known, *waiting], limit, most)
+        return cls(known, limit)
 
     def near(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """For each text whether at least half of its 8-word runs stand in held-out texts; texts below 8 words: no."""
+        """For each text whether at least half of its 8-word runs stand in held-out texts; a text without words: no."""
         hashes, ends = _shingles(texts)
         if not len(self.hashes):
             return np.zeros(len(texts), bool)
+        compared = hashes <= self.limit
         places = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
-        seen = np.concatenate([[0], np.cumsum(self.hashes[places] == hashes)])
-        counts = np.diff(ends)
+        seen = np.concatenate([[0], np.cumsum((self.hashes[places] == hashes) & compared)])
+        asked = np.concatenate([[0], np.cumsum(compared)])
+        counts = asked[ends[1:]] - asked[ends[:-1]]
         return np.asarray((seen[ends[1:]] - seen[ends[:-1]] >= _CLOSE * counts) & (counts > 0))
 
     def save(self, path: Path) -> None:
-        """Write the hashes as .npy."""
-        np.save(path, self.hashes, allow_pickle=False)
+        """Write limit and hashes as .npy."""
+        with path.open("wb") as file:
+            np.save(file, np.concatenate([np.array([self.limit], np.uint64), self.hashes]), allow_pickle=False)
 
     @classmethod
     def load(cls, path: Path) -> HeldOut:
-        """What ``save`` wrote."""
-        return cls(np.load(path, allow_pickle=False))
+        """What ``save`` wrote; it stays on disk and is shared by all that read it."""
+        values = np.load(path, allow_pickle=False, mmap_mode="r")
+        return cls(values[1:], int(values[0]))
 
 
-def _shingles(texts: Iterable[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """All texts' runs one after another, and where each text's begin, (N + 1,)."""
+def _some(texts: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(texts)
+    while found := list(islice(left, _TEXTS)):
+        yield found
+
+
+def _fitted(parts: Sequence[NDArray[np.uint64]], limit: int, most: int) -> tuple[NDArray[np.uint64], int]:
+    """All different hashes, sorted, and a limit that is low enough for them to be at most ``most``."""
+    known = np.unique(np.concatenate(parts))
+    while len(known) > most:
+        limit >>= 1
+        known = known[: np.searchsorted(known, np.uint64(limit), side="right")]
+    return known, limit
+
+
+def _shingles(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """All texts' runs, and where each text's begin and end, (N + 1,)."""
     from lamina.data.augment.kernels import shingles as kernel
 
-    strings = list(texts)
-    batch = pa.RecordBatch.from_pydict({"id": [""] * len(strings), "text": strings})
+    batch = pa.RecordBatch.from_pydict({"id": [""] * len(texts), "text": pa.array(texts, pa.string())})
     parts: list[NDArray[np.uint64]] = []
-    counts = np.zeros(len(strings), np.int64)
+    counts = np.zeros(len(texts), np.int64)
     for rows, scanned in scan_documents(batch, operation="", seed=0, terms=()):
         out = np.empty(len(scanned.hashes), np.uint64)
         ends = np.empty(len(rows) + 1, np.int64)

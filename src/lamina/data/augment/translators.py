@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from lamina.data.augment.apertium import Apertium
+from lamina.data.augment.tags import primary
 from lamina.kit.errors import ConfigError, FetchError, InputError, require
 from lamina.kit.service import Service
 
-_HINT = 'write "apertium", "ctranslate2:FOLDER" (with folders such as en-es in it), or the address of a served model'
+OWN = "own"  # the stack's own model: served like others, but it must show how good it is (see ``choose``)
+_HINT = (
+    'write "apertium", "ctranslate2:FOLDER" (with folders such as en-es in it), "own" for the stack\'s own model, or '
+    "the address of a served model"
+)
 _NAMES = {
     **{"en": "English", "es": "Spanish", "fr": "French", "de": "German", "it": "Italian", "pt": "Portuguese"},
     **{"nl": "Dutch", "ca": "Catalan", "gl": "Galician", "sv": "Swedish", "da": "Danish", "pl": "Polish"},
@@ -36,7 +41,7 @@ class Sampler(Protocol):
 
 @lru_cache(maxsize=4)
 def open_translator(location: str, *, temperature: float = 0.0, model: str = "", remote: bool = False) -> Sampler:
-    """The translator at ``location``, kept for the life of this process.
+    """The translator at ``location`` (the stack's own model is at "own:ADDRESS"), kept for the life of this process.
 
     ``temperature`` above 0 samples, for diversity (Edunov et al. 2018). ``model``: the name that a served model goes
     by. ``remote``: texts may be sent to an address that is not this machine. Raises ``ConfigError`` or
@@ -46,6 +51,10 @@ def open_translator(location: str, *, temperature: float = 0.0, model: str = "",
         return Apertium()
     if location.startswith("ctranslate2:"):
         return CTranslate2(Path(location.removeprefix("ctranslate2:")), temperature=temperature)
+    if location.startswith(f"{OWN}:"):
+        # What its documents say must not find its way into translations.
+        options = {"grounding": "weights only"}
+        return Served(location.removeprefix(f"{OWN}:"), temperature=temperature, remote=remote, options=options)
     if location.startswith(("http://", "https://")):
         return Served(location, model=model, temperature=temperature, remote=remote)
     raise ConfigError(f"'{location}' is no translator", hint=_HINT)
@@ -71,7 +80,7 @@ class CTranslate2:
 
     def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
         """One translation a text; greedy, or sampled where the temperature is above 0."""
-        model, pieces = self._open((_primary(source), _primary(target)))
+        model, pieces = self._open((primary(source), primary(target)))
         options: dict[str, Any] = {"beam_size": 1, "max_batch_size": 2048, "batch_type": "tokens"}
         if self._temperature > 0:
             options |= {"sampling_topk": 0, "sampling_temperature": self._temperature}
@@ -127,19 +136,27 @@ class Served:
     """Any chat model behind ``<address>/chat/completions`` (OpenAI's API), asked to translate.
 
     Texts leave this machine only where ``remote`` says so. The key, if one is wanted, is in the environment as
-    LAMINA_TRANSLATOR_KEY.
+    LAMINA_TRANSLATOR_KEY. ``options`` are sent along with every request.
     """
 
     def __init__(
-        self, address: str, *, model: str, temperature: float = 0.0, remote: bool = False, timeout_s: float = 120.0
+        self,
+        address: str,
+        *,
+        model: str = "",
+        temperature: float = 0.0,
+        remote: bool = False,
+        options: Mapping[str, Any] | None = None,
+        timeout_s: float = 120.0,
     ) -> None:
         self._service = Service(address, remote=remote, key=_KEY, timeout_s=timeout_s)
         self._model, self._temperature = model, temperature
+        self._options = dict(options or {})
         self._random = random.Random(0)
 
     def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
         """One translation a text, asked for one by one. Raises ``FetchError`` where the model does not answer."""
-        a, b = (_NAMES.get(_primary(code), code) for code in (source, target))
+        a, b = (_NAMES.get(primary(code), code) for code in (source, target))
         return [self._ask(f"Translate from {a} to {b}. Answer with the translation only.\n\n{t}", t) for t in texts]
 
     def reseed(self, seed: int) -> None:
@@ -148,6 +165,7 @@ class Served:
 
     def _ask(self, prompt: str, text: str) -> str:
         body: dict[str, Any] = {
+            **self._options,
             "messages": [{"role": "user", "content": prompt}],
             "temperature": self._temperature,
             "max_tokens": 64 + len(text),
@@ -160,7 +178,3 @@ class Served:
             return str(answer["choices"][0]["message"]["content"] or "").strip()
         except (LookupError, TypeError) as error:
             raise FetchError("the served model gave no translation", where=self._service.address) from error
-
-
-def _primary(language: str) -> str:
-    return language.lower().replace("_", "-").split("-")[0]
