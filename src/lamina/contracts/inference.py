@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +93,21 @@ class Filler(Protocol):
 
     def fill(self, texts: Sequence[str]) -> list[list[tuple[str, float]]]:
         """For each text candidates for its first mask, (word, probability), the likeliest first."""
+        ...
+
+
+class Scored(NamedTuple):
+    """How likely a language model finds a text: Σ -ln p over ``tokens`` tokens."""
+
+    nats: float
+    tokens: int
+
+
+class Scorer(Protocol):
+    """A language model that reads and does not write."""
+
+    def score(self, texts: Sequence[str]) -> Sequence[Scored]:
+        """How likely each text is. Raises ``FetchError`` where the model does not answer."""
         ...
 
 

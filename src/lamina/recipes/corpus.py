@@ -14,6 +14,7 @@ from lamina.contracts.corpus import SourceFile
 from lamina.kit.durable import atomic_write
 from lamina.kit.progress import Progress
 from lamina.recipes.augmentation import opened
+from lamina.recipes.scoring import scoring
 from lamina.recipes.step_files import placed
 
 
@@ -35,17 +36,18 @@ def build(
         )
         for s in parameters["context"]["sources"]
     ]
-    build_corpus(
-        staging,
-        work,
-        sources=sources,
-        steps=placed(parameters),
-        held_out=parameters["held_out"],
-        progress=progress,
-        executor=parameters["context"]["executor"],
-        workers=parameters["context"]["workers"],
-        augmentation=opened(parameters, parameters["context"]["augmentation"]),
-    )
+    with scoring(inputs.get("scorer")):
+        build_corpus(
+            staging,
+            work,
+            sources=sources,
+            steps=placed(parameters),
+            held_out=parameters["held_out"],
+            progress=progress,
+            executor=parameters["context"]["executor"],
+            workers=parameters["context"]["workers"],
+            augmentation=opened(parameters, parameters["context"]["augmentation"]),
+        )
 
 
 def train_tokenizer(

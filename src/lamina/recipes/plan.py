@@ -7,7 +7,7 @@ corpus ─► tokens ──┴─► training ──► served(tuned) ─► eva
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +43,7 @@ class Plan:
         augmentation.check(self.stack)
         sources = collect.collect(self.stack, self.progress)
         augmented = augmentation.place(self.stack, [s.name for s in sources], self.progress)
-        placed = step_files.place(self.stack, DEFAULT_STEPS if data.steps is None else data.steps, self.progress)
+        placed = step_files.place(self.stack, self._steps, self.progress)
         return Stage(
             name="corpus",
             shelf="corpora",
@@ -54,7 +54,7 @@ class Plan:
                 "held_out": data.held_out,
                 **augmented.parameters,
             },
-            inputs={},
+            inputs={"scorer": self.scorer} if self.scores else {},
             versions={f"{c.kind} {c.name}": c.version for c in STEPS}
             | {c.name: c.version for c in SOURCES}
             | dict(augmented.versions),
@@ -66,6 +66,23 @@ class Plan:
                 "workers": data.workers,
             },
         )
+
+    @property
+    def scores(self) -> bool:
+        """Whether a step of the corpus asks the base model. Raises ``ConfigError`` where there is none."""
+        asks = step_files.asks_the_base(self._steps)
+        if asks and (self.stack.model is None or self.stack.model.base is None):
+            raise ConfigError(
+                "the step 'perplexity' needs [model] base, or a service of its own",
+                where=self.stack.file.name,
+                hint='service = "http://127.0.0.1:8000/v1"',
+            )
+        return asks
+
+    @property
+    def scorer(self) -> Path:
+        """The base model as it is served, which scores documents; made by ``scoring.serve_scorer``."""
+        return self.workshop.folder(self.served(self.workshop.folder(self.base), part=""))
 
     @cached_property
     def tokenizer(self) -> Stage:
@@ -184,6 +201,11 @@ class Plan:
         )
 
     # -- helpers ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _steps(self) -> Sequence[Mapping[str, Any]]:
+        data = self.stack.data
+        return DEFAULT_STEPS if data is None or data.steps is None else data.steps
 
     @property
     def _train(self) -> Any:

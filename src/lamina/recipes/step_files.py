@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,13 @@ class Placing:
 
 def place(stack: Stack, steps: Sequence[Mapping[str, Any]], progress: Progress) -> Placing:
     """The steps with each path where it lies on this machine. Raises what fetching raises, naming the key."""
-    placed, hashes = [], {}
+    placed: list[dict[str, Any]] = []
+    hashes: dict[str, str] = {}
     for number, step in enumerate(steps):
         table = dict(step)
         for key in _keys(step):
             where = f"data.steps.{number}.{key}"
-            table[key] = _each(step[key], lambda name, where=where: _located(stack, name, where, progress, hashes))
+            table[key] = _each(step[key], partial(_located, stack, where, progress, hashes))
         placed.append(table)
     parameters: dict[str, Any] = {"steps": [dict(step) for step in steps]}
     if any("recipe" in step for step in steps):  # what a recipe says today
@@ -60,6 +62,11 @@ def placed(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(parameters["context"].get("steps") or parameters["steps"])
 
 
+def asks_the_base(steps: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a step asks the stack's own base model."""
+    return any(step.get("signal") == "perplexity" and "service" not in step for step in steps)
+
+
 def _keys(step: Mapping[str, Any]) -> list[str]:
     names = [step[kind] for kind in ("signal", "pass", "transform") if isinstance(step.get(kind), str)]
     return [key for name in names for key in PATHS.get(name, ()) if key in step]
@@ -71,7 +78,7 @@ def _each(value: Any, change: Callable[[str], str]) -> Any:
     return [change(item) if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
 
 
-def _located(stack: Stack, name: str, where: str, progress: Progress, hashes: dict[str, str]) -> str:
+def _located(stack: Stack, where: str, progress: Progress, hashes: dict[str, str], name: str) -> str:
     if name in _WORDS:
         return name
     try:

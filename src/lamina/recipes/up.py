@@ -14,6 +14,7 @@ from lamina.kit.stages import Workshop
 from lamina.recipes.current import Current, remember
 from lamina.recipes.plan import Plan
 from lamina.recipes.quickfile import write_stack_file
+from lamina.recipes.scoring import serve_scorer
 from lamina.recipes.stack import Stack, open_stack
 from lamina.recipes.status import open_registry
 
@@ -29,6 +30,7 @@ def bring_up(file: Path, assignments: Sequence[str], *, places: Sequence[str], s
     stack = open_stack(file, assignments)
     plan = Plan(stack, Workshop(stack.state, progress), progress)
     if stack.data is not None:
+        serve_scorer(plan)
         _show_corpus(plan.workshop.run(plan.corpus), progress)
     if stack.model is not None:
         _bring_up_model(plan)
@@ -42,6 +44,7 @@ def build_data(stack: Stack, *, json: bool) -> Any:
     """Only the data layer; the report as text, or as JSON."""
     progress = open_progress("json" if json else "auto")
     plan = Plan(stack, Workshop(stack.state, progress), progress)
+    serve_scorer(plan)
     corpus = plan.workshop.run(plan.corpus)
     if json:
         return {"corpus": corpus.name, **read_json(corpus / "report.json")}
@@ -53,6 +56,7 @@ def show_evaluation(stack: Stack, *, json: bool) -> Any:
     """The figures of base and tuned model; made if they are stale."""
     progress = open_progress("json" if json else "auto")
     plan = Plan(stack, Workshop(stack.state, progress), progress)
+    serve_scorer(plan)
     plan.workshop.run(plan.corpus)
     before, after = _measure(plan)
     return {"before": before, "after": after} if json else figures(before, after)
