@@ -18,8 +18,8 @@ def top(text: str, n: int) -> float:
     """Gopher's definition, word by word."""
     words = text.split()
     grams = Counter(" ".join(words[i : i + n]) for i in range(len(words) - n + 1))
-    often = [(count, len(gram)) for gram, count in grams.items() if count > 1]
-    return min(max(often)[0] * max(often)[1] / len(text), 1.0) if often and text else 0.0
+    gram, count = max(grams.items(), key=lambda item: item[1], default=("", 0))  # of several, the first
+    return min(count * len(gram) / len(text), 1.0) if count > 1 and text else 0.0
 
 
 def covered(text: str, n: int) -> float:
