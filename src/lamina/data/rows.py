@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
@@ -48,8 +51,35 @@ def batches(inbox: Inbox, rows: Iterator[Mapping[str, Any]], limit: int | None) 
 
 
 def followed(inbox: Inbox, *more: str) -> Inbox:
-    """The inbox with a report that knows, when ``batches`` ends, which files (and ``more`` names) were never opened."""
-    return replace(inbox, report=_Followed(inbox.report, [*(file.name for file in inbox.files), *more]))
+    """The inbox with a report that knows, when ``batches`` ends, which files (and ``more`` names) were never opened.
+
+    What is no file (a pipe, a device, a link to a folder) is reported and left out: opening it could take forever.
+    """
+    report = _Followed(inbox.report, [*(file.name for file in inbox.files), *more])
+    files = []
+    for file in inbox.files:
+        if (fault := _no_file(file.path)) is None:
+            files.append(file)
+        else:
+            report.unread(file.name, fault)
+    return replace(inbox, report=report, files=tuple(files))
+
+
+def _no_file(path: Path) -> str | None:
+    """Why there is no file to read at ``path``; None where there is one."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink():
+            return f"is a link to what cannot be read: {error.strerror}"
+        return f"cannot be read: {error.strerror}"
+    if stat.S_ISREG(mode):
+        return None
+    if stat.S_ISDIR(mode):
+        if path.is_symlink():
+            return "is a link to a folder: name that folder itself"
+        return "is a folder" if os.access(path, os.R_OK | os.X_OK) else "is a folder that may not be looked into"
+    return "is a pipe, a socket or a device"
 
 
 class _Followed:

@@ -78,21 +78,23 @@ def fetch_location(
     lock: Lock | None = None,
     progress: Progress,
     match: Sequence[str] = (),
+    hashed: bool = True,
 ) -> Located:
     """Make ``location`` (or the first of several mirrors that can be had) into files.
 
-    ``match``: unpack only the files of a package whose names match one of these globs. Raises ``ConfigError`` for what
+    ``match``: unpack only the files of a package whose names match one of these globs; ``hashed``: read all of a path's
+    content for its ``sha256`` (else that is empty). Raises ``ConfigError`` for what
     is no location, ``NotFoundError`` for a path that is not there, ``FetchError`` when a registry does not give it,
     ``CorruptError`` when bytes are not the locked ones.
     """
     if not isinstance(location, str):
-        return _first(location, cache=cache, lock=lock, progress=progress, match=match)
+        return _first(location, cache=cache, lock=lock, progress=progress, match=match, hashed=hashed)
     if "\x00" in location or not location:
         raise ConfigError(f"not a location: {location!r}")
     kind = location.split(":", 1)[0]
     if kind in _FORMS:
         return _from_registry(location, _parse(location), Path(cache), lock, progress, tuple(match))
-    return _from_path(location)
+    return _from_path(location, hashed)
 
 
 def _first(locations: Sequence[str], **options: Any) -> Located:
@@ -121,7 +123,7 @@ def _parse(location: str) -> _Wanted:
     return _Wanted(kind, found["name"], found["version"])
 
 
-def _from_path(location: str) -> Located:
+def _from_path(location: str, hashed: bool) -> Located:
     path = Path(location).expanduser()
     if location.startswith("file:"):
         parts = urlsplit(location)
@@ -138,7 +140,7 @@ def _from_path(location: str) -> Located:
         if not path.exists():
             raise NotFoundError("there is no such file or folder", where=str(path))
         path = path.resolve()
-        digest = sha256_file(path) if path.is_file() else _digest(path)
+        digest = "" if not hashed else sha256_file(path) if path.is_file() else _digest(path)
     return Located(path=path, name=path.name, version="", sha256=digest, license=None, location=location)
 
 

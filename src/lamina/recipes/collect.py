@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import blake3
 
 from lamina.kit import config
+from lamina.kit.disk import storage
 from lamina.kit.errors import ConfigError, InputError
 from lamina.kit.lock import Lock
 from lamina.kit.packages import Located, fetch_location
@@ -47,15 +49,24 @@ class _Common:
     language: str | None = None
 
 
-def locate(stack: Stack, locations: str | Sequence[str], progress: Progress, *, match: Sequence[str] = ()) -> Located:
+def locate(
+    stack: Stack,
+    locations: str | Sequence[str],
+    progress: Progress,
+    *,
+    match: Sequence[str] = (),
+    hashed: bool = True,
+) -> Located:
     """The first of ``locations`` (mirrors) that can be had; a relative path starts beside the stack file.
 
-    Of a package only the files that ``match`` one of these globs are unpacked.
+    Of a package only the files that ``match`` one of these globs are unpacked; ``hashed``: a path's content is read for
+    its sha256.
     """
     given = (locations,) if isinstance(locations, str) else tuple(locations)
     places = [m if _has_scheme(m) else str((stack.folder / m).expanduser()) for m in given]
     wanted: str | list[str] = places[0] if len(places) == 1 else places
-    return fetch_location(wanted, cache=cache_folder(stack), lock=Lock(stack.lock), progress=progress, match=match)
+    cache, lock = cache_folder(stack), Lock(stack.lock)
+    return fetch_location(wanted, cache=cache, lock=lock, progress=progress, match=match, hashed=hashed)
 
 
 def cache_folder(stack: Stack) -> Path:
@@ -110,10 +121,11 @@ def _collect(
     origin, license = "", common.license
     if "from" in table:
         patterns = (common.match,) if isinstance(common.match, str) else common.match
-        located = locate(stack, table["from"], progress, match=() if patterns == (EVERYTHING,) else patterns)
+        wanted = () if patterns == (EVERYTHING,) else patterns
+        located = locate(stack, table["from"], progress, match=wanted, hashed=False)
         origin = located.location if _is_registry(located.location) else str(table["from"])
         license = license or located.license
-        files = tuple(_matching(located.path, patterns))
+        files = tuple(_matching(located.path, patterns, cache_folder(stack) / "names"))
         if not files:
             raise InputError(
                 f"no file of {origin} matches {', '.join(patterns)}", where=f"{stack.file.name}: source '{common.name}'"
@@ -147,23 +159,56 @@ def _is_registry(location: str) -> bool:
     return location.split(":", 1)[0] in {"pypi", "npm", "deb", "hf"}
 
 
-def _matching(path: Path, patterns: Sequence[str]) -> Iterable[tuple[str, Path]]:
-    if path.is_file():
-        yield path.name, path
+def _matching(path: Path, patterns: Sequence[str], names: Path) -> Iterator[tuple[str, Path]]:
+    """The files at ``path`` that match, by name; hidden ones are left out.
+
+    What cannot be read comes too, for the report: pipes and the like, links to folders, folders that are locked. A file
+    whose name is no UTF-8 gets a link in the folder ``names``.
+    """
+    if not path.is_dir():
+        if path.is_file():
+            yield _writable(path.name, path, names)
         return
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path).as_posix()
-        hidden = any(part.startswith(".") for part in name.split("/"))
-        if file.is_file() and not hidden and matches(name, patterns):
-            yield name, file
+    found: dict[str, Path] = {}
+
+    def locked(error: OSError) -> None:
+        folder = Path(os.fsdecode(error.filename))
+        found[folder.relative_to(path).as_posix()] = folder
+
+    for here, folders, files in os.walk(path, onerror=locked):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [name for name in folders if (Path(here) / name).is_symlink()]
+        for name in (*links, *(name for name in files if not name.startswith("."))):
+            file = Path(here) / name
+            within = file.relative_to(path).as_posix()
+            if name in links or matches(within, patterns):
+                found[within] = file
+    if not any(file.is_file() for file in found.values()):
+        return
+    for within in sorted(found):
+        yield _writable(within, found[within], names)
+
+
+def _writable(name: str, file: Path, names: Path) -> tuple[str, Path]:
+    """The file under a name that can be written down."""
+    shown = os.fsencode(name).decode("utf-8", "replace")
+    if os.fsencode(file).decode("utf-8", "replace") == str(file):
+        return shown, file
+    link = names / f"{blake3.blake3(os.fsencode(file)).hexdigest()[:24]}{Path(shown).suffix}"
+    with storage("keep a link in", names):
+        names.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(file.absolute())
+    return shown, link
 
 
 def _fingerprint(files: Sequence[tuple[str, Path]]) -> str:
     def one(item: tuple[str, Path]) -> bytes:
+        name, path = item
         try:
-            return item[0].encode() + blake3.blake3().update_mmap(str(item[1])).digest()
+            return name.encode() + (blake3.blake3().update_mmap(str(path)).digest() if path.is_file() else b"no file")
         except OSError:
-            return item[0].encode() + b"unreadable"
+            return name.encode() + b"unreadable"
 
     with ThreadPoolExecutor(4) as pool:
         total = blake3.blake3()
