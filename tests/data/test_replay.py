@@ -11,7 +11,7 @@ import pytest
 from lamina.contracts.corpus import DOCUMENTS
 from lamina.data.replay import write_replay, write_rows
 from lamina.data.shards import Shards
-from lamina.data.tokenizer import train_bpe
+from lamina.data.tokenizer.train import train_tokenizer
 from lamina.kit.prompts import grounded_system
 from lamina.kit.tokenizer import ModelTokenizer, open_tokenizer
 
@@ -32,7 +32,7 @@ def article(name: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> ModelTokenizer:
     folder = tmp_path_factory.mktemp("bpe")
-    train_bpe(corpus(folder / "c", [article(n) for n in NAMES]), folder / "t", vocabulary=300)
+    train_tokenizer(corpus(folder / "c", [article(n) for n in NAMES]), folder / "t", vocabulary=300)
     return open_tokenizer(folder / "t")
 
 

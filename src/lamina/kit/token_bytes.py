@@ -1,7 +1,8 @@
 """From token ids back to text: the bytes of each token, and a decoder that never emits half a character.
 
-Two alphabets are known: GPT-2's byte-level one (Radford et al. 2019) and SentencePiece's ("▁" for a space, ``<0xNN>``
-for a byte; Kudo and Richardson 2018, arXiv:1808.06226). Others are decoded by the tokenizer's own decoder.
+Three alphabets are known: GPT-2's byte-level one (Radford et al. 2019), SentencePiece's ("▁" for a space, ``<0xNN>``
+for a byte; Kudo and Richardson 2018, arXiv:1808.06226) and WordPiece's ("##" goes on with the word before, anything
+else begins one; Devlin et al. 2019). Others are decoded by the tokenizer's own decoder.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
@@ -31,16 +32,25 @@ class StreamDecoder(Protocol):
 
 
 class ByteTable:
-    """The bytes of each token; control tokens have none. ``strip``: one space at the very start is left out."""
+    """The bytes of each token; control tokens have none. ``strip``: one space at the very start is left out.
 
-    def __init__(self, pieces: list[bytes], strip: bool) -> None:
+    ``first``: the bytes of a token that nothing but control tokens stands before, where they differ.
+    """
+
+    def __init__(self, pieces: list[bytes], strip: bool, first: list[bytes] | None = None) -> None:
         self.pieces = pieces
         self.strip = strip
+        self.first = first
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ``ids``; bytes that are no UTF-8 become U+FFFD, ids beyond the vocabulary nothing."""
         pieces, size = self.pieces, len(self.pieces)
-        raw = b"".join([pieces[i] for i in ids if 0 <= i < size])
+        known = [i for i in ids if 0 <= i < size]
+        found = [pieces[i] for i in known]
+        if self.first is not None and any(found):
+            begin = next(n for n, piece in enumerate(found) if piece)
+            found[begin] = self.first[known[begin]]
+        raw = b"".join(found)
         return (raw[1:] if self.strip and raw[:1] == b" " else raw).decode("utf-8", "replace")
 
     def stream(self) -> StreamDecoder:
@@ -52,15 +62,17 @@ class _ByteStream:
     def __init__(self, table: ByteTable) -> None:
         self._table = table
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._strip = table.strip
+        self._begun = False
 
     def push(self, token_id: int) -> str:
-        if not 0 <= token_id < len(self._table.pieces):
+        table = self._table
+        if not 0 <= token_id < len(table.pieces):
             return ""
-        raw = self._table.pieces[token_id]
-        if self._strip and raw:
-            self._strip = False
-            raw = raw[1:] if raw[:1] == b" " else raw
+        raw = table.pieces[token_id]
+        if raw and not self._begun:
+            self._begun = True
+            raw = raw if table.first is None else table.first[token_id]
+            raw = raw[1:] if table.strip and raw[:1] == b" " else raw
         return self._decoder.decode(raw)
 
     def finish(self) -> str:
@@ -91,13 +103,15 @@ class WindowStream:
 
 
 def byte_table(tokenizer: Tokenizer, control: Collection[int], size: int) -> ByteTable | None:
-    """The table for a byte-level or SentencePiece tokenizer; None for another kind."""
+    """The table for a byte-level, SentencePiece or WordPiece tokenizer; None for another kind."""
     decoder = json.loads(tokenizer.to_str()).get("decoder") or {}
     steps = decoder.get("decoders", [decoder])
     kinds = [step.get("type") for step in steps]
     strip = False
+    if kinds == ["WordPiece"]:
+        return _wordpiece_table(tokenizer, control, size)
     if kinds == ["ByteLevel"]:
-        piece = _byte_level
+        piece = byte_level
     elif kinds == ["Metaspace"]:
         strip = steps[0].get("prepend_scheme", "always") != "never"
         piece = _sentencepiece
@@ -116,12 +130,24 @@ def byte_table(tokenizer: Tokenizer, control: Collection[int], size: int) -> Byt
     return ByteTable(pieces, strip)
 
 
+def _wordpiece_table(tokenizer: Tokenizer, control: Collection[int], size: int) -> ByteTable:
+    """What the library's decoder makes of each token behind another one, and at the start."""
+    own: Any = tokenizer.decoder
+    pieces, first = [b""] * size, [b""] * size
+    for text, i in tokenizer.get_vocab(with_added_tokens=True).items():
+        if i < size and i not in control:
+            pieces[i] = own.decode(["a", text])[1:].encode()
+            first[i] = own.decode([text]).encode()
+    return ByteTable(pieces, False, first)
+
+
 def _sentencepiece(text: str) -> bytes:
     byte = _BYTE.fullmatch(text)
     return bytes([int(byte[1], 16)]) if byte else text.replace("▁", " ").encode("utf-8", "surrogatepass")
 
 
-def _byte_level(text: str) -> bytes:
+def byte_level(text: str) -> bytes:
+    """The bytes that a token of a byte-level vocabulary stands for."""
     table = _gpt2_bytes()
     try:
         return bytes([table[c] for c in text])

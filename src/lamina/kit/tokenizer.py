@@ -4,14 +4,16 @@
 ``generation_config.json``, ``config.json`` and ``special_tokens_map.json`` say which tokens control and how a
 conversation is written. Text never becomes a control token: in a rendered conversation only what the template itself
 writes does.
+
+BPE, WordPiece and Unigram are all run. Byte-level BPE, and Unigram whose vocabulary has every byte, give any text back;
+WordPiece as in BERT does not: case and accents (uncased), white space, and words with unknown characters are lost.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,22 @@ from tokenizers import Tokenizer as Backend
 from lamina.contracts.chat import Message
 from lamina.contracts.tokens import Rendered
 from lamina.kit.conversation import Conversation, Span
-from lamina.kit.errors import ModelFileError
+from lamina.kit.errors import InputError, ModelFileError
 from lamina.kit.template import ChatTemplate
 from lamina.kit.token_bytes import ByteTable, StreamDecoder, WindowStream, byte_table
+from lamina.kit.tokenizer_chunks import cuts_of
 from lamina.kit.tokenizer_files import (
     Settings,
+    byte_ids,
     check_vocabulary,
     continuation,
     read_settings,
     spaces_only_first,
+    spelled,
+    unk_id,
     with_control_tokens,
 )
+from lamina.kit.tokenizer_frame import Frame, Framed, read_frame
 
 #: Where a model has no chat template: roles in words, each turn closed by the end token where there is one.
 PLAIN_TEMPLATE = (
@@ -62,10 +69,17 @@ class ModelTokenizer:
         self.control: frozenset[int] = frozenset(i for i, token in added.items() if token.special)
         self._controls = {added[i].content: i for i in self.control}
         self._edges = {t.content: (t.lstrip, t.rstrip) for i, t in added.items() if i in self.control}
-        # A BPE that only merges cannot make a control token out of text; the other kinds might.
         model = parsed["model"]
-        self._leaks = model.get("type", "BPE") != "BPE" or bool(model.get("ignore_merges"))
-        self._pattern = _any_of(self._controls)
+        self.kind: str = model.get("type", "BPE")
+        self._unk = unk_id(model, settings, vocabulary)
+        self._forbidden = self.control - {self._unk}
+        # A BPE that only merges cannot make a control token out of text; the other kinds might.
+        self._leaks = self.kind != "BPE" or bool(model.get("ignore_merges"))
+        self._bytes = byte_ids(vocabulary) if self.kind == "Unigram" and model.get("byte_fallback") else None
+        self._traps = spelled([*self._controls] if self._leaks else [], pieces=self._bytes is not None)
+        self.cuts = cuts_of(parsed)
+        self.prefixes = self._further is not self._backend  # a space is put in front of a text
+        self._processor = parsed.get("post_processor")
 
     @property
     def vocabulary(self) -> int:
@@ -81,6 +95,31 @@ class ModelTokenizer:
     def bos_id(self) -> int | None:
         """The id that a text begins with, where the model wants one."""
         return self.id_of(self._settings.names.get("bos_token", ""))
+
+    @property
+    def unk_id(self) -> int | None:
+        """The id of what the vocabulary has no token for; None where every text has its tokens."""
+        return None if self._bytes is not None else self._unk
+
+    @property
+    def chats(self) -> bool:
+        """Whether conversations can be written with it: WordPiece without a template loses line breaks and case."""
+        return self.kind != "WordPiece" or self.chat_template is not None
+
+    @property
+    def document_ends(self) -> tuple[int, int]:
+        """What a document begins after, and what it ends with: [CLS] and [SEP] where the model has them, else twice
+        the separator, ``end_ids[0]``."""
+        framed, names = self.frame.around(()).ids, self._settings.names
+        first, last = (self.id_of(names.get(role, "")) for role in ("cls_token", "sep_token"))
+        if first is not None and last is not None and framed[:1] == [first]:
+            return first, last
+        return self.end_ids[0], self.end_ids[0]
+
+    @cached_property
+    def frame(self) -> Frame:
+        """What the model wants round a text or a pair. Raises ``ModelFileError`` where its file does not say."""
+        return read_frame(self._processor, self.where)
 
     @cached_property
     def turn_end_id(self) -> int | None:
@@ -113,13 +152,21 @@ class ModelTokenizer:
         """Ids of ordinary text; no id of ``control`` ever, and no BOS or EOS around it."""
         return self._encode(self._backend, text)
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """``encode`` of each text, on all cores."""
+    def encode_batch(self, texts: Sequence[str], *, further: bool = False) -> list[list[int]]:
+        """``encode`` of each text, on all cores; ``further``: they go on after other text (no space in front)."""
+        backend = self._further if further else self._backend
         clean = [_unicode(text) for text in texts]
-        ids = [e.ids for e in self._backend.encode_batch_fast(clean, add_special_tokens=False)]
-        if self._leaks:
-            return [i if self.control.isdisjoint(i) else self.encode(t) for t, i in zip(clean, ids, strict=True)]
-        return ids
+        ids = [e.ids for e in backend.encode_batch_fast(clean, add_special_tokens=False)]
+        if self._traps is None:
+            return ids
+        odd = [
+            bool(self._traps.search(t)) or not self._forbidden.isdisjoint(i) for t, i in zip(clean, ids, strict=True)
+        ]
+        return [self._encode(backend, t) if o else i for o, t, i in zip(odd, clean, ids, strict=True)]
+
+    def framed(self, text: str, other: str | None = None) -> Framed:
+        """A text, or a pair, with the special tokens that the model wants round it ([CLS] … [SEP])."""
+        return self.frame.around(self.encode(text), None if other is None else self.encode(other))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ``ids`` without control tokens; what is no character becomes U+FFFD."""
@@ -136,6 +183,12 @@ class ModelTokenizer:
 
         Raises ``InputError`` where the template refuses the conversation, ``ModelFileError`` where it is at fault.
         """
+        if not self.chats:
+            raise InputError(
+                "WordPiece without a chat template holds no conversation: line breaks and case are lost",
+                where=self.where,
+                hint="a model that chats needs BPE or Unigram",
+            )
         ids: list[int] = []
         learned: list[bool] = []
         for span in self._conversation.spans(messages, open_answer=open_answer):
@@ -170,18 +223,34 @@ class ModelTokenizer:
 
     def _encode(self, backend: Backend, text: str) -> list[int]:
         clean = _unicode(text)
-        ids: list[int] = backend.encode(clean, add_special_tokens=False).ids
-        if not self._leaks or self.control.isdisjoint(ids) or self._pattern is None:
+        if self._traps is not None and self._traps.search(clean):
+            ids = self._around_traps(backend, clean, self._traps)
+        else:
+            ids = backend.encode(clean, add_special_tokens=False).ids
+        if not self._leaks or self._forbidden.isdisjoint(ids):
             return ids
-        # The text spells a control token that this kind of model knows as a word: cut it inside.
-        cuts = [0, *(m.start() + 1 for m in self._pattern.finditer(clean)), len(clean)]
-        parts = [clean[a:b] for a, b in pairwise(cuts) if a < b]
-        found = [
-            i
-            for n, part in enumerate(parts)
-            for i in (self._further if n else backend).encode(part, add_special_tokens=False).ids
-        ]
-        return [i for i in found if i not in self.control]
+        return [i for i in ids if i not in self._forbidden]  # a normalizer wrote one
+
+    def _around_traps(self, backend: Backend, text: str, traps: re.Pattern[str]) -> list[int]:
+        """Ids of a text that spells tokens which this kind of model knows as words: each is cut inside.
+
+        "▁" itself, which would come back as a space, is written in bytes where there are tokens for them.
+        """
+        ids: list[int] = []
+        begin = 0
+        for match in traps.finditer(text):
+            spaces = match[0][0] == "▁" and self._bytes is not None
+            end = match.start() + (not spaces)
+            ids += self._part(backend, text, begin, end)
+            begin = end
+            if spaces and self._bytes is not None:
+                ids += [self._bytes[byte] for byte in match[0].encode()]
+                begin = match.end()
+        return ids + self._part(backend, text, begin, len(text))
+
+    def _part(self, backend: Backend, text: str, begin: int, end: int) -> list[int]:
+        found: list[int] = (self._further if begin else backend).encode(text[begin:end], add_special_tokens=False).ids
+        return found
 
 
 def open_tokenizer(folder: Path) -> ModelTokenizer:
@@ -216,8 +285,3 @@ def _unicode(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def _any_of(texts: Iterable[str]) -> re.Pattern[str] | None:
-    ordered = sorted((t for t in texts if t), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, ordered))) if ordered else None

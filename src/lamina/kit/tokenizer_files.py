@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,26 @@ def spaces_only_first(parsed: Mapping[str, Any]) -> bool:
     """Whether the space in front belongs to the very first piece only, not to each piece after a control token."""
     steps = _steps(parsed.get("pre_tokenizer"), "pretokenizers")
     return any(step.get("type") == "Metaspace" and step.get("prepend_scheme") == "first" for step in steps)
+
+
+def unk_id(model: Mapping[str, Any], settings: Settings, vocabulary: Mapping[str, int]) -> int | None:
+    """The id of what the vocabulary has no token for, where the files name one."""
+    if isinstance(model.get("unk_id"), int):
+        return int(model["unk_id"])
+    return vocabulary.get(str(model.get("unk_token") or settings.names.get("unk_token") or ""))
+
+
+def byte_ids(vocabulary: Mapping[str, int]) -> list[int] | None:
+    """The ids of the 256 byte tokens, where all are there."""
+    names = [f"<0x{byte:02X}>" for byte in range(256)]
+    return [vocabulary[name] for name in names] if all(name in vocabulary for name in names) else None
+
+
+def spelled(texts: Iterable[str], *, pieces: bool) -> re.Pattern[str] | None:
+    """Any of ``texts``; with ``pieces`` also what SentencePiece's alphabet writes for spaces and bytes."""
+    ordered = [re.escape(t) for t in sorted((t for t in texts if t), key=len, reverse=True)]
+    ordered += ["▁+", "<0x[0-9A-Fa-f]{2}>"] if pieces else []
+    return re.compile("|".join(ordered)) if ordered else None
 
 
 def _steps(value: Any, key: str) -> Iterator[dict[str, Any]]:

@@ -53,10 +53,11 @@ def build(
 def train_tokenizer(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
-    """A byte-level BPE trained on the corpus."""
-    from lamina.data.tokenizer import train_bpe
+    """A tokenizer trained on the corpus."""
+    from lamina.data.tokenizer.train import train_tokenizer
 
-    train_bpe(inputs["corpus"], staging, vocabulary=parameters["vocabulary"], progress=progress)
+    settings = {name: value for name, value in parameters.items() if name != "context"}
+    train_tokenizer(inputs["corpus"], staging, **settings, progress=progress)
 
 
 def tokenize(

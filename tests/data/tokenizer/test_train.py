@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lamina.contracts.chat import Message
 from lamina.contracts.corpus import DOCUMENTS
-from lamina.data.tokenizer import train_bpe
+from lamina.data.tokenizer.train import train_tokenizer
 from lamina.kit.errors import ConfigError, InputError
 from lamina.kit.tokenizer import ModelTokenizer, open_tokenizer
 
@@ -28,7 +28,7 @@ def corpus(folder: Path, texts: list[str]) -> Path:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("bpe")
-    train_bpe(corpus(place / "c", [TEXT * 5, "Ein Wal. " * 20]), place / "t", vocabulary=400)
+    train_tokenizer(corpus(place / "c", [TEXT * 5, "Ein Wal. " * 20]), place / "t", vocabulary=400)
     return place / "t"
 
 
@@ -73,18 +73,18 @@ def test_transformers_opens_it_too(folder: Path, tokenizer: ModelTokenizer) -> N
 def test_training_is_deterministic(tmp_path: Path) -> None:
     place = corpus(tmp_path / "c", [TEXT * 5])
     for name in ("a", "b"):
-        train_bpe(place, tmp_path / name, vocabulary=320)
+        train_tokenizer(place, tmp_path / name, vocabulary=320)
     assert (tmp_path / "a" / "tokenizer.json").read_bytes() == (tmp_path / "b" / "tokenizer.json").read_bytes()
 
 
 def test_one_long_document_does_not_decide(tmp_path: Path) -> None:
     place = corpus(tmp_path / "c", [("y" * 9 + " ") * 1000 + "zqzqzq " * 5000, "abc abc abc"])
-    train_bpe(place, tmp_path / "t", vocabulary=300)
+    train_tokenizer(place, tmp_path / "t", vocabulary=300)
     assert len(open_tokenizer(tmp_path / "t").encode("zqzqzq")) == 6  # beyond the first 10,000 characters
 
 
 def test_what_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="259"):
-        train_bpe(corpus(tmp_path / "c", ["a"]), tmp_path / "t", vocabulary=200)
+        train_tokenizer(corpus(tmp_path / "c", ["a"]), tmp_path / "t", vocabulary=200)
     with pytest.raises(InputError, match="no document"):
-        train_bpe(tmp_path / "nothing", tmp_path / "t", vocabulary=300)
+        train_tokenizer(tmp_path / "nothing", tmp_path / "t", vocabulary=300)

@@ -1,0 +1,1 @@
+"""Tokenizers: trained on a corpus, compared, and run over much text."""
