@@ -1,0 +1,1 @@
+"""How varied a corpus is, in numbers and in words."""
