@@ -1,13 +1,9 @@
-"""The same units anywhere: one process, several, a Ray cluster of two nodes, and after a kill."""
+"""The same units anywhere: one process, several, a Ray cluster of two nodes. For kills see test_resume."""
 
 from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +67,7 @@ def contents(corpus: Path) -> dict[str, bytes]:
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     """More units from few documents; which there are is decided here, not by the workers."""
     monkeypatch.setattr("lamina.data.units.GROUPS", 1)
+    monkeypatch.setattr("lamina.data.cuts.SMALLEST", 100_000)
 
 
 def test_units_depend_on_the_files_alone(tmp_path: Path) -> None:
@@ -88,6 +85,7 @@ def test_units_depend_on_the_files_alone(tmp_path: Path) -> None:
 def test_any_number_of_workers_gives_the_same_corpus(tmp_path: Path) -> None:
     one = contents(build(tmp_path / "one", workers=1))
     assert {"ledger.parquet", "dropped.parquet", "signals/phase-0.parquet"} <= set(one)
+    assert len(list((tmp_path / "one" / "work" / "collected").glob("*/0*"))) > 3, "it was read in units"
     assert contents(build(tmp_path / "two", workers=2)) == one
 
 
@@ -108,43 +106,12 @@ def test_a_signal_is_known_of_dropped_documents_too(tmp_path: Path) -> None:
     assert [s["kind"] for s in steps if s["phase"] == 0][-1] == "pass"
 
 
-_CHILD = """
-import sys
-from pathlib import Path
-import lamina.data.units
-lamina.data.units.GROUPS = 1
-sys.path.insert(0, sys.argv[2])
-import test_executors
-test_executors.build(Path(sys.argv[1]), workers=1)
-"""
-
-
-def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path) -> None:
-    wanted = contents(build(tmp_path / "whole", workers=1))
-    folder = tmp_path / "killed"
-    draw = random.Random(3)
-    for _ in range(3):
-        (folder / "out").rmdir() if (folder / "out").is_dir() and not any((folder / "out").iterdir()) else None
-        folder.mkdir(exist_ok=True)
-        child = subprocess.Popen([sys.executable, "-c", _CHILD, str(folder), str(Path(__file__).parent)])
-        begun = time.monotonic()
-        while not list(folder.glob("work/cleaned-*/0*/documents.parquet")) and time.monotonic() - begun < 30:
-            time.sleep(0.01)
-        time.sleep(draw.random() * 0.3)
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        if (folder / "out").exists():
-            for file in sorted((folder / "out").rglob("*"), reverse=True):
-                file.rmdir() if file.is_dir() else file.unlink()
-            (folder / "out").rmdir()
-    assert contents(build(folder, workers=1)) == wanted
-
-
 def test_an_executor_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'slurm'"):
         build(tmp_path / "x", executor="slurm")
 
 
+@pytest.mark.slow
 def test_two_nodes_of_ray_give_the_same_corpus(tmp_path: Path) -> None:
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster

@@ -1,27 +1,38 @@
-"""Collection: each source read once, into a published folder of Parquet that a killed run finds again."""
+"""Collection: each source read in units, by worker processes, into folders of Parquet that a killed run finds again.
+
+In the work folder, for each source:
+
+    collected/<name>-<key>/plan.json          when it was collected, and its units (see ``data.cuts``)
+    collected/<name>-<key>/000000/            a unit that was read: documents.parquet, reading.json
+    collected/<name>-<key>/000000.work/       what a source keeps for itself to go on after a kill (``Inbox.work``)
+    collected/<name>-<key>/settled/000000/    in its place, where ids of it were given before (see ``data.repeats``)
+    collected/<name>-<key>/whole/             all units are there: reading.json
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow as pa
 
-from lamina.contracts.corpus import DOCUMENTS, Inbox, SourceFile
-from lamina.data.ledger import entries
-from lamina.data.parts import PartWriter, ledger_writer
+from lamina.contracts.corpus import SourceFile
+from lamina.data.cuts import Unit, cut
+from lamina.data.executors import Executor
+from lamina.data.intake import Watch, facts_of, merged, read_here
+from lamina.data.repeats import settle
 from lamina.kit.config import bind, resolved
-from lamina.kit.durable import is_published, publish
+from lamina.kit.durable import atomic_write, is_published, publish, remove
 from lamina.kit.errors import ConfigError
-from lamina.kit.identity import blake3_hex, document_id, text_hash
+from lamina.kit.identity import blake3_hex
 from lamina.kit.progress import Progress
 from lamina.kit.registry import SOURCES
 
-_LABEL = "00 collect"
+_FORMAT = 1  # of the folders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +48,14 @@ class SourceInput:
     language: str | None = None  # BCP 47, for documents that name none
 
 
-@dataclass
-class ReadingReport:
-    """``contracts.corpus.Report``: what was read, and what was not and why."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """A source that was read. ``units``: folders with documents.parquet, some with ledger.parquet; ``key``: a name for
+    what they hold; ``reading``: the numbers and names of what was read, and was not, and why."""
 
-    names: set[str] = field(default_factory=set)
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def read(self, name: str) -> None:
-        """``name`` was read; rows of it may have been left out all the same (see ``unread``)."""
-        self.names.add(name)
-
-    def unread(self, name: str, reason: str) -> None:
-        """``name`` could not be read; the first reason stands."""
-        self.reasons.setdefault(name, reason)
+    key: str
+    units: tuple[Path, ...]
+    reading: Mapping[str, Any]
 
 
 def check_sources(sources: tuple[SourceInput, ...]) -> None:
@@ -66,108 +71,86 @@ def check_sources(sources: tuple[SourceInput, ...]) -> None:
         bind(SOURCES.get(source.use).function, source.parameters, where=where)
 
 
-def collect(source: SourceInput, work: Path, progress: Progress) -> Path:
-    """The folder with the source's documents.parquet, ledger.parquet and reading.json; made unless it stands."""
+def collect(source: SourceInput, work: Path, progress: Progress, executor: Executor) -> Collected:
+    """The source's documents, read now unless an earlier run did."""
     folder = work / "collected" / f"{_slug(source.name)}-{_key(source)}"
-    if is_published(folder):
+    whole = folder / "whole"
+    if is_published(whole):
         progress.say(f"{source.name}: collected before")
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    component = SOURCES.get(source.use)
-    parameters = bind(component.function, source.parameters, where=f"data.sources '{source.name}'")
-    report = ReadingReport()
-    collected = datetime.now(UTC)
-    inbox = Inbox(source=source.name, files=source.files, origin=source.origin, collected=collected, report=report)
-    ids = _Ids()
-    with publish(folder) as staging, progress.task(f"collect {source.name}", total=None, unit="documents") as task:
-        with PartWriter(staging / "documents.parquet", DOCUMENTS) as out, ledger_writer(staging) as ledger:
-            for batch in component.function(inbox, **parameters):
-                whole = _complete(batch, source, collected, out.rows)
-                unique = ids.settle(whole, ledger)
-                out.write(unique)
-                task.advance(unique.num_rows)
-        facts = {
-            "documents": out.rows + ids.repeated,
-            "read": sorted(report.names - report.reasons.keys()),
-            "unread": dict(sorted(report.reasons.items())),
-            "collected": collected.isoformat(),
-        }
+        return _collected(folder)
+    plan = _planned(source, folder, executor)
+    units = [Unit.of(told) for told in plan["units"]]
+    told = resolved(source) | {"license": source.license, "language": source.language}
+    about = {"source": {k: v for k, v in told.items() if k != "files"}, "collected": plan["collected"]}
+    payloads = [about | unit | {"folder": str(folder / f"{n:06d}")} for n, unit in enumerate(plan["units"])]
+    if len(units) == 1:
+        with _shown(source, progress) as watch:
+            read_here(payloads[0], watch)
+    else:
+        _read_all(source, payloads, progress, executor)
+    done = [Path(payload["folder"]) for payload in payloads]
+    settled = settle(done, folder / "settled", executor)
+    reading = merged(zip(units, map(facts_of, done), strict=True))
+    names = [str(place.relative_to(folder)) for place in settled]
+    with publish(whole) as staging:
+        facts = reading | {"collected": plan["collected"], "units": names}
         (staging / "reading.json").write_bytes(orjson.dumps(facts))
-    return folder
+    for place in done:  # of a unit that was published the moment before a kill
+        remove(place.with_name(f"{place.name}.work"))
+    return _collected(folder)
 
 
-class _Ids:
-    """Sees to it that an id is given once: a repeat with the same text goes, one with another text gets its own id."""
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-        self._marks: dict[str, str] = {}
-        self.repeated = 0
-
-    def settle(self, batch: pa.RecordBatch, ledger: PartWriter) -> pa.RecordBatch:
-        """The batch with unique ids; what had to be done is written down."""
-        import polars as pl
-
-        names: list[str] = batch.column("id").to_pylist()
-        marks: list[str] = batch.column("text_hash").to_pylist()
-        if len(set(names)) == len(names) and self._seen.isdisjoint(names):
-            self._seen.update(names)
-            self._marks.update(zip(names, marks, strict=True))
-            return batch
-        ids: list[str] = []
-        kept: list[bool] = []
-        notes: list[dict[str, str]] = []
-        for name, mark in zip(names, marks, strict=True):  # one by one: a repeat is known by the rows before it
-            id = name if self._marks.get(name, mark) == mark else document_id(name, mark)
-            again = id in self._seen
-            if again or id != name:
-                action, reason = ("duplicate", "same id and text") if again else ("edit", f"id {name} was taken")
-                notes.append(
-                    {"id": id, "source": batch.column("source")[0].as_py(), "action": action, "reason": reason}
-                )
-            self._seen.add(id)
-            self._marks.setdefault(id, mark)
-            ids.append(id)
-            kept.append(not again)
-            self.repeated += again
-        ledger.write(entries(pl.DataFrame(notes), step=_LABEL))
-        place = batch.schema.get_field_index("id")
-        return batch.set_column(place, DOCUMENTS.field("id"), pa.array(ids, pa.string())).filter(pa.array(kept))
+def _planned(source: SourceInput, folder: Path, executor: Executor) -> dict[str, Any]:
+    """What an earlier run of this source set out to do, or what this one does."""
+    place = folder / "plan.json"
+    if not place.exists():
+        units = cut(source.use, source.parameters, source.files, executor)
+        plan = {"collected": _now().isoformat(), "units": [unit.told() for unit in units]}
+        atomic_write(place, orjson.dumps(plan))
+    found: dict[str, Any] = orjson.loads(place.read_bytes())
+    return found
 
 
-def _complete(batch: pa.RecordBatch, source: SourceInput, collected: datetime, begin: int) -> pa.RecordBatch:
-    """Every column of ``DOCUMENTS``: what the source knows, what the stack file says, ids and hashes where missing."""
-    import pyarrow.compute as pc
-
-    rows = batch.num_rows
-    given = dict(zip(batch.schema.names, batch.columns, strict=True))
-    columns = {f.name: given[f.name].cast(f.type) if f.name in given else pa.nulls(rows, f.type) for f in DOCUMENTS}
-    extra = [name for name in given if name not in columns]
-    if extra:
-        columns["meta"] = _with_extra(columns["meta"], batch.select(extra))
-    columns["source"] = pa.array([source.name] * rows, pa.string())
-    columns["collected"] = pc.fill_null(columns["collected"], pa.scalar(collected, DOCUMENTS.field("collected").type))
-    for name, value in (("license", source.license), ("language", source.language)):
-        if value is not None:
-            columns[name] = pc.fill_null(columns[name], value)
-    # blake3 has no batch call
-    texts = columns["text"].to_pylist()
-    columns["text_hash"] = pa.array([text_hash(text or "") for text in texts], pa.string())
-    if columns["id"].null_count:
-        keys = zip(columns["id"].to_pylist(), columns["url"].to_pylist(), texts, strict=True)
-        ids = [i or document_id(source.name, f"{u or ''}\n{t or begin + n}") for n, (i, u, t) in enumerate(keys)]
-        columns["id"] = pa.array(ids, pa.string())
-    return pa.RecordBatch.from_arrays(list(columns.values()), schema=DOCUMENTS)
+def _read_all(source: SourceInput, payloads: list[dict[str, Any]], progress: Progress, executor: Executor) -> None:
+    left = [p for p in payloads if not is_published(Path(p["folder"]))]
+    total = sum(p["size"] for p in payloads) / 1e6
+    begun = total - sum(p["size"] for p in left) / 1e6
+    documents = 0
+    with progress.task(f"collect {source.name}", total=total, unit="MB", done=begun) as task:
+        for facts in executor.map("lamina.data.intake:read", left):
+            documents += facts["documents"]
+            task.advance(facts["size"] / 1e6, documents=documents)
 
 
-def _with_extra(meta: pa.Array, extra: pa.RecordBatch) -> pa.Array:
-    """Columns that a document does not have go into its meta, by row: JSON objects differ from row to row."""
-    merged: list[str] = []
-    for text, row in zip(meta.to_pylist(), extra.to_pylist(), strict=True):
-        standing = orjson.loads(text) if text else {}
-        kept = {k: v for k, v in row.items() if v is not None}
-        merged.append(orjson.dumps(kept | standing, default=str).decode())
-    return pa.array(merged, pa.string())
+@contextmanager
+def _shown(source: SourceInput, progress: Progress) -> Iterator[Watch]:
+    """A task for a unit that is read in this process: of files where there are many, else of documents."""
+    left = {file.name for file in source.files}
+    several = len(left) > 1
+    total, unit = (len(left), "files") if several else (None, "documents")
+    with progress.task(f"collect {source.name}", total=total, unit=unit) as task:
+        documents = 0
+
+        def watch(name: str, rows: int) -> None:
+            nonlocal documents
+            documents += rows
+            if not several:
+                task.advance(rows)
+            elif rows or name in left:
+                task.advance(name in left, documents=documents)
+            left.discard(name)
+
+        yield watch
+
+
+def _collected(folder: Path) -> Collected:
+    facts = facts_of(folder / "whole")
+    key = blake3_hex((folder / "plan.json").read_bytes())[:16]
+    return Collected(key=f"{folder.name}-{key}", units=tuple(folder / name for name in facts["units"]), reading=facts)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _key(source: SourceInput) -> str:
@@ -180,7 +163,7 @@ def _key(source: SourceInput) -> str:
         except OSError:
             files.append([file.name, None, None])
     version = SOURCES.get(source.use).version
-    told = [source.name, source.use, version, source.origin, source.license, source.language]
+    told = [_FORMAT, source.name, source.use, version, source.origin, source.license, source.language]
     return blake3_hex(orjson.dumps([told, resolved(dict(source.parameters)), files]))[:16]
 
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol
 
+from lamina.kit import jail
 from lamina.kit.errors import ConfigError
 from lamina.kit.workers import Workers, resolve
 
@@ -44,6 +45,7 @@ class Local:
     ) -> None:
         if self._workers is not None:
             self._workers.close()
+        jail.keep(None)  # of what was done in this process
 
 
 def open_executor(name: str, workers: int | None = None) -> AbstractContextManager[Executor]:

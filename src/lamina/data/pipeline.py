@@ -28,7 +28,7 @@ from lamina.data.augment.plan import Operation
 from lamina.data.card import dataset_card
 from lamina.data.clean.frames import to_frame, warnings_of
 from lamina.data.clean.recipes import expand
-from lamina.data.collection import SourceInput, check_sources, collect
+from lamina.data.collection import Collected, SourceInput, check_sources, collect
 from lamina.data.corpus_files import CorpusFiles
 from lamina.data.executors import Executor, open_executor
 from lamina.data.parts import ledger_writer, read_parts
@@ -74,9 +74,9 @@ def build_corpus(
     phases = plan(steps)
     augmentation = augmentation or Augmentation()
     operations = augmentation.operations(work)
-    folders = [collect(source, work, progress) for source in sources]
     with open_executor(executor, workers) as runner:
-        flow = _Flow(work, folders, steps, progress, runner)
+        collected = [collect(source, work, progress, runner) for source in sources]
+        flow = _Flow(work, collected, steps, progress, runner)
         for phase in phases:
             flow.clean(phase)
         documents = _split(flow.files, held_out)
@@ -84,7 +84,7 @@ def build_corpus(
         shards.write(flow.files, documents)
         children = flow.augment(shards, documents, held_out, augmentation, operations)
         shards.close()
-    readings = [orjson.loads((f / "reading.json").read_bytes()) for f in folders]
+    readings = [found.reading for found in collected]
     unread = [
         {"source": source.name, "name": name, "reason": reason}
         for source, reading in zip(sources, readings, strict=True)
@@ -112,20 +112,21 @@ class _Flow:
     def __init__(
         self,
         work: Path,
-        collected: Sequence[Path],
+        collected: Sequence[Collected],
         steps: Sequence[Mapping[str, Any]],
         progress: Progress,
         executor: Executor,
     ) -> None:
-        self.folders = list(collected)
-        self.files = [folder / "documents.parquet" for folder in collected]
+        read = [unit for found in collected for unit in found.units]
+        self.folders = [unit for unit in read if (unit / "ledger.parquet").exists()]
+        self.files = [unit / "documents.parquet" for unit in read]
         self.measured: list[list[Path]] = []  # the unit folders of each phase
         self.warnings: list[str] = []
         self._work, self._progress, self._executor = work, progress, executor
         self._steps = [dict(step) for step in steps]
         versions = {c.name: c.version for c in STEPS}
         told = [step for _, _, step in expand(self._steps)]
-        self._key = blake3_hex(orjson.dumps([[folder.name for folder in collected], told, versions]))[:16]
+        self._key = blake3_hex(orjson.dumps([[found.key for found in collected], told, versions]))[:16]
         self._found: list[str | None] = []  # for each unit what the pass before said of it
         self._number = 0
 

@@ -120,7 +120,8 @@ def json_lines(
         where = f"line {number} (byte {place:,})"
         try:
             line = stream.readline(MAX_LINE + 1)
-            size = len(line) if len(line) <= MAX_LINE else len(line) + _rest(stream)
+            cut = len(line) > MAX_LINE and not line.endswith(b"\n")
+            size = len(line) + (_rest(stream) if cut else 0)
         except DocumentError as error:
             raise DocumentError(f"{error.what}; {number - first - 1:,} whole lines were read") from error
         if not line:
@@ -134,8 +135,8 @@ def json_lines(
             try:
                 value, replaced = _line(line, encoding)
             except DocumentError as error:
-                cut = ": the file ends in the middle of it" if not line.endswith(b"\n") else ""
-                bad(where, error.what + cut)
+                ends = "" if line.endswith(b"\n") else ": the file ends in the middle of it"
+                bad(where, error.what + ends)
                 continue
             if not records:
                 yield Record(str(number), value, replaced)

@@ -20,7 +20,7 @@ _PIECE = 64 << 10
 _SLICE = 512  # of zstd: 128 blocks, so 16 MiB at most come out of it
 _FREE = 256 << 20  # what is packed may always unpack to this, whatever its ratio
 _RATIO = 200
-_PACKED = (".gz", ".bz2", ".zst")
+PACKED = (".gz", ".bz2", ".zst")
 #: How files that are no text begin, whatever their names say.
 _MAGIC = {
     b"%PDF-": "a PDF file",
@@ -50,7 +50,7 @@ def kind(name: str) -> str:
     '.jsonl'
     """
     base = name.rsplit("/", 1)[-1].lower()
-    for packed in _PACKED:
+    for packed in PACKED:
         base = base.removesuffix(packed)
     return "." + base.rsplit(".", 1)[1] if "." in base[1:] else ""
 
