@@ -49,6 +49,12 @@ def sleep(payload, data):
 def eat(payload, data):
     return len(bytearray(300 * 2**20))
 
+def hoard(payload, data):
+    kept.append(bytearray(150 * 2**20))
+    return 150
+
+kept = []
+
 def map_much(payload, data):
     import mmap
     kept = [mmap.mmap(-1, 16 * 2**20) for _ in range(100)]
@@ -264,6 +270,11 @@ def test_a_worker_that_was_killed_while_idle_is_replaced_without_a_word(jail):
 def test_a_document_does_not_pay_for_the_one_before(jail):
     assert jail.call("parsers:poison", {}) == "poisoned"
     good(jail)
+
+
+def test_a_document_does_not_pay_for_the_memory_of_the_one_before(jail):
+    for _ in range(3):
+        assert jail.call("parsers:hoard", {}) == 150
 
 
 def test_a_worker_is_replaced_after_many_calls(code, monkeypatch):

@@ -194,6 +194,19 @@ def _flip(data: bytes) -> Callable[[int], bytes]:
     return lambda at: data[: at % len(data)] + bytes([data[at % len(data)] ^ 0x55]) + data[at % len(data) + 1 :]
 
 
+def test_a_tar_that_is_cut_short_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+    whole = tar_bytes({"a.txt": b"one", "b.txt": b"two"})
+    for end in (1024 + 40, 1024 + 512 + 1):  # within the second header, and within its data
+        (tmp_path / "x.tar").write_bytes(whole[:end])
+        with pytest.raises(DocumentError, match="cannot be unpacked"):
+            unpack(tmp_path / "x.tar", tmp_path / str(end))
+    damaged = bytearray(whole)
+    damaged[1024:1100] = b"\xff" * 76
+    (tmp_path / "y.tar").write_bytes(bytes(damaged))
+    with pytest.raises(DocumentError, match="a header is damaged"):
+        unpack(tmp_path / "y.tar", tmp_path / "y")
+
+
 @given(kind=st.integers(0, 8), at=st.integers(0, 10**6), cut=st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_damage_is_an_error_of_the_tree_or_harmless(

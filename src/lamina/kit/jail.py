@@ -42,7 +42,7 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PO
 
 
 class _Crash(DocumentError):
-    """The worker died over a document."""
+    """The worker died over a document, or is of no more use: what earlier documents took counts against its memory."""
 
 
 class _Worker:
@@ -174,7 +174,7 @@ class Jail:
             except _Crash:
                 if not used:
                     raise
-                worker = self._ready(worker)  # an earlier document may have broken the worker: ask a fresh one
+                worker = self._ready(worker)  # an earlier document may be to blame: ask a fresh one
                 reply = self._ask(worker, message, data or b"")
         finally:
             self._slots.put(worker)
@@ -196,7 +196,7 @@ class Jail:
             raise
         if reply.get("memory"):
             worker.end()
-            raise DocumentError(f"needs more than {self.memory_mb:,} MiB of memory")
+            raise _Crash(f"needs more than {self.memory_mb:,} MiB of memory")
         return reply
 
     def _ready(self, worker: _Worker | None) -> _Worker:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, Self
 
 import zstandard
 
@@ -176,6 +176,14 @@ def _zip(archive: Path, stack: ExitStack, left: Callable[[str], None] | None) ->
 
 class _Member(tarfile.TarInfo):
     """A tar header whose extended names are bounded: the library would read any size into memory."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        """The next header. The library takes one that is damaged or cut short for the end of the archive."""
+        try:
+            return super().fromtarfile(tarfile_)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(f"a header is damaged or cut short: {error}") from error
 
     def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in _LONG and self.size > _CHUNK:

@@ -43,9 +43,9 @@ def test_names_of_namespaces_in_other_languages() -> None:
     "piece", ["{{", "[[", "{|\n", "<ref>", "<pre>", "}}", "]]", "|}\n", "<!--", "''", "[http://x ", "=="]
 )
 def test_what_never_closes_takes_no_time(piece: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     plain(piece * 50_000)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 @settings(max_examples=100, deadline=None)

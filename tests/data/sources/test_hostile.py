@@ -8,6 +8,7 @@ import json
 import time
 import tracemalloc
 import zipfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lamina.contracts.corpus import Inbox, SourceFile
+from lamina.kit import jail
 from lamina.kit.registry import SOURCES
 
 KINDS = {
@@ -90,7 +92,16 @@ CONTENTS = st.one_of(
 )
 
 
+@pytest.fixture
+def kept_workers() -> Iterator[None]:
+    """Jails of this test take over each other's workers, which take half a second to start."""
+    jail.keep("any bytes")
+    yield
+    jail.keep(None)
+
+
 @pytest.mark.parametrize("use", ["files", "social"])
+@pytest.mark.usefixtures("kept_workers")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_bytes_are_read_or_listed(collect: Any, use: str, data: Any) -> None:
@@ -98,6 +109,7 @@ def test_any_bytes_are_read_or_listed(collect: Any, use: str, data: Any) -> None
 
 
 @pytest.mark.parametrize("use", ["books", "web"])
+@pytest.mark.usefixtures("kept_workers")
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_bytes_are_read_or_listed_by_jailed_parsers(collect: Any, use: str, data: Any) -> None:
@@ -189,5 +201,6 @@ def test_single_posts_past_the_memory_are_refused(collect: Any, monkeypatch: pyt
     posts = b"\n".join(b'{"id": %d, "text": "words"}' % n for n in range(100))
     threads = b'{"messages": [{"text": "kept"}]}\n'
     found = collect("social", {"a.jsonl": threads + posts})
-    assert found.texts() == ["kept"]
+    assert found.texts()[0] == "kept"
+    assert 2 < len(found.rows) < 50, "what was read before is good"
     assert "cut it into several files" in found.reasons["a.jsonl"]

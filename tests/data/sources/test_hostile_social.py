@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import tarfile
@@ -230,6 +231,19 @@ def test_hostile_exports(collect: Any, case: Case, tmp_path: Path) -> None:
         pytest.fail("nothing was read")
     assert mine or found.reasons or case.name == "empty channel.zip" or case.name == "messages.json"
     assert time.perf_counter() - began < 20  # seconds, on a machine that does other things too
+
+
+def test_what_was_read_before_a_cut_and_the_other_half_of_a_pair_are_kept(collect: Any) -> None:
+    lines = b"".join(orjson.dumps(POST | {"id": str(n), "text": f"Number {n}."}) + b"\n" for n in range(3000))
+    found = collect("social", {"posts.jsonl.gz": gzip.compress(lines)[:-9]})
+    assert len(found.rows) > 2000
+    assert "cut short" in found.reasons["posts.jsonl.gz"]
+    comments = zstandard.compress(b'{"body": "Fine.", "created_utc": 1, "id": "b", "link_id": "t3_a"}\n' * 2)
+    posts = b'{"id": "a", "name": "t3_a", "title": "Lamps", "selftext": "", "created_utc": 1}\n'
+    pair = {"lamps_comments.zst": comments[:-4], "lamps_submissions.zst": zstandard.compress(posts)}
+    found = collect("social", pair)
+    assert found.texts() == ["Lamps"]
+    assert "cut short" in found.reasons["lamps, file lamps_comments.zst"]
 
 
 def test_nothing_is_written_outside(collect: Any, tmp_path: Path) -> None:

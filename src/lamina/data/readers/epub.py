@@ -65,6 +65,7 @@ def _chapters(book: zipfile.ZipFile, package: Any, folder: str, unread: list[lis
         name = posixpath.normpath(posixpath.join(folder, unquote(item.get("href") or "")))
         if name in skipped:
             continue
+        skipped.add(name)  # a spine that names a file again is wrong (EPUB 3.3 §5.7.2)
         try:
             if name in locked:
                 raise DocumentError("is encrypted (DRM)")

@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 import orjson
 
 from lamina.data.readers.main_text import parse
-from lamina.data.readers.markup import refuse_entities, text_of
+from lamina.data.readers.markup import numbered, refuse_entities, text_of
 from lamina.data.values import spdx_license
 from lamina.kit.errors import DocumentError
 
@@ -39,7 +39,7 @@ def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
     import feedparser
 
     headers = {"content-type": payload.get("content_type") or "application/xml", "content-location": url}
-    found = feedparser.parse(io.BytesIO(body), response_headers=headers, sanitize_html=False)
+    found = feedparser.parse(io.BytesIO(numbered(body)), response_headers=headers, sanitize_html=False)
     if not found.version and not found.entries:
         raise DocumentError(f"is no feed{_why(found)}")
     about = found.feed

@@ -141,7 +141,8 @@ def _content(parsed: Message) -> tuple[str, list[dict[str, Any]], int]:
     replaced = 0
     for part in _leaves(parsed):
         kind = part.get_content_type()
-        if _attached(part) or kind not in ("text/plain", "text/html"):
+        whole = part.get_content_maintype() == "multipart"  # says that it has parts, and has none
+        if _attached(part) or (kind not in ("text/plain", "text/html") and not whole):
             if len(attachments) < _LISTED:
                 attachments.append(_told(part, kind))
             continue

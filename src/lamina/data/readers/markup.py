@@ -65,7 +65,7 @@ def parse_page(data: bytes, name: str) -> Any:
     if b"<!ENTITY" in data:
         raise DocumentError(f"declares XML entities in {name}, which is refused")
     try:
-        return parse_xml(_NAMED.sub(_character, data), name)
+        return parse_xml(numbered(data), name)
     except DocumentError as first:
         if "refused" in first.what or "encoding" in first.what:
             raise
@@ -77,8 +77,12 @@ def parse_page(data: bytes, name: str) -> Any:
             raise DocumentError(f"is malformed in {name}: {str(error)[:200]}") from error
 
 
+def numbered(data: bytes) -> bytes:
+    """XML with HTML's named characters, which it does not know without a DTD, as numbers."""
+    return _NAMED.sub(_character, data)
+
+
 def _character(match: re.Match[bytes]) -> bytes:
-    """HTML's named characters, which XML does not know without its DTD."""
     known = html.entities.html5.get(match[1].decode() + ";") if match[1] not in _XML_OWN else None
     return known.encode("ascii", "xmlcharrefreplace") if known else match[0]
 

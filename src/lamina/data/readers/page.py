@@ -37,6 +37,8 @@ _ENCODING_NAMES = (
 )
 _ENCODINGS = frozenset(_ENCODING_NAMES.split())
 _TAGS = {"head": "h2", "list": "ul", "item": "li", "lb": "br", "row": "tr", "cell": "td", "quote": "blockquote"}
+#: A hundred opening tags of one name: no parser goes so deep, and some take forever.
+_NESTED = re.compile(r"(<([A-Za-z]\w{0,20})\b[^<>]{0,200}>)\s*(?:<\2\b[^<>]{0,200}>\s*){99,}")
 _SHORT = 200  # characters: of so little text another extractor is asked
 _WALL = re.compile(
     r"(?:enable|turn on|activate|without|requires?|need) javascript|enable cookies|just a moment\.\.\."
@@ -62,6 +64,8 @@ def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
     if payload.get("plain"):
         return {"text": text.strip(), "title": None, "replaced": replaced}
     root = parse(text)
+    if root is None and (flat := _NESTED.sub(r"\1", text)) != text:
+        text, root = flat, parse(flat)
     top = root if root is not None else parse(_beginning(text))
     found: dict[str, Any] = head_of(top) if top is not None else {}
     if payload.get("links"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
@@ -184,7 +185,20 @@ def json_value(text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
+        if "memory" in error.msg:  # it wants some twelve times the text at once
+            return _frugally(text)
         raise DocumentError(f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno})") from error
+
+
+def _frugally(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(f"is not JSON: {str(error)[:200]}") from error
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def records_of(value: Any, records: str) -> list[Record]:

@@ -207,7 +207,7 @@ def _guarded(read: Callable[[], bytes], place: int) -> bytes:
 
 def _pieces(stream: gzip.GzipFile | bz2.BZ2File) -> Iterator[bytes]:
     with stream:
-        while piece := stream.read(_PIECE):
+        while piece := stream.read1(_PIECE):  # what is there, so that little is lost where the file is cut short
             yield piece
 
 

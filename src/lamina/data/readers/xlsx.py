@@ -17,6 +17,7 @@ MAX_CHARACTERS = 128 << 20  # of one sheet
 _DATES = {*range(14, 18), 22, 27, 28, 29, 30, 31, 36, 50, 51, 52, 53, 54, 55, 56, 57, 58}  # built-in formats
 _TIMES = {18, 19, 20, 21, 45, 46, 47}
 _QUOTED = re.compile(r'"[^"]*"|\\.|\[(?!h+\]|m+\]|s+\])[^\]]*\]|_.|\*.', re.IGNORECASE)
+_EMPTY = re.compile(rb"<(?:\w+:)?row\b[^<>]*(?:/>|></(?:\w+:)?row>)")  # formatted, there can be a million of them
 _PLACE = re.compile(r"([A-Z]{1,3})(\d{1,7})")
 Row = dict[int, str]
 
@@ -42,7 +43,7 @@ def read(payload: dict[str, Any], data: bytes | None) -> dict[str, Any]:
             unread.append([f"sheet '{name}'", "is hidden" if hidden else "is no table"])
             continue
         try:
-            text = _table(_rows(package.bytes(part), part, values))
+            text = _table(_rows(_EMPTY.sub(b"", package.bytes(part)), part, values))
         except DocumentError as error:
             unread.append([f"sheet '{name}'", error.what])
             continue

@@ -35,11 +35,12 @@ _DUMP = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """Files that are read together; ``name`` begins the names of their documents."""
+    """Files that are read together; ``name`` begins the names of their documents, ``label`` is what reports say."""
 
     name: str
     files: Sequence[SourceFile]
     threads: Callable[[Bad], Iterator[Thread]]
+    label: str = ""
 
 
 @dataclass(slots=True)
@@ -78,7 +79,8 @@ def opened(archive: SourceFile, reader: FileReader, stack: ExitStack) -> Content
     for export in found.exports:
         alone = len(found.exports) == 1 and len(export.files) != 1
         name = archive.name if alone or not export.name else f"{archive.name}/{export.name}"
-        exports.append(Export(name=name, files=export.files, threads=export.threads))
+        label = f"{archive.name}/{export.label}" if export.label else ""
+        exports.append(Export(name=name, files=export.files, threads=export.threads, label=label))
     return Contents(exports, found.left)
 
 
@@ -103,7 +105,8 @@ def contents(files: Sequence[SourceFile], reader: FileReader, *, archived: bool 
         found.left += rest.values()
         return found
     for name, some in _dumps(rest).items():
-        found.exports.append(Export(name=name, files=some, threads=partial(reader.threads, some)))
+        label = some[0].name if len(some) == 1 else ""
+        found.exports.append(Export(name=name, files=some, threads=partial(reader.threads, some), label=label))
         rest = {n: f for n, f in rest.items() if f not in some}
     for file in rest.values():
         found.exports.append(Export(name=file.name, files=[file], threads=partial(reader.threads, [file])))

@@ -46,18 +46,28 @@ class FileReader:
         """
         loose = Gathering(self.work)
         try:
+            faults: list[tuple[str, DocumentError]] = []
             for file in files:
-                several = f"{file.name}/" if len(files) > 1 else ""
-                for found in self._file(file, bad):
-                    if isinstance(found, Thread):
-                        yield found
-                    else:
-                        key, post = found
-                        named = post if post.author or author is None else replace(post, author=author)
-                        loose.add(f"{several}{key}", named)
+                try:
+                    yield from self._whole(file, f"{file.name}/" if len(files) > 1 else "", author, loose, bad)
+                except DocumentError as error:  # what was read before it is good
+                    faults.append((file.name, error))
             yield from loose.threads()
+            if len(files) == len(faults) == 1:
+                raise faults[0][1]
+            for name, fault in faults:
+                bad(f"file {name}", str(fault))
         finally:
             loose.close()
+
+    def _whole(self, file: SourceFile, prefix: str, author: str | None, loose: Gathering, bad: Bad) -> Iterator[Thread]:
+        """The threads that hold their posts; single posts go to ``loose``, their keys behind ``prefix``."""
+        for found in self._file(file, bad):
+            if isinstance(found, Thread):
+                yield found
+            else:
+                key, post = found
+                loose.add(f"{prefix}{key}", post if post.author or author is None else replace(post, author=author))
 
     def _file(self, file: SourceFile, bad: Bad) -> Iterator[Thread | tuple[str, Post]]:
         suffix = kind(file.name)

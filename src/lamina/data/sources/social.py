@@ -142,17 +142,18 @@ def _archive(inbox: Inbox, file: SourceFile, reader: FileReader, writer: Writer)
 
 def _export(inbox: Inbox, export: Export, writer: Writer) -> Iterator[dict[str, Any]]:
     """The documents of one export; what is wrong with it costs it alone."""
-    notes, tally = Notes(inbox, export.name), Tally()
+    label = export.label or export.name
+    notes, tally = Notes(inbox, label), Tally()
     try:
         for thread in export.threads(notes):
             yield from writer.rows(thread, f"{export.name}#{thread.key}", tally)
     except (DocumentError, OSError) as error:
-        inbox.report.unread(export.name, str(error))
+        inbox.report.unread(label, str(error))
     except LaminaError:  # not this file's fault
         raise
     except Exception as error:
-        inbox.report.unread(export.name, str(unforeseen(error)))
+        inbox.report.unread(label, str(unforeseen(error)))
     finally:
         notes.close()
         for what, why in tally.told(writer.min_posts):
-            inbox.report.unread(f"{export.name}, {what}", why)
+            inbox.report.unread(f"{label}, {what}", why)

@@ -20,6 +20,7 @@ from lamina.kit.errors import ConfigError
 from lamina.kit.jail import Jail
 from lamina.kit.registry import SOURCES
 
+_WORKERS = max(2, os.cpu_count() or 2)
 _HOSTS = 8  # pages on their way at a time, each of another host
 _MOST = 1000  # pages of a crawl, where max_pages does not say
 
@@ -75,21 +76,26 @@ def web(
     )
     _check(inbox, plan, max_pages)
     inbox = followed(inbox, *plan.named)
-    workers = max(2, os.cpu_count() or 2)
+    fetching = {"user_agent": user_agent, "delay_s": delay_s, "timeout_s": timeout_s}
+    fetching |= {"max_bytes": max_bytes, "allow_private": allow_private}
     with ExitStack() as stack:
-        jail = stack.enter_context(Jail(workers=workers, memory_mb=memory_mb, seconds=seconds))
+        jail = stack.enter_context(Jail(workers=_WORKERS, memory_mb=memory_mb, seconds=seconds))
         files = files_of(inbox, stack)
-        rows = read_files(inbox, files, jail, extract=extract, max_bytes=max_bytes, workers=workers)
+        rows = read_files(inbox, files, jail, extract=extract, max_bytes=max_bytes, workers=_WORKERS)
         if plan.named:
-            from lamina.kit.fetch import Fetcher
-
-            cache = inbox.work / "pages" if inbox.work else None
-            polite: dict[str, Any] = {"user_agent": user_agent, "delay_s": delay_s, "timeout_s": timeout_s}
-            bounds: dict[str, Any] = {"max_bytes": max_bytes, "allow_private": allow_private}
-            fetcher = stack.enter_context(Fetcher(cache=cache, **polite, **bounds))
-            together = _HOSTS if limit is None else max(1, min(_HOSTS, limit))
-            rows = chain(rows, crawled(inbox, jail, fetcher, plan, workers=together))
+            rows = chain(rows, _fetched(inbox, jail, plan, stack, fetching, limit))
         yield from batches(inbox, rows, limit)
+
+
+def _fetched(
+    inbox: Inbox, jail: Jail, plan: Plan, stack: ExitStack, fetching: dict[str, Any], limit: int | None
+) -> Iterator[dict[str, Any]]:
+    from lamina.kit.fetch import Fetcher
+
+    cache = inbox.work / "pages" if inbox.work else None
+    fetcher = stack.enter_context(Fetcher(cache=cache, **fetching))
+    together = _HOSTS if limit is None else max(1, min(_HOSTS, limit))
+    yield from crawled(inbox, jail, fetcher, plan, workers=together)
 
 
 def _check(inbox: Inbox, plan: Plan, max_pages: int | None) -> None:
