@@ -9,9 +9,7 @@ from lamina.contracts.corpus import SourceFile
 from lamina.data.explain import describe, explain, whereis
 from lamina.data.pipeline import SourceInput, build_corpus
 from lamina.data.shards import ShardWriter
-from lamina.data.what_if import describe as describe_what_if
-from lamina.data.what_if import what_if
-from lamina.kit.errors import ConfigError, InputError, NotFoundError
+from lamina.kit.errors import InputError, NotFoundError
 from lamina.kit.progress import open_progress
 
 PROSE = "The whale rose slowly beside the boat and the men held their breath while the old captain watched the water."
@@ -101,30 +99,3 @@ def test_a_token_leads_back_to_its_document(corpus: Path, tmp_path: Path) -> Non
     assert [whereis(tmp_path, n) for n in range(5)] == [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1)]
     with pytest.raises(InputError, match="the shards have 5"):
         whereis(tmp_path, 5)
-
-
-def test_other_thresholds_without_measuring_again(corpus: Path) -> None:
-    now = what_if(corpus)
-    assert (now.measured[0], now.kept[0], now.kept_before[0]) == (5, 3, 3)
-    assert {r.reason: r.lost[0] for r in now.rules if r.reason != "no text"} == {"short": 1, "long words": 1}
-    loose = what_if(corpus, {"short": "words >= 2"})
-    assert loose.kept[0] == 4
-    assert loose.sources == {"notes": (5, 3, 4)}
-    strict = what_if(corpus, {"short": "words >= 20", "long words": ""})
-    rule = next(r for r in strict.rules if r.reason == "short")
-    assert rule.lost[0] > rule.lost_before[0]
-    assert rule.border["lost"][0]["words"] < 20 <= rule.border["kept"][0]["words"]
-    assert "short" in describe_what_if(strict)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"shrot": "words > 1"}, "no rule 'shrot'"),
-        ({"short": "wrods > 1"}, "cannot be decided"),
-        ({"short": "(("}, "cannot"),
-    ],
-)
-def test_mistakes_are_named(corpus: Path, changes: dict[str, str], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        what_if(corpus, changes)

@@ -63,6 +63,7 @@ def data_what_if(
     rule: Annotated[
         list[str] | None, typer.Option("--rule", help='A rule and another expression: "quality: words >= 50".')
     ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Labels to fit thresholds to: see lamina data labels.")] = None,
     stack: StackFile = DEFAULT,
     set: Settings = None,
     json: AsJson = False,
@@ -70,4 +71,20 @@ def data_what_if(
     """What other thresholds would keep and drop, on the signals measured before."""
     from lamina.recipes.corpus_tools import what_if
 
-    write_out(what_if(open_stack_file(stack, set), rule or [], as_json=json), json)
+    write_out(what_if(open_stack_file(stack, set), rule or [], labels=labels, as_json=json), json)
+
+
+@data.command("labels")
+def data_labels(
+    file: Annotated[Path, typer.Argument(help="The file of labels; what is to be labelled is added to it.")] = Path(
+        "labels.jsonl"
+    ),
+    count: Annotated[int, typer.Option(help="How many documents to add.")] = 50,
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """Choose documents to label, keep or not, and say how good a classifier from the labels so far is."""
+    from lamina.recipes.labels import labels
+
+    write_out(labels(open_stack_file(stack, set), file, count=count, as_json=json), json)

@@ -16,10 +16,14 @@ BYTES = 16 * 1024 * 1024
 
 
 class PartWriter:
-    """Writes batches of one schema to a Parquet file (zstd); a context manager. An empty table is a file too."""
+    """Writes batches of one schema to a Parquet file (zstd); a context manager. An empty table is a file too.
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    ``group``: rows of a row group; fewer where texts are long.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, *, group: int = ROWS) -> None:
         self.rows = 0
+        self._group = group
         self._schema = schema
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
         self._waiting: list[pa.RecordBatch] = []
@@ -29,13 +33,14 @@ class PartWriter:
     def write(self, batch: pa.RecordBatch) -> None:
         """Add the rows of ``batch``; columns are taken by name."""
         batch = batch.select(self._schema.names).cast(self._schema)
-        for begin in range(0, batch.num_rows, ROWS):
-            piece = batch.slice(begin, ROWS)
+        step = min(ROWS, self._group)
+        for begin in range(0, batch.num_rows, step):
+            piece = batch.slice(begin, step)
             self._waiting.append(piece)
             self._waiting_rows += piece.num_rows
             self._waiting_bytes += piece.nbytes
             self.rows += piece.num_rows
-            if self._waiting_rows >= ROWS or self._waiting_bytes >= BYTES:
+            if self._waiting_rows >= self._group or self._waiting_bytes >= BYTES:
                 self._flush()
 
     def close(self) -> None:
@@ -57,7 +62,7 @@ class PartWriter:
 
     def _flush(self) -> None:
         table = pa.Table.from_batches(self._waiting, schema=self._schema)
-        self._writer.write_table(table, row_group_size=ROWS)
+        self._writer.write_table(table, row_group_size=self._group)
         self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
 
 

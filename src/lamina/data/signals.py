@@ -16,13 +16,15 @@ from lamina.data.parts import PartWriter, read_parts
 from lamina.data.steps import Phase
 from lamina.data.units import DROPPED, SAMPLES, signal_schema
 
+GROUP = 32_768  # rows of a row group: these columns are narrow, and are read a column at a time
+
 
 def write_signals(staging: Path, phases: Sequence[Phase], units: Sequence[Sequence[Path]]) -> None:
     """Gather what the units of each phase measured."""
     folder = staging / "signals"
     folder.mkdir()
     for number, (phase, folders) in enumerate(zip(phases, units, strict=True)):
-        with PartWriter(folder / f"phase-{number}.parquet", signal_schema(phase)) as out:
+        with PartWriter(folder / f"phase-{number}.parquet", signal_schema(phase), group=GROUP) as out:
             for batch in read_parts([f / "signals.parquet" for f in folders]):
                 out.write(batch)
     (folder / "steps.json").write_bytes(orjson.dumps({"steps": _described(phases)}, option=orjson.OPT_INDENT_2))
@@ -49,8 +51,11 @@ def _write_samples(place: Path, files: Sequence[Path]) -> None:
     """The first ids of each step and source: ids are hashes, so this is a draw that every run makes alike."""
     import polars as pl
 
-    names = pl.scan_parquet(list(files)).select("id", "step", "source")
-    chosen = names.sort("id").group_by("step", "source").head(SAMPLES).select("id", "step").collect()
+    first = pl.DataFrame(schema={"id": pl.String, "step": pl.String, "source": pl.String})
+    for file in files:  # a unit at a time: there may be more of them than memory holds
+        names = pl.concat([first, pl.read_parquet(file, columns=first.columns)])
+        first = names.sort("id").group_by("step", "source").head(SAMPLES).select(first.columns)
+    chosen = first.select("id", "step")
     with PartWriter(place, DROPPED) as out:
         for batch in read_parts(files):
             frame = pl.from_arrow(batch)

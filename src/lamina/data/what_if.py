@@ -1,199 +1,201 @@
 """Other thresholds, tried on signals that are measured already: what would be kept, and what each rule costs.
 
 Only the Decides are run again. What passes dropped (duplicates) is left out on both sides: another set of documents
-would have other duplicates.
+would have other duplicates. Of a document that an earlier rule dropped before a pass, the rules behind that pass know
+nothing; they count as kept by those.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import orjson
+import numpy as np
+from numpy.typing import NDArray
 
-from lamina.kit.errors import ConfigError, InputError
+from lamina.data.what_if_border import borders, with_texts
+from lamina.data.what_if_signals import Measured, Tokens, Verdicts, columns_of, open_signals
+from lamina.kit.errors import ConfigError
 
-if TYPE_CHECKING:
-    import polars as pl
+Bools = NDArray[np.bool_]
 
-SHOWN = 5  # documents at the border, on each side
-_COMPARISON = re.compile(r"([A-Za-z_]\w*)\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?)")
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Some documents, and what is in them."""
+
+    documents: int
+    tokens: int
+    characters: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A Decide of the corpus. Losses are documents and characters of which it is false."""
+    """A Decide of the corpus. What it loses are the documents of which it is false."""
 
     label: str
     reason: str
     before: str  # expression
     after: str
-    lost_before: tuple[int, int]
-    lost: tuple[int, int]
-    only: tuple[int, int]  # lost by this rule and no other
-    overlap: Mapping[str, int]  # documents that another rule drops too
+    lost_before: Amount
+    lost: Amount
+    only: Amount  # lost by this rule and no other
+    undecided: int  # documents that it cannot tell, and keeps
+    overlap: Mapping[str, int]  # documents that another rule (its reason) drops too
     border: Mapping[str, tuple[Mapping[str, Any], ...]]  # "kept" and "lost": the documents nearest to its thresholds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhatIf:
-    """What other rules would do. Pairs are (documents, characters)."""
+    """What other rules would do. ``tokens`` says how tokens were counted."""
 
-    measured: tuple[int, int]
-    kept_before: tuple[int, int]
-    kept: tuple[int, int]
+    measured: Amount
+    kept_before: Amount
+    kept: Amount
     rules: tuple[Rule, ...]
-    sources: Mapping[str, tuple[int, int, int]]  # measured, kept before, kept now
+    sources: Mapping[str, Mapping[str, Amount]]  # source: measured, kept_before, kept
+    tokens: Tokens
 
 
-def what_if(corpus: Path, changes: Mapping[str, str] | None = None) -> WhatIf:
+def what_if(corpus: Path, changes: Mapping[str, str] | None = None, *, tokens: Path | None = None) -> WhatIf:
     """Try ``changes``, from a rule's reason (or number, or label) to another expression, "" for no such rule.
 
-    Raises ``ConfigError`` for a rule that there is not, or an expression that cannot be decided.
+    ``tokens``: the corpus' token shards, by which tokens are counted. Raises ``ConfigError`` for a rule that there is
+    not, or an expression that cannot be decided.
     """
-    import polars as pl
-
-    file = corpus / "signals" / "steps.json"
-    if not file.exists():
-        raise InputError("this corpus keeps no signals", where=str(corpus), hint="lamina data build makes it anew")
-    decides = [s for s in orjson.loads(file.read_bytes())["steps"] if s["kind"] == "decide" and s["phase"] == 0]
-    chosen = {_named(key, decides): expression for key, expression in (changes or {}).items()}
-    frame = pl.read_parquet(corpus / "signals" / "phase-0.parquet")
-    before, after = {}, {}
-    for step in decides:
-        label = step["label"]
-        stood = frame[f"decide:{label}"].fill_null(True)
-        before[label] = stood
-        expression = chosen.get(label, step["expression"])
-        after[label] = stood if expression == step["expression"] else _verdict(frame, expression, label)
-    sizes = frame["_characters"].fill_null(0)
+    signals = open_signals(corpus)
+    chosen = {_named(key, signals.decides)["label"]: expression for key, expression in (changes or {}).items()}
+    steps = [replace_expression(step, chosen.get(step["label"])) for step in signals.decides]
+    needed = columns_of([s["now"] for s in steps if s["now"] != s["expression"]], signals.columns)
+    measured = signals.read(needed, tokens)
+    before = Verdicts(measured, signals.decides)
+    after = before.changed(steps)
+    was, now = before.kept(), after.kept()
+    sides = borders(signals, measured, steps, after, [s["now"] != s["expression"] for s in steps])
+    labels = [step["label"] for step in steps]
+    shared = _shared([~after[label] for label in labels])
+    lost = {label: _amount(~after[label], measured) for label in labels}
+    lost_before = {
+        label: lost[label] if after[label] is before[label] else _amount(~before[label], measured) for label in labels
+    }
+    only = _alone(after, labels, measured)
     rules = tuple(
-        _rule(frame, sizes, step, chosen.get(step["label"], step["expression"]), before, after) for step in decides
-    )
-    was, now = _all(before, frame.height), _all(after, frame.height)
-    return WhatIf(
-        measured=(frame.height, int(sizes.sum())),
-        kept_before=_size(was, sizes),
-        kept=_size(now, sizes),
-        rules=rules,
-        sources=_by_source(frame, was, now),
-    )
-
-
-def describe(found: WhatIf) -> str:
-    """In words, for a terminal."""
-    lines = [
-        f"kept {found.kept[0]:,} of {found.measured[0]:,} documents (before: {found.kept_before[0]:,}),"
-        f" {found.kept[1]:,} of {found.measured[1]:,} characters (before: {found.kept_before[1]:,})",
-        "",
-        f"{'rule':<24} {'drops':>9} {'before':>9} {'alone':>9}  characters",
-    ]
-    for rule in found.rules:
-        lines.append(
-            f"{rule.reason[:24]:<24} {rule.lost[0]:>9,} {rule.lost_before[0]:>9,} {rule.only[0]:>9,}  {rule.lost[1]:,}"
+        Rule(
+            label=step["label"],
+            reason=step["reason"],
+            before=step["expression"],
+            after=step["now"],
+            lost_before=lost_before[step["label"]],
+            lost=lost[step["label"]],
+            only=only[place],
+            undecided=after.undecided[step["label"]],
+            overlap={steps[j]["reason"]: int(n) for j, n in enumerate(shared[place]) if j != place and n},
+            border=sides[place],
         )
-    lines += ["", f"{'source':<24} {'measured':>9} {'before':>9} {'kept':>9}"]
-    lines += [f"{name[:24]:<24} {a:>9,} {b:>9,} {c:>9,}" for name, (a, b, c) in found.sources.items()]
-    for rule in found.rules:
-        overlap = ", ".join(f"{count:,} with '{other}'" for other, count in rule.overlap.items() if count)
-        if rule.lost[0] and overlap:
-            lines += ["", f"{rule.reason}: {overlap}"]
-        for side in ("lost", "kept"):
-            lines += [f"  just {side}: {row['id']}  {_told(row)}" for row in rule.border[side][:3]]
-    return "\n".join(lines)
+        for place, step in enumerate(steps)
+    )
+    return WhatIf(
+        measured=_amount(np.ones(len(measured), np.bool_), measured),
+        kept_before=_amount(was, measured),
+        kept=_amount(now, measured),
+        rules=rules,
+        sources=_by_source(measured, was, now),
+        tokens=measured.tokens,
+    )
 
 
-def _told(row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in row.items() if k != "id")
+def replace_expression(step: Mapping[str, Any], expression: str | None) -> dict[str, Any]:
+    """The step with ``now``: the expression to try."""
+    return {**step, "now": step["expression"] if expression is None else expression}
 
 
-def _named(key: str, decides: list[dict[str, Any]]) -> str:
+def with_examples(found: WhatIf, corpus: Path) -> WhatIf:
+    """The same with the beginnings of the texts at the borders."""
+    sides = with_texts(corpus, [dict(rule.border) for rule in found.rules])
+    return replace(found, rules=tuple(replace(r, border=b) for r, b in zip(found.rules, sides, strict=True)))
+
+
+def changes_of(told: Sequence[str], corpus: Path) -> dict[str, str]:
+    """ "RULE: EXPRESSION" of each as rule and expression; a rule's name may have a colon in it.
+
+    Raises ``ConfigError`` for what has no such form.
+    """
+    decides = open_signals(corpus).decides
+    changes: dict[str, str] = {}
+    for text in told:
+        pairs = [(text[: m.start()].strip(), text[m.end() :].strip()) for m in re.finditer(":", text)]
+        if not pairs:
+            raise ConfigError(f"'{text}' is no rule and expression", where="what-if", hint='"quality: words >= 50"')
+        names = _names(decides)
+        rule, expression = next((pair for pair in pairs[::-1] if pair[0] in names), pairs[0])
+        changes[rule] = expression
+    return changes
+
+
+def _names(decides: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """What each rule may be called: label, reason, the reason without its recipe, number."""
+    names: dict[str, Mapping[str, Any]] = {}
     for step in decides:
-        if key in (step["label"], step["reason"], step["label"].split()[0].lstrip("0")):
-            return str(step["label"])
+        number = step["label"].split()[0].lstrip("0") or "0"
+        for name in (step["label"], step["reason"], step["reason"].split(": ")[-1], number):
+            names.setdefault(name, step)
+    return names
+
+
+def _named(key: str, decides: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    names = _names(decides)
+    if key in names:
+        return names[key]
+    close = difflib.get_close_matches(key, names, n=1)
     known = ", ".join(f"{s['label'].split()[0].lstrip('0') or 0} ({s['reason']})" for s in decides)
-    raise ConfigError(f"there is no rule '{key}'", where="what-if", hint=f"rules: {known}")
+    hint = (f"did you mean '{close[0]}'? " if close else "") + f"rules: {known}"
+    raise ConfigError(f"there is no rule '{key}'", where="what-if", hint=hint)
 
 
-def _verdict(frame: pl.DataFrame, expression: str, label: str) -> pl.Series:
-    import polars as pl
-
-    if not expression.strip():
-        return pl.repeat(True, frame.height, dtype=pl.Boolean, eager=True)
-    try:
-        verdict = frame.select(v=pl.sql_expr(expression).cast(pl.Boolean))["v"].fill_null(True)
-    except (pl.exceptions.PolarsError, ValueError, TypeError) as error:
-        columns = ", ".join(n for n in frame.columns if not n.startswith(("decide:", "_")))
-        what = str(error).split("\n")[0]
-        raise ConfigError(
-            f"'{expression}' cannot be decided: {what}", where=label, hint=f"columns: {columns}"
-        ) from None
-    if len(verdict) != frame.height:
-        raise ConfigError(f"'{expression}' gives one verdict for many documents", where=label)
-    return verdict
+def _amount(which: Bools, measured: Measured) -> Amount:
+    rows = np.flatnonzero(which)
+    return Amount(len(rows), int(measured.token_counts[rows].sum()), int(measured.characters[rows].sum()))
 
 
-def _all(verdicts: Mapping[str, pl.Series], rows: int) -> pl.Series:
-    import polars as pl
-
-    kept = pl.repeat(True, rows, dtype=pl.Boolean, eager=True)
-    for verdict in verdicts.values():
-        kept = kept & verdict
-    return kept
-
-
-def _size(chosen: pl.Series, sizes: pl.Series) -> tuple[int, int]:
-    return int(chosen.sum()), int(sizes.filter(chosen).sum())
+def _alone(verdicts: Verdicts, labels: Sequence[str], measured: Measured) -> list[Amount]:
+    """What each rule drops that no other does: of such documents the one rule is the sum of all that say no."""
+    rows = np.flatnonzero(verdicts.failed == 1)
+    rule = np.zeros(len(rows), np.int16)
+    for place, label in enumerate(labels):
+        rule += np.int16(place) * ~verdicts[label][rows]
+    columns = (None, measured.token_counts[rows], measured.characters[rows])
+    sums = [np.bincount(rule, weights=column, minlength=len(labels)) for column in columns]
+    return [Amount(*(round(float(column[place])) for column in sums)) for place in range(len(labels))]
 
 
-def _rule(
-    frame: pl.DataFrame,
-    sizes: pl.Series,
-    step: Mapping[str, Any],
-    expression: str,
-    before: Mapping[str, pl.Series],
-    after: Mapping[str, pl.Series],
-) -> Rule:
-    label = step["label"]
-    lost = ~after[label]
-    others = {name: verdict for name, verdict in after.items() if name != label}
-    return Rule(
-        label=label,
-        reason=step["reason"],
-        before=step["expression"],
-        after=expression,
-        lost_before=_size(~before[label], sizes),
-        lost=_size(lost, sizes),
-        only=_size(lost & _all(others, frame.height), sizes),
-        overlap={name.split(" ", 2)[-1]: int((lost & ~verdict).sum()) for name, verdict in others.items()},
-        border={side: _border(frame, expression, chosen) for side, chosen in (("lost", lost), ("kept", ~lost))},
-    )
+def _shared(lost: Sequence[Bools]) -> NDArray[np.int64]:
+    """Documents that both of two rules lose, (R, R): bits, since a million documents times all pairs is much."""
+    bits = np.stack([np.packbits(one) for one in lost]) if lost else np.zeros((0, 0), np.uint8)
+    out = np.zeros((len(lost), len(lost)), np.int64)
+    any_lost = [bool(row.any()) for row in bits]
+    for i in range(len(lost)):
+        for j in range(i):
+            if any_lost[i] and any_lost[j]:
+                out[i, j] = out[j, i] = int(np.bitwise_count(bits[i] & bits[j]).sum(dtype=np.int64))
+    return out
 
 
-def _border(frame: pl.DataFrame, expression: str, chosen: pl.Series) -> tuple[dict[str, Any], ...]:
-    """The documents of one side whose signals come nearest to a threshold of the rule, relative to the threshold."""
-    import polars as pl
-
-    tests = [(n, float(t)) for n, _, t in _COMPARISON.findall(expression) if n in frame.columns]
-    if not tests:
-        return ()
-    far = [((pl.col(n).cast(pl.Float64) - t).abs() / max(abs(t), 1e-9)) for n, t in tests]
-    names = list(dict.fromkeys(n for n, _ in tests))
-    rows = frame.filter(chosen).select("id", *names, _far=pl.min_horizontal(far)).filter(pl.col("_far").is_not_null())
-    nearest = rows.bottom_k(SHOWN, by="_far").sort("_far", "id").drop("_far")
-    return tuple(nearest.iter_rows(named=True))
-
-
-def _by_source(frame: pl.DataFrame, was: pl.Series, now: pl.Series) -> dict[str, tuple[int, int, int]]:
-    import polars as pl
-
-    table = (
-        frame.select("source", was=was, now=now)
-        .group_by("source")
-        .agg(pl.len(), pl.col("was").sum(), pl.col("now").sum())
-        .sort("source")
-    )
-    return {str(source): (int(a), int(b), int(c)) for source, a, b, c in table.iter_rows()}
+def _by_source(measured: Measured, was: Bools, now: Bools) -> dict[str, dict[str, Amount]]:
+    names, places = measured.sources
+    found: dict[str, dict[str, Amount]] = {name: {} for name in names}
+    for side, which in (("measured", None), ("kept_before", was), ("kept", now)):
+        sums = [
+            np.bincount(
+                places,
+                weights=which if weights is None else weights if which is None else weights * which,
+                minlength=len(names),
+            )
+            for weights in (None, measured.token_counts, measured.characters)
+        ]
+        for place, name in enumerate(names):
+            found[name][side] = Amount(*(round(float(column[place])) for column in sums))
+    return dict(sorted(found.items()))

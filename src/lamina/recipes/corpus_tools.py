@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lamina.kit.errors import ConfigError, NotFoundError
+from lamina.kit.errors import NotFoundError
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
 from lamina.recipes.plan import Plan
@@ -58,18 +58,27 @@ def whereis(stack: Stack, offset: int, *, as_json: bool = False) -> Any:
     return f"token {offset:,} is token {place:,} of\n{explaining.describe(found)}"
 
 
-def what_if(stack: Stack, changes: Sequence[str], *, as_json: bool = False) -> Any:
-    """Other thresholds on the corpus' signals, in words or as JSON; ``changes`` are "RULE: EXPRESSION"."""
-    from lamina.data import what_if as trying
+def what_if(stack: Stack, changes: Sequence[str], *, labels: Path | None = None, as_json: bool = False) -> Any:
+    """Other thresholds on the corpus' signals, in words or as JSON.
 
-    wanted = {}
-    for change in changes:
-        rule, colon, expression = change.partition(":")
-        if not colon:
-            raise ConfigError(f"'{change}' is no rule and expression", where="what-if", hint='"quality: words >= 50"')
-        wanted[rule.strip()] = expression.strip()
-    found = trying.what_if(corpus_folder(stack), wanted)
-    return asdict(found) if as_json else trying.describe(found)
+    ``changes`` are "RULE: EXPRESSION"; ``labels`` is a file of labels to which thresholds are fitted.
+    """
+    from lamina.data import what_if as trying
+    from lamina.data.what_if_words import describe
+
+    corpus = corpus_folder(stack)
+    found = trying.what_if(corpus, trying.changes_of(changes, corpus), tokens=tokens_folder(stack))
+    found = trying.with_examples(found, corpus)
+    fitted = None
+    if labels is not None:
+        from lamina.data.clean.labels import read_labels
+        from lamina.data.what_if_fit import fit, plain
+        from lamina.data.what_if_signals import open_signals
+
+        fitted = fit(open_signals(corpus), read_labels(labels))
+    if as_json:
+        return asdict(found) | ({"fitted": plain(fitted)} if fitted else {})
+    return describe(found, fitted)
 
 
 def report(stack: Stack, out: Path | None = None) -> str:

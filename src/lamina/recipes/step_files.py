@@ -17,6 +17,7 @@ from lamina.kit.errors import LaminaError
 from lamina.kit.packages import Located
 from lamina.kit.progress import Progress
 from lamina.recipes.collect import locate
+from lamina.recipes.label_texts import prepared
 from lamina.recipes.stack import Stack
 
 #: Step to its keys that name files or folders.
@@ -88,4 +89,6 @@ def _located(stack: Stack, where: str, progress: Progress, hashes: dict[str, str
             f"{error.what}", where=f"{stack.file.name}: {where} ({error.where})", hint=error.hint
         ) from None
     hashes[f"{where}: {name}"] = found.sha256
+    if where.endswith(".labels"):
+        return str(prepared(stack, found.path, found.sha256))
     return str(Path(found.path).absolute())

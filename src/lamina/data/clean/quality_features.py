@@ -58,8 +58,8 @@ def features(texts: pa.RecordBatch | Sequence[str]) -> Features:
     )
     found = analyse(batch, split="marks", words=None)
     ends = np.ascontiguousarray(found.ends[:, 0])
-    arrays = sparse(found.data, found.offsets, MOST_BYTES, found.word_hashes, ends, MOST_WORDS, SLOTS)
-    return Features(*arrays, _shape(found))
+    bounds, ids, values = sparse(found.data, found.offsets, MOST_BYTES, found.word_hashes, ends, MOST_WORDS, SLOTS)
+    return Features(bounds, ids, values, _shape(found))
 
 
 def _shape(found: Analysis) -> Floats:
