@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import blake3
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,29 +18,57 @@ from lamina.kit.errors import ConfigError, InputError
 _FORMAT = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part of the mixture: all of ``shards``, or the ``documents`` with these numbers (ascending)."""
+
+    shards: Shards
+    weight: float
+    documents: NDArray[np.int64] | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of the tokens, and of the choice of documents."""
+        if self.documents is None:
+            return self.shards.digest
+        chosen = blake3.blake3(np.asarray(self.documents, "<i8").tobytes()).hexdigest()[:16]
+        return f"{self.shards.digest}:{chosen}"
+
+
 class PackedBatches:
-    """An endless ``contracts.tokens.BatchStream`` over ``parts``, pairs of shards and weight.
+    """An endless ``contracts.tokens.BatchStream`` over ``parts``: pairs of shards and weight, or ``Part``s.
 
     Rows of ``length`` tokens are packed best-fit from whole documents (longer ones are cut into windows); ``weight`` is
     a part's share of the rows. Each part is gone through once an epoch in an order drawn from ``seed``; the order of
     everything follows from the arguments alone, so a place is a count of rows for each part.
     """
 
-    def __init__(self, parts: Sequence[tuple[Shards, float]], *, batch: int, length: int, seed: int) -> None:
+    def __init__(self, parts: Sequence[tuple[Shards, float] | Part], *, batch: int, length: int, seed: int) -> None:
         if batch < 1 or length < 1:
             raise ConfigError(f"a batch of {batch} rows of {length} tokens cannot be", where="batches")
-        if any(weight < 0 or not np.isfinite(weight) for _, weight in parts):
-            raise ConfigError("weights are 0 or more", where="batches")
-        made = [(_Part(shards, length, seed, number), w) for number, (shards, w) in enumerate(parts) if w > 0]
-        # A part that teaches nothing (chat rows of a corpus that gave none) leaves its share to the others.
-        made = [(part, weight) for part, weight in made if part.rows]
-        if not made:
-            raise InputError("there is nothing to learn from: no part has a token that carries loss and a weight")
-        self._parts = [part for part, _ in made]
-        weights = np.asarray([weight for _, weight in made], np.float64)
-        self._weights = weights / weights.sum()
+        given = [part if isinstance(part, Part) else Part(shards=part[0], weight=part[1]) for part in parts]
+        self._parts = [_Packed(part, length, seed, number) for number, part in enumerate(given)]
         self._batch, self._length, self._seed = batch, length, seed
         self._drawn = np.zeros(len(self._parts), np.int64)
+        self.weigh([part.weight for part in given])
+
+    def weigh(self, weights: Sequence[float]) -> None:
+        """Set the parts' shares of the rows anew, before the first batch; a part without rows leaves its share to the
+        others (chat rows of a corpus that gave none)."""
+        if any(weight < 0 or not np.isfinite(weight) for weight in weights):
+            raise ConfigError("weights are 0 or more", where="batches")
+        if self._drawn.any():
+            raise InputError("the shares of a stream that has begun stand", where="batches")
+        given = np.asarray(weights, np.float64)
+        given = np.where([part.rows > 0 for part in self._parts], given, 0.0) if len(given) else given
+        if not given.sum():
+            raise InputError("there is nothing to learn from: no part has a token that carries loss and a weight")
+        self._weights = given / given.sum()
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The share of the rows that each part has; together 1."""
+        return tuple(self._weights.tolist())
 
     @property
     def rows_per_epoch(self) -> tuple[int, ...]:
@@ -46,9 +76,14 @@ class PackedBatches:
         return tuple(part.rows for part in self._parts)
 
     @property
+    def tokens_per_epoch(self) -> tuple[int, ...]:
+        """Tokens of each part that carry loss."""
+        return tuple(part.learned for part in self._parts)
+
+    @property
     def epochs(self) -> tuple[float, ...]:
         """How often each part has been gone through so far."""
-        return tuple(float(n) / part.rows for n, part in zip(self._drawn, self._parts, strict=True))
+        return tuple(float(n) / max(part.rows, 1) for n, part in zip(self._drawn, self._parts, strict=True))
 
     def __iter__(self) -> PackedBatches:
         return self
@@ -76,7 +111,7 @@ class PackedBatches:
 
     def _identity(self) -> dict[str, Any]:
         return {
-            "parts": [part.shards.digest for part in self._parts],
+            "parts": [part.digest for part in self._parts],
             "weights": [round(float(w), 12) for w in self._weights],
             "batch": self._batch,
             "length": self._length,
@@ -84,17 +119,18 @@ class PackedBatches:
         }
 
 
-class _Part:
-    """One part of the mixture: its pieces, packed anew for each epoch."""
+class _Packed:
+    """A part's pieces, packed anew for each epoch."""
 
-    def __init__(self, shards: Shards, length: int, seed: int, number: int) -> None:
-        self.shards = shards
+    def __init__(self, part: Part, length: int, seed: int, number: int) -> None:
+        self.shards, self.digest = part.shards, part.digest
         self._length, self._seed, self._number = length, seed, number
-        self._pieces = cut(shards, length)
+        self._pieces = cut(part.shards, length, part.documents)
         self._epoch = -1
         self._bins: list[list[int]] = []
         self._pack(0)
         self.rows = len(self._bins)  # of every epoch: packing depends on the sizes, shuffling does not change them
+        self.learned = int(self._pieces.learned.sum())
 
     def fill(
         self,

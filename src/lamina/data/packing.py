@@ -14,28 +14,33 @@ from lamina.data.shards import Shards
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pieces:
     """Stretches of a token stream that are learned as one: ``size`` inputs from ``start`` on, each with the token
-    after it as its target. Both of shape (P,)."""
+    after it as its target; ``learned`` of the targets carry loss. All of shape (P,)."""
 
     start: NDArray[np.int64]
     size: NDArray[np.int64]
+    learned: NDArray[np.int64]
 
 
-def cut(shards: Shards, length: int) -> Pieces:
-    """Every document as pieces of at most ``length`` inputs; pieces none of whose targets carries loss are left out.
+def cut(shards: Shards, length: int, documents: NDArray[np.int64] | None = None) -> Pieces:
+    """Every document (or those with the numbers ``documents``) as pieces of at most ``length`` inputs; pieces none of
+    whose targets carries loss are left out.
 
     A document of n tokens has n - 1 pairs of input and target. Its windows share no pair and leave none out: the last
     target of one is the first input of the next.
     """
     begin = np.concatenate([np.zeros(1, np.int64), shards.ends[:-1]]) if shards.documents else np.zeros(0, np.int64)
     pairs = np.maximum(shards.ends - begin - 1, 0)
+    if documents is not None:
+        begin, pairs = begin[documents], pairs[documents]
     windows = -(-pairs // length)
-    owner = np.repeat(np.arange(shards.documents), windows)
+    owner = np.repeat(np.arange(len(begin)), windows)
     first = np.concatenate([np.zeros(1, np.int64), np.cumsum(windows)[:-1]]) if len(windows) else windows
     number = np.arange(len(owner)) - first[owner]
     start = begin[owner] + number * length
     size = np.minimum(pairs[owner] - number * length, length)
-    kept = _learned(shards.loss, start, size) > 0
-    return Pieces(start=start[kept], size=size[kept])
+    learned = _learned(shards.loss, start, size)
+    kept = learned > 0
+    return Pieces(start=start[kept], size=size[kept], learned=learned[kept])
 
 
 def _learned(loss: NDArray[np.bool_], start: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.int64]:

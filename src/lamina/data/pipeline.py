@@ -4,6 +4,7 @@
     ledger.parquet                                   one row for each decision
     signals/phase-*.parquet, signals/steps.json      what was measured of every document, dropped ones too
     dropped.parquet                                  beginnings of dropped documents, some of each step and source
+    variety.json, clusters.parquet                   how varied it is; the topic of each document
     unread.jsonl                                     what was not read, and why
     report.json, README.md                           counts; the dataset card
 
@@ -37,6 +38,7 @@ from lamina.data.signals import write_signals
 from lamina.data.splits import HELD_OUT, TRAIN, assign
 from lamina.data.steps import DEFAULT_STEPS, Phase, Step, plan, run_pass
 from lamina.data.units import read_unit, units_of
+from lamina.data.variety.measure import write_variety
 from lamina.kit.durable import is_published, publish
 from lamina.kit.errors import ConfigError, InputError
 from lamina.kit.identity import blake3_hex
@@ -103,6 +105,7 @@ def build_corpus(
     (staging / "report.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     columns = {f.name: str(f.type) for f in phases[-1].schema}
     (staging / "README.md").write_text(dataset_card(report, columns, staging / "data"), encoding="utf-8")
+    write_variety(staging, progress=progress)
     return report
 
 

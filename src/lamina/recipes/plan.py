@@ -21,6 +21,7 @@ from lamina.kit.progress import Progress
 from lamina.kit.registry import SOURCES, STEPS
 from lamina.kit.stages import Stage, Workshop
 from lamina.recipes import augmentation, collect, step_files
+from lamina.recipes.mixing import check_mixture, mixture_stage
 from lamina.recipes.stack import Stack
 
 
@@ -42,6 +43,7 @@ class Plan:
             raise ConfigError("has no [data] section", where=self.stack.file.name)
         augmentation.check(self.stack)
         sources = collect.collect(self.stack, self.progress)
+        check_mixture(self.stack, sources=[s.name for s in sources])
         augmented = augmentation.place(self.stack, [s.name for s in sources], self.progress)
         placed = step_files.place(self.stack, self._steps, self.progress)
         return Stage(
@@ -57,7 +59,8 @@ class Plan:
             inputs={"scorer": self.scorer} if self.scores else {},
             versions={f"{c.kind} {c.name}": c.version for c in STEPS}
             | {c.name: c.version for c in SOURCES}
-            | dict(augmented.versions),
+            | dict(augmented.versions)
+            | {"variety": 1},
             context={
                 **placed.context,
                 "augmentation": augmented.context,
@@ -103,6 +106,7 @@ class Plan:
     def tokens(self) -> Stage:
         """The training split as token shards, and chat rows made from it."""
         train = self._train
+        check_mixture(self.stack, corpus=self.workshop.folder(self.corpus))
         return Stage(
             name="tokens",
             shelf="tokens",
@@ -164,12 +168,13 @@ class Plan:
     @cached_property
     def training(self) -> Stage:
         """The base tuned on the documents: adapter, merged model, metrics."""
+        mixture, corpus = mixture_stage(self.stack, self.workshop.folder(self.corpus))
         return Stage(
             name="training",
             shelf="runs",
             function="lamina.recipes.training:train_on_documents",
-            parameters={"train": config.resolved(self._train)},
-            inputs={"base": self.workshop.folder(self.base), "tokens": self.workshop.folder(self.tokens)},
+            parameters={"train": config.resolved(self._train), **mixture},
+            inputs={"base": self.workshop.folder(self.base), "tokens": self.workshop.folder(self.tokens), **corpus},
             versions={"train": 1},
             context={"stack": self.stack.table},
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from lamina.data.mixture import Rule
 from lamina.kit import config
 from lamina.kit.errors import ConfigError
 
@@ -38,6 +39,7 @@ class DataSection:
     steps: tuple[dict[str, Any], ...] | None = None
     tokenizer: TokenizerSection = field(default_factory=TokenizerSection)
     held_out: float = 0.1  # share of documents that are never trained on
+    mixture: Rule | None = None  # of groups in training; None: as much of each as there is
     augment: tuple[dict[str, Any], ...] = ()  # what children are made of training documents
     augmentation: AugmentationSection = field(default_factory=AugmentationSection)
     executor: Literal["local", "ray"] = "local"  # where the work is done; the corpus is the same

@@ -12,9 +12,12 @@ from lamina.kit.durable import atomic_write
 from lamina.kit.errors import InputError
 from lamina.kit.log import MetricsWriter
 from lamina.kit.progress import Progress
+from lamina.recipes.mixing import Mixing, open_mixing
 from lamina.recipes.stack import ImproveSection, TrainSection
 
 if TYPE_CHECKING:
+    from lamina.data.batches import Part
+    from lamina.data.mixture import Mixture
     from lamina.data.shards import Shards
     from lamina.model.train import TrainParameters
 
@@ -61,10 +64,13 @@ def train_on_documents(
 
     section = build(TrainSection, parameters["train"], where="model.train")
     documents = Shards(inputs["tokens"] / "documents")
-    parts: list[tuple[Shards, float]] = [(documents, 1.0 - section.replay)]
+    mixing = open_mixing(parameters, inputs, documents, 1.0 - section.replay)
+    parts: list[tuple[Shards, float] | Part] = []
+    parts += [(documents, 1.0 - section.replay)] if mixing is None else mixing.parts(documents)
     if section.replay:
         parts.append((Shards(inputs["tokens"] / "replay"), section.replay))
-    _train(staging, work, inputs["base"], parts, section, progress, corpus_tokens=documents.total_tokens)
+    size = documents.total_tokens
+    _train(staging, work, inputs["base"], parts, section, progress, corpus_tokens=size, mixing=mixing)
     atomic_write(staging / "lamina.json", json.dumps(parameters["context"]["stack"], indent=1).encode())
 
 
@@ -87,7 +93,7 @@ def train_on_feedback(
     feedback = write_rows(
         ((row["prompt"], row["completion"]) for row in rows), work / "feedback", tokenizer, progress=progress
     )
-    parts: list[tuple[Shards, float]] = [(feedback, 1.0 - settings.replay)]
+    parts: list[tuple[Shards, float] | Part] = [(feedback, 1.0 - settings.replay)]
     if "tokens" in inputs and settings.replay:
         parts += [(Shards(p), settings.replay / 2) for p in sorted(inputs["tokens"].iterdir()) if p.is_dir()]
     stack = parameters["context"]["stack"]
@@ -124,12 +130,13 @@ def _train(
     staging: Path,
     work: Path,
     base: Path,
-    parts: list[tuple[Shards, float]],
+    parts: list[tuple[Shards, float] | Part],
     section: TrainSection,
     progress: Progress,
     *,
     corpus_tokens: int,
     longest: float | None = None,
+    mixing: Mixing | None = None,
 ) -> None:
     import torch
 
@@ -142,15 +149,24 @@ def _train(
     model = open_model(base)
     if model.parameter_count < _SMALL:
         torch.set_num_threads(1)  # its products are too short to share
+    stream = PackedBatches(parts, batch=section.batch, length=section.length, seed=section.seed)
+    mixtures: list[Mixture] = []
+
+    def planned(steps: int) -> None:
+        progress.say(_plan_in_words(steps, section, corpus_tokens))
+        if mixing is not None:
+            mixtures.append(mixing.settle(stream, steps * section.batch * section.accumulate))
+            progress.say(mixtures[-1].in_words())
+
     result = train(
         model,
-        PackedBatches(parts, batch=section.batch, length=section.length, seed=section.seed),
+        stream,
         parameters=_parameters(section, corpus_tokens, longest),
         work=work,
         progress=progress,
         metrics=MetricsWriter(work / "metrics.jsonl"),
         merge=False,
-        planned=lambda steps: progress.say(_plan_in_words(steps, section, corpus_tokens)),
+        planned=planned,
     )
     if section.method == "lora":
         save_lora(model, staging / "adapter", base=str(base.name))
@@ -165,6 +181,7 @@ def _train(
         "loss_nats": result.loss,
         "precision": result.precision,
         "corpus_tokens": corpus_tokens,
+        **({"mixture": mixtures[-1].facts()} if mixtures else {}),
     }
     atomic_write(staging / "run.json", json.dumps(facts, indent=1).encode())
 
