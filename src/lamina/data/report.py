@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from lamina.data.augment.telling import in_words
 from lamina.data.ledger import by_action, dropped
+from lamina.data.report_flow import rights_in_words, rights_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 _WIPED = 0.5  # a source that loses more than this share to one reason is worth a word
 _MANY = 20  # ... if it has this many documents
 
+#: What a file's name could do to a terminal.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f]")
 _LISTED = 20  # files that the report names; the rest stand in unread.jsonl
 
 
@@ -39,6 +43,8 @@ class CorpusReport(TypedDict):
     steps: dict[str, dict[str, int]]
     warnings: list[str]
     augmentation: NotRequired[dict[str, Any]]  # of the children, which the counts above leave out
+    passes: NotRequired[dict[str, dict[str, Any]]]  # what each pass measured, by its label
+    forgotten: NotRequired[int]  # documents that tombstones kept out
 
 
 def make_report(
@@ -123,8 +129,10 @@ def _warnings(table: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _whole(source: SourceInput, reading: Mapping[str, Any]) -> list[list[str]]:
     """Files and pages that were not read at all, with the reason; not the lines within a file that was."""
-    urls = source.parameters.get("urls") or ()
-    names = {file.name for file in source.files} | {str(url) for url in urls}
+    names = {file.name for file in source.files}
+    for key in ("urls", "sitemap", "feed"):  # the source "web" reads what these name
+        named = source.parameters.get(key) or ()
+        names |= {named} if isinstance(named, str) else set() if isinstance(named, bool) else set(map(str, named))
     return [[name, reason] for name, reason in reading["unread"].items() if name in names]
 
 
@@ -143,9 +151,10 @@ def describe(report: Mapping[str, Any], corpus: Path) -> str:
         f" ({report['train']:,} to train, {report['held_out']:,} held out), {report['characters']:,} characters"
     )
     lines += in_words(report["augmentation"]) if report.get("augmentation") else []
+    lines += rights_in_words(rights_of(corpus), report["documents"])
     lines += [f"note: {warning}" for warning in report["warnings"]]
     total = report["files_read"] + report["files_unread"]
-    lines += [f"not read: {name}: {reason}" for name, reason in report["unread"]]
+    lines += [_UNPRINTABLE.sub("\ufffd", f"not read: {name}: {reason}") for name, reason in report["unread"]]
     more = report["files_unread"] - len(report["unread"])
     if more or report["faults"]:
         what = " and ".join(
