@@ -112,7 +112,10 @@ def histogram(title: str, values: NDArray[np.float64], kept: NDArray[np.bool_], 
     clipped = np.clip(values, edges[0], edges[-1])
     stays, goes = np.histogram(clipped[kept], edges)[0], np.histogram(clipped[~kept], edges)[0]
     most = max(int((stays + goes).max()), 1)
-    say = (lambda v: f"{2**v:,.0f}") if powers else (lambda v: f"{v:.3g}")
+
+    def say(value: float) -> str:
+        return f"{2**value:,.0f}" if powers else f"{value:.3g}"
+
     parts = [f'<text class="soft" x="0" y="10">{most:,} documents</text>']
     for n, (a, b) in enumerate(zip(stays.tolist(), goes.tolist(), strict=True)):
         first, second = 90 * a / most, 90 * b / most
