@@ -27,9 +27,31 @@ def data_report(
     set: Settings = None,
 ) -> None:
     """Write the corpus as one page with pictures: sources, losses, lengths, languages, samples."""
-    from lamina.recipes.corpus_tools import report
+    from lamina.recipes.variety import report
 
     typer.echo(report(open_stack_file(stack, set), out))
+
+
+@data.command("variety")
+def data_variety(
+    reference: Annotated[
+        str | None, typer.Option(help="What it should cover: a corpus, a stack file, or documents at any location.")
+    ] = None,
+    vectors: Annotated[
+        Path | None, typer.Option(help="Other vectors: .npy with a row for each document, or word vectors.")
+    ] = None,
+    radius: Annotated[
+        float | None, typer.Option(help="Cosine distance that counts as covered; default: by neighbours.")
+    ] = None,
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """How varied the corpus is: shares, topics, distinct n-grams, Vendi score, gaps; against a reference too."""
+    from lamina.recipes.variety import variety
+
+    opened = open_stack_file(stack, set)
+    write_out(variety(opened, reference=reference, vectors=vectors, radius=radius, as_json=json), json)
 
 
 @data.command("explain")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 
 from lamina.data.mixture import UNKNOWN, By, Group
 from lamina.data.shards import Shards
+from lamina.data.variety.scores import effective_number
 from lamina.kit.errors import InputError
 
 
@@ -57,3 +59,36 @@ def _languages(corpus: Path) -> dict[str, str | None]:
         table = pq.read_table(file, columns=["id", "language"])
         found.update(zip(table.column("id").to_pylist(), table.column("language").to_pylist(), strict=True))
     return found
+
+
+def add_tokens(variety: dict[str, Any], shards: Shards, corpus: Path) -> dict[str, Any]:
+    """``variety`` with the training tokens of every group: ``tokens`` beside documents and characters."""
+    import polars as pl
+
+    table = pl.read_parquet(shards.path / "documents.parquet", columns=["id"])
+    tokens = table.with_columns(tokens=pl.Series(np.diff(shards.ends, prepend=0)))
+    files = sorted((corpus / "data").glob("train-*.parquet"))
+    facts = pl.scan_parquet(files).select("id", "source", "language", "author", year=pl.col("created").dt.year())
+    topics = pl.DataFrame({"id": [], "topic": []}, schema={"id": pl.String, "topic": pl.String})
+    if (corpus / "clusters.parquet").is_file():
+        named = _clusters(corpus)
+        topics = pl.DataFrame({"id": list(named), "topic": list(named.values())}, schema=topics.schema)
+    rows = tokens.join(facts.collect(), on="id", how="left").join(topics, on="id", how="left")
+    shares = {}
+    for facet, found in variety["shares"].items():
+        sums = rows.group_by(pl.col(facet).cast(pl.String)).agg(pl.sum("tokens"))
+        counts: dict[str | None, int] = dict(sums.iter_rows())
+        groups = [group | {"tokens": counts.get(group["name"], 0)} for group in found["groups"]]
+        unknown = counts.get(None, 0)
+        others = sum(counts.values()) - unknown - sum(group["tokens"] for group in groups)
+        shares[facet] = found | {
+            "groups": groups,
+            "unknown": found["unknown"] | {"tokens": unknown},
+            "others": found["others"] | {"tokens": others},
+            "effective": found["effective"] | {"tokens": round(_effective(counts), 3)},
+        }
+    return variety | {"tokens": shards.total_tokens, "shares": shares}
+
+
+def _effective(counts: dict[str | None, int]) -> float:
+    return effective_number([count for name, count in counts.items() if name is not None])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -81,15 +81,18 @@ def what_if(stack: Stack, changes: Sequence[str], *, labels: Path | None = None,
     return describe(found, fitted)
 
 
-def report(stack: Stack, out: Path | None = None) -> str:
-    """Write the corpus as one page with pictures; where it lies, and the report in words."""
+def report(stack: Stack, out: Path | None = None, facts: Mapping[str, Any] | None = None) -> str:
+    """Write the corpus as one page with pictures; where it lies, and the report in words.
+
+    ``facts``: the variety with what was counted since the corpus was built, and the mixture of training.
+    """
     from lamina.data.report import describe
     from lamina.data.report_page import report_page
     from lamina.kit.durable import atomic_write
 
     corpus = corpus_folder(stack)
     place = out or stack.folder / f"{stack.name}-corpus.html"
-    atomic_write(place, report_page(corpus).encode(), mode=0o644)
+    atomic_write(place, report_page(corpus, facts).encode(), mode=0o644)
     return f"{describe(json.loads((corpus / 'report.json').read_bytes()), corpus)}\n{place}"
 
 

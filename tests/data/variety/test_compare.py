@@ -98,7 +98,8 @@ def test_a_radius_and_too_little_to_compare(corpus: Corpus, mixed: Rows) -> None
 
 
 @pytest.mark.parametrize(
-    ("share", "words"), [(0, "0 %"), (0.0004, "under 0.1 %"), (0.003, "0.3 %"), (0.119, "12 %"), (1, "100 %")]
+    ("share", "words"),
+    [(0, "0 %"), (0.0004, "under 0.1 %"), (0.003, "0.3 %"), (0.119, "12 %"), (0.9996, "over 99 %"), (1, "100 %")],
 )
 def test_percent(share: float, words: str) -> None:
     assert percent(share) == words

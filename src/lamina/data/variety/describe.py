@@ -78,3 +78,14 @@ def _compared(comparison: Mapping[str, Any]) -> list[str]:
             for topic in sorted(comparison["topics"], key=lambda t: (t["covered"], t["name"]))[:8]
         ),
     ]
+
+
+def mixture_in_words(mixture: Mapping[str, Any]) -> list[str]:
+    """The mixture of training, a line for each group."""
+    width = max((len(group["name"]) for group in mixture["groups"]), default=0)
+    lines = [f"mixture of training by {mixture['by']}, {mixture['how']}"]
+    for group in mixture["groups"]:
+        epochs = f", {group['epochs']:,.2f} epochs" if "epochs" in group else ""
+        shares = f"{percent(group['natural']):>8} of the text -> {percent(group['share']):>8} of the training"
+        lines.append(f"  {group['name']:<{width}}  {shares}{epochs}")
+    return [*lines, *(f"  note: {note}" for note in mixture.get("notes", ()))]

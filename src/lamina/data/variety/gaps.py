@@ -52,7 +52,11 @@ def gaps_against(variety: Variety, reference: Variety, topics: Sequence[Variety]
 def percent(share: float) -> str:
     """A share for people: "12 %", "0.3 %"."""
     value = 100 * share
-    return "0 %" if not value else "under 0.1 %" if value < 0.1 else f"{value:.1f} %" if value < 1 else f"{value:.0f} %"
+    if not value:
+        return "0 %"
+    if 99.5 <= value < 100:
+        return "over 99 %"
+    return "under 0.1 %" if value < 0.1 else f"{value:.1f} %" if value < 1 else f"{value:.0f} %"
 
 
 def _one(facet: Variety, total: int, limit: float, words: str) -> list[str]:
