@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 
 from lamina.data.augment.telling import in_words, left_out, samples
-from lamina.data.report_variety import variety_section
 from lamina.data.report_flow import KEPT, flows, rights_in_words, rights_of
 from lamina.data.report_pictures import STYLE, alluvial, bar, histogram, sample, table
 from lamina.data.report_variety import variety_section
