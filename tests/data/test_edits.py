@@ -46,7 +46,7 @@ def test_many_edits_are_counted_and_the_first_shown() -> None:
 
 def test_a_long_text_takes_no_time() -> None:
     old = "The whale  dives. It  blows.\n" * 20_000
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert apply(old, spans(old, old.replace("  ", " "))) == old.replace("  ", " ")
     assert apply(old, spans(old, old[5:-7])) == old[5:-7]
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5

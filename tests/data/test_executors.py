@@ -15,7 +15,7 @@ import pytest
 from lamina.contracts.corpus import DOCUMENTS, SourceFile
 from lamina.data.parts import ROWS, PartWriter
 from lamina.data.pipeline import SourceInput, build_corpus
-from lamina.data.units import units_of
+from lamina.data.units import read_unit, units_of
 from lamina.kit.errors import ConfigError
 from lamina.kit.progress import open_progress
 
@@ -70,16 +70,33 @@ def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lamina.data.cuts.SMALLEST", 100_000)
 
 
-def test_units_depend_on_the_files_alone(tmp_path: Path) -> None:
-    file = tmp_path / "a.parquet"
-    batch = pa.RecordBatch.from_pylist([{"id": str(i), "source": "s"} for i in range(2500)], schema=DOCUMENTS)
-    with PartWriter(file, DOCUMENTS) as out:
+def written(place: Path, rows: int, group: int = ROWS) -> Path:
+    batch = pa.RecordBatch.from_pylist(
+        [{"id": f"{place.stem}{n}", "source": "s"} for n in range(rows)], schema=DOCUMENTS
+    )
+    with PartWriter(place, DOCUMENTS, group=group) as out:
         out.write(batch)
-    with PartWriter(tmp_path / "none.parquet", DOCUMENTS):
-        pass
-    units = units_of([file, tmp_path / "none.parquet"])
-    assert [u["rows"] for u in units] == [ROWS, ROWS, 452, 0]
+    return place
+
+
+def test_units_depend_on_the_files_alone(tmp_path: Path) -> None:
+    units = units_of([written(tmp_path / "a.parquet", 2500), written(tmp_path / "none.parquet", 0)])
+    assert [u["rows"] for u in units] == [ROWS, ROWS, 452]
     assert max(u["end"] - u["begin"] for u in units) == 1
+    (alone,) = units_of([tmp_path / "none.parquet"])
+    assert alone["rows"] == 0
+    assert list(read_unit(alone)) == []
+
+
+def test_small_files_share_units_and_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamina.data.units.GROUPS", 4)
+    files = [written(tmp_path / f"{n:02d}-.parquet", 100 + n, group=60) for n in range(12)]
+    units = units_of(files)
+    assert [u["rows"] for u in units] == [510, 486, 270]
+    rows = [[row for batch in read_unit(u) for row in batch.column("id").to_pylist()] for u in units]
+    assert [row for part in rows for row in part] == [f"{n:02d}-{k}" for n in range(12) for k in range(100 + n)]
+    assert [len(part) for part in rows] == [u["rows"] for u in units]
+    assert [len(list(read_unit(u, ["id"]))) for u in units] == [1, 1, 1]
 
 
 def test_any_number_of_workers_gives_the_same_corpus(tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamina.data.splits import assign
+from lamina.contracts.corpus import DOCUMENTS
+from lamina.data.parts import PartWriter
+from lamina.data.splits import assign, split
 from lamina.kit.errors import ConfigError
 
 
@@ -51,3 +56,32 @@ def test_share_zero_and_a_single_document() -> None:
     assert sides(table([]), 0.5) == {}
     with pytest.raises(ConfigError):
         assign(table(["a"]), 1.0)
+
+
+def written(folder: Path, documents: pl.DataFrame) -> list[Path]:
+    schema = pa.schema([*DOCUMENTS, pa.field("duplicate_cluster", pa.string())])
+    files = []
+    for number, part in enumerate(documents.iter_slices(30)):
+        files.append(folder / f"{number}.parquet")
+        rows = [{"source": "s", "text": "é" * n, "language": "en", **row} for n, row in enumerate(part.to_dicts())]
+        with PartWriter(files[-1], schema) as out:
+            out.write(pa.RecordBatch.from_pylist(rows, schema=schema))
+    return files
+
+
+@pytest.mark.parametrize("children", [False, True])
+@pytest.mark.parametrize(("clusters", "share"), [(17, 0.3), (80, 0.01), (1, 0.5), (80, 0.0), (80, 0.99)])
+def test_of_files_as_of_a_table(tmp_path: Path, children: bool, clusters: int, share: float) -> None:
+    ids = [f"d{n}" for n in range(80)]
+    parents = [f"d{n - 40}" if children and n >= 40 else None for n in range(80)]
+    documents = table(ids, parents, [f"c{n % clusters}" for n in range(80)])
+    found = split(written(tmp_path, documents), share)
+    assert found["split"].cast(pl.String).to_list() == assign(documents, share)["split"].to_list()
+    assert found["characters"].to_list() == [n % 30 for n in range(80)]
+    assert found.group_by("source", "language").len().rows() == [("s", "en", 80)]
+
+
+def test_no_documents_have_no_split(tmp_path: Path) -> None:
+    found = split(written(tmp_path, table(["a"]))[:0], 0.5)
+    assert found.height == 0
+    assert {"split", "source", "license", "language", "characters"} == set(found.columns)

@@ -27,14 +27,17 @@ class CorpusFiles:
         self._sides = {TRAIN: _Shards(folder, "train", schema), HELD_OUT: _Shards(folder, "held_out", schema)}
 
     def write(self, files: Sequence[Path], documents: pl.DataFrame) -> None:
-        """The documents of ``files``; ``documents``: id and split of each."""
+        """The documents of ``files``; ``documents``: the ``split`` of each, in the same order."""
         import polars as pl
 
-        splits = documents.select("id", side="split")
+        place = 0
         for batch in read_parts(files):
-            frame = to_frame(batch).join(splits, on="id", how="left", maintain_order="left").with_columns(split="side")
+            frame = to_frame(batch).with_columns(
+                split=documents["split"][place : place + batch.num_rows].cast(pl.String)
+            )
+            place += batch.num_rows
             for side, shards in self._sides.items():
-                shards.write(to_batch(frame.filter(pl.col("split") == side).drop("side"), self._schema))
+                shards.write(to_batch(frame.filter(pl.col("split") == side), self._schema))
 
     def add(self, side: str, batches: Iterable[pa.RecordBatch]) -> None:
         """More documents of one split, in files of their own once ``files`` was called."""

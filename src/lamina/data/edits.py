@@ -73,16 +73,45 @@ def _matched(old: list[str], new: list[str], offset: int, *, inner: bool) -> Ite
     places = [offset]
     for piece in old:
         places.append(places[-1] + len(piece))
-    for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=len(old) > _PIECES).get_opcodes():
-        if tag == "equal":
-            continue
+    for replaced, a, b, c, d in _changed(old, new):
         was, now = "".join(old[a:b]), "".join(new[c:d])
-        if inner and tag == "replace":
+        if inner and replaced:
             # As many lines as before: line by line. Else the block as a whole.
             pairs = zip(old[a:b], new[c:d], places[a:b], strict=True) if b - a == d - c else [(was, now, places[a])]
             for one, other, place in pairs:
-                yield from _matched(_PIECE.findall(one), _PIECE.findall(other), place, inner=False)
+                yield from _inside(one, other, place)
         else:
-            head = _common(was, now)
-            tail = _common(was[head:][::-1], now[head:][::-1])
-            yield Span(places[a] + head, places[b] - tail, now[head : len(now) - tail])
+            yield _narrow(was, now, places[a])
+
+
+def _changed(old: list[str], new: list[str]) -> Iterator[tuple[bool, int, int, int, int]]:
+    """Stretches ``old[a:b]`` that gave way to ``new[c:d]``, and whether there is something on both sides.
+
+    Where as many pieces stand as before and most of them are the same, they are compared one by one: matching them all
+    ways takes a hundred times as long.
+    """
+    if len(old) == len(new):
+        places = [n for n, (was, now) in enumerate(zip(old, new, strict=True)) if was != now]
+        if 2 * len(places) <= len(old) or len(old) == 1:
+            yield from ((True, n, n + 1, n, n + 1) for n in places)
+            return
+    for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=len(old) > _PIECES).get_opcodes():
+        if tag != "equal":
+            yield tag == "replace", a, b, c, d
+
+
+def _inside(old: str, new: str, place: int) -> Iterator[Span]:
+    """What changed in a line, or a block of lines. Most edits are one cut or one addition: no matching is needed."""
+    span = _narrow(old, new, place)
+    cut = old[span.begin - place : span.end - place]
+    if cut and span.text:
+        yield from _matched(_PIECE.findall(cut), _PIECE.findall(span.text), span.begin, inner=False)
+    elif cut or span.text:
+        yield span
+
+
+def _narrow(old: str, new: str, place: int) -> Span:
+    """The stretch of ``old``, which begins at ``place``, between what both have at their beginnings and ends."""
+    head = _common(old, new)
+    tail = _common(old[head:][::-1], new[head:][::-1])
+    return Span(place + head, place + len(old) - tail, new[head : len(new) - tail])

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
 
 from lamina.contracts.corpus import DOCUMENTS, LEDGER
-from lamina.data.clean.frames import DETAIL, to_batch
+from lamina.data.clean.frames import DETAIL, to_batch, to_frame
 from lamina.data.edits import described
+from lamina.data.parts import read_parts
 
 if TYPE_CHECKING:
     import polars as pl
 
+_GONE = ["drop", "duplicate"]  # actions that take a document away
 _WATCHED = tuple(name for name in DOCUMENTS.names if name not in ("id", "text_hash", "split"))
 
 
@@ -87,15 +90,29 @@ def entries(frame: pl.DataFrame, **constants: str | None) -> pa.RecordBatch:
     return to_batch(frame.select(columns), LEDGER)
 
 
+def counted(ledger: Path) -> pl.DataFrame:
+    """How many ``rows`` of a ledger tell the same: source, step, action, and the reason where documents went."""
+    import polars as pl
+
+    keys = ["source", "step", "action", "reason"]
+    kinds = dict.fromkeys(keys, pl.String) | {"rows": pl.Int64}
+    counts = pl.DataFrame(schema=kinds)
+    for batch in read_parts([ledger], keys):  # a batch at a time: a ledger may be larger than memory
+        why = pl.when(pl.col("action").is_in(_GONE)).then(pl.col("reason"))
+        here = to_frame(batch).with_columns(reason=why).group_by(keys).agg(rows=pl.len().cast(pl.Int64))
+        counts = pl.concat([counts, here]).group_by(keys).agg(pl.col("rows").sum())
+    return counts
+
+
 def dropped(ledger: pl.DataFrame) -> Mapping[str, Mapping[str, int]]:
-    """For each source the documents dropped, by reason."""
+    """For each source the documents dropped, by reason; ``ledger`` as ``counted`` gives it."""
     import polars as pl
 
     table = (
-        ledger.filter(pl.col("action").is_in(["drop", "duplicate"]))
+        ledger.filter(pl.col("action").is_in(_GONE))
         .with_columns(reason=pl.coalesce("reason", "step"))
         .group_by("source", "reason")
-        .len()
+        .agg(len=pl.col("rows").sum())
         .sort("source", "len", "reason", descending=[False, True, False])
     )
     counts: dict[str, dict[str, int]] = {}
@@ -105,8 +122,10 @@ def dropped(ledger: pl.DataFrame) -> Mapping[str, Mapping[str, int]]:
 
 
 def by_action(ledger: pl.DataFrame) -> dict[str, Any]:
-    """Rows of the ledger by step and action."""
-    table = ledger.group_by("step", "action").len().sort("step", "action")
+    """Rows of the ledger by step and action; ``ledger`` as ``counted`` gives it."""
+    import polars as pl
+
+    table = ledger.group_by("step", "action").agg(pl.col("rows").sum()).sort("step", "action")
     steps: dict[str, dict[str, int]] = {}
     for step, action, count in table.iter_rows():
         steps.setdefault(step, {})[action] = count

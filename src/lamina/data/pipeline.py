@@ -22,20 +22,21 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lamina.data.augment.corpus import Augmentation, augment_corpus
 from lamina.data.augment.plan import Operation
 from lamina.data.card import dataset_card
-from lamina.data.clean.frames import to_frame, warnings_of
+from lamina.data.clean.frames import warnings_of
 from lamina.data.clean.recipes import expand
 from lamina.data.collection import Collected, SourceInput, check_sources, collect
 from lamina.data.corpus_files import CorpusFiles
 from lamina.data.executors import Executor, open_executor
+from lamina.data.ledger import counted
 from lamina.data.parts import ledger_writer, read_parts
 from lamina.data.report import CorpusReport, loss, make_report
 from lamina.data.signals import write_signals
-from lamina.data.splits import HELD_OUT, TRAIN, assign
+from lamina.data.splits import HELD_OUT, TRAIN, split
+from lamina.data.spreading import spread
 from lamina.data.steps import DEFAULT_STEPS, Phase, Step, plan, run_pass
 from lamina.data.units import read_unit, units_of
 from lamina.data.variety.measure import write_variety
@@ -81,7 +82,7 @@ def build_corpus(
         flow = _Flow(work, collected, steps, progress, runner)
         for phase in phases:
             flow.clean(phase)
-        documents = _split(flow.files, held_out)
+        documents = split(flow.files, held_out)
         shards = CorpusFiles(staging / "data", phases[-1].schema)
         shards.write(flow.files, documents)
         children = flow.augment(shards, documents, held_out, augmentation, operations)
@@ -97,7 +98,7 @@ def build_corpus(
         for batch in read_parts([f / "ledger.parquet" for f in flow.folders]):
             ledger.write(batch)
     write_signals(staging, phases, flow.measured)
-    report = make_report(sources, readings, documents, _read_ledger(staging / "ledger.parquet"), flow.warnings)
+    report = make_report(sources, readings, documents, counted(staging / "ledger.parquet"), flow.warnings)
     if not documents.height:
         raise InputError(loss(report, unread), where="corpus", hint="see data.sources and data.steps in the stack file")
     if children:
@@ -196,7 +197,7 @@ class _Flow:
             with publish(folder) as staging:
                 table = run_pass(step, _Batches(units, work, name, self._run))
                 (staging / "warnings.json").write_bytes(orjson.dumps(warnings_of(table.schema)))
-                _spread(table, units, staging)
+                spread(table, units, staging)
                 if (work / "keep").is_dir():
                     shutil.move(work / "keep", staging / "keep")
             shutil.rmtree(work, ignore_errors=True)
@@ -224,34 +225,3 @@ class _Batches:
             for n, u in enumerate(self.units)
         ]
         return self.run("lamina.data.units:passing", payloads, self.name)
-
-
-def _spread(table: pa.Table, units: Sequence[Mapping[str, Any]], staging: Path) -> None:
-    """What a pass said, unit by unit: a unit's worker reads of it what is about its own documents."""
-    import polars as pl
-
-    found = pl.from_arrow(table)
-    assert isinstance(found, pl.DataFrame)
-    for number, unit in enumerate(units):
-        ids = [to_frame(batch) for batch in read_unit(unit, ["id"])]
-        mine = pl.concat(ids) if ids else pl.DataFrame(schema={"id": pl.String})
-        rows = mine.unique("id", maintain_order=True).join(found, on="id", how="inner", maintain_order="left")
-        pq.write_table(rows.to_arrow().cast(table.schema), staging / f"{number:06d}.parquet", compression="zstd")
-
-
-def _split(files: Sequence[Path], held_out: float) -> pl.DataFrame:
-    """id, split, source, license, language and characters of every document that is left."""
-    import polars as pl
-
-    wanted = ["id", "parent_id", "source", "license", "language"]
-    scan = pl.scan_parquet(list(files))
-    if "duplicate_cluster" in scan.collect_schema().names():
-        wanted.append("duplicate_cluster")
-    documents = scan.select(*wanted, characters=pl.col("text").str.len_chars().cast(pl.Int64)).collect()
-    return documents.join(assign(documents, held_out), on="id", how="left", maintain_order="left")
-
-
-def _read_ledger(path: Path) -> pl.DataFrame:
-    import polars as pl
-
-    return pl.read_parquet(path, columns=["source", "step", "action", "reason"])

@@ -1,7 +1,8 @@
 """Units of work: stretches of documents that go through steps, or a pass's own function, one after another anywhere.
 
-A unit is some consecutive row groups of one Parquet file. Which units there are depends on the files alone, so that any
-number of workers, here or on a cluster, gives the same data, and a killed run goes on with the units that are not done.
+A unit is some row groups of Parquet files that follow one another. Which units there are depends on the files alone, so
+that any number of workers, here or on a cluster, gives the same data, and a killed run goes on with the units that are
+not done.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from lamina.contracts.corpus import DOCUMENTS
 from lamina.data.clean.frames import to_batch, to_frame
 from lamina.data.marking import run_marked
-from lamina.data.parts import PartWriter, ledger_writer
+from lamina.data.parts import BYTES, ROWS, PartWriter, ledger_writer
 from lamina.data.steps import Phase, apply_pass, plan
 from lamina.kit.durable import is_published, publish
 from lamina.kit.identity import text_hash
@@ -27,7 +28,9 @@ from lamina.kit.workers import resolve
 if TYPE_CHECKING:
     import polars as pl
 
-GROUPS = 4  # row groups of a unit, of at most 1,024 documents each
+GROUPS = 4  # full row groups in a unit: 4,096 documents, or 64 MiB
+LEAST = 512  # documents: fewer are not worth a unit of their own
+SPREAD = 32  # units that documents make, where they are neither too many nor too few for each
 SAMPLES = 1000  # dropped documents that are shown, for each step and source
 SAMPLE_CHARACTERS = 2000
 VERDICT = "decide:"  # what a column of verdicts is called, before the step's label
@@ -43,22 +46,54 @@ DROPPED = pa.schema(
 
 
 def units_of(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """``{"file", "begin", "end", "rows"}``: row groups from ``begin`` to ``end``. An empty file is a unit too."""
+    """``{"file", "begin", "end", "more", "rows"}``: row groups from ``begin`` to ``end`` of ``file``, then those of
+    ``more``, a list of [file, begin, end]. Where there is no document there is one unit, of none.
+    """
+    groups = [(str(file), *group) for file in files for group in _groups(file)]
+    most = min(GROUPS * ROWS, max(LEAST, -(-sum(rows for *_, rows, _ in groups) // SPREAD)))
     units: list[dict[str, Any]] = []
-    for file in files:
-        facts = pq.read_metadata(file)
-        for begin in range(0, max(facts.num_row_groups, 1), GROUPS):
-            end = min(begin + GROUPS, facts.num_row_groups)
-            rows = sum(facts.row_group(g).num_rows for g in range(begin, end))
-            units.append({"file": str(file), "begin": begin, "end": end, "rows": rows})
-    return units
+    size = 0
+    for file, number, rows, unpacked in groups:
+        if not units or units[-1]["rows"] + rows > most or size + unpacked > GROUPS * BYTES:
+            units.append({"file": file, "begin": number, "end": number, "more": [], "rows": 0})
+            size = 0
+        unit = units[-1]
+        last = unit["more"][-1] if unit["more"] else None
+        if last is None and unit["file"] == file:
+            unit["end"] = number + 1
+        elif last is not None and last[0] == file:
+            last[2] = number + 1
+        else:
+            unit["more"].append([file, number, number + 1])
+        unit["rows"] += rows
+        size += unpacked
+    return units or [{"file": str(file), "begin": 0, "end": 0, "more": [], "rows": 0} for file in files[:1]]
+
+
+def _groups(file: Path) -> Iterator[tuple[int, int, int]]:
+    """Number, documents and unpacked bytes of each row group."""
+    facts = pq.read_metadata(file)
+    for number in range(facts.num_row_groups):
+        group = facts.row_group(number)
+        yield number, group.num_rows, group.total_byte_size
 
 
 def read_unit(unit: Mapping[str, Any], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The unit's documents, one batch a row group."""
-    with pq.ParquetFile(unit["file"]) as file:
-        for group in range(unit["begin"], unit["end"]):
-            yield from file.read_row_group(group, columns=columns).combine_chunks().to_batches()
+    """The unit's documents, one batch a row group; small ones together."""
+    waiting: list[pa.Table] = []
+    rows = size = 0
+    for path, begin, end in ([unit["file"], unit["begin"], unit["end"]], *unit.get("more", ())):
+        with pq.ParquetFile(path) as file:
+            for number in range(begin, end):
+                group = file.read_row_group(number, columns=columns)
+                if waiting and (rows + group.num_rows > ROWS or size + group.nbytes > BYTES):
+                    yield from pa.concat_tables(waiting).combine_chunks().to_batches()
+                    waiting, rows, size = [], 0, 0
+                waiting.append(group)
+                rows += group.num_rows
+                size += group.nbytes
+    if waiting:
+        yield from pa.concat_tables(waiting).combine_chunks().to_batches()
 
 
 def clean(payload: Mapping[str, Any]) -> dict[str, Any]:
