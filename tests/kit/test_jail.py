@@ -13,7 +13,7 @@ import pytest
 
 import lamina
 from lamina.kit.errors import BusyError, DocumentError, LaminaError
-from lamina.kit.jail import Jail
+from lamina.kit.jail import Jail, keep
 
 SRC = str(Path(lamina.__file__).parents[1])
 
@@ -295,6 +295,25 @@ def test_workers_die_with_the_parent(code):
     while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split(")")[1][:3]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_worker_serves_the_next_jail_of_its_owner_and_no_other(code):
+    def pid(memory_mb=1024):
+        with Jail(workers=1, memory_mb=memory_mb) as jail:
+            return jail.call("parsers:echo", {})["pid"]
+
+    try:
+        keep("one")
+        first = pid()
+        assert pid() == first
+        assert pid(memory_mb=512) != first  # another limit is another worker
+        keep("two")
+        assert not Path(f"/proc/{first}").exists()
+        assert pid() != first
+    finally:
+        keep(None)
+    alone = pid()
+    assert not Path(f"/proc/{alone}").exists(), "without an owner a closed jail leaves nothing"
 
 
 def test_a_closed_jail_says_so(code):

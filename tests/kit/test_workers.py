@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lamina.kit.errors import DocumentError, StageError
-from lamina.kit.workers import Workers
+from lamina.kit.workers import Workers, cores
 
 WORK = """
 import os, time
@@ -22,6 +22,10 @@ def refuse(payload):
     if payload["n"] == 3:
         raise DocumentError("is torn", where="page 3", hint="read another")
     return payload["n"]
+
+def processors(payload):
+    from lamina.kit.workers import cores
+    return cores()
 
 def stumble(payload):
     raise KeyError("n")
@@ -45,6 +49,12 @@ def test_results_come_in_the_order_of_the_payloads_from_several_processes() -> N
     assert [f["n"] for f in found] == [n * n for n in range(40)]
     assert os.getpid() not in {f["pid"] for f in found}
     assert {f["threads"] for f in found} == {"1"}
+
+
+def test_a_worker_counts_on_one_processor() -> None:
+    with Workers(2) as workers:
+        assert list(workers.map("work_of_tests:processors", [{}, {}, {}])) == [1, 1, 1]
+    assert cores() >= 1
 
 
 def test_one_worker_is_this_process() -> None:

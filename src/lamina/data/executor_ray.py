@@ -7,6 +7,7 @@ file system). Ray moves its own objects by pickle: the cluster belongs to the te
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import orjson
 
 from lamina.kit.errors import require, restored, told
-from lamina.kit.workers import resolve
+from lamina.kit.workers import WORKER, resolve
 
 
 class OnRay:
@@ -61,6 +62,7 @@ class OnRay:
 
 def run(row: Mapping[str, Any]) -> dict[str, bytes]:
     """One unit, in a task of Ray."""
+    os.environ[WORKER] = "1"
     try:
         value: dict[str, Any] = {"value": resolve(row["function"])(orjson.loads(row["payload"]))}
     except Exception as error:

@@ -31,8 +31,13 @@ from lamina.kit.process import die_with_parent, how_it_ended
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 
+WORKER = "LAMINA_WORKER"  # set in processes that are one of many on their machine
+
+
 def cores() -> int:
-    """Processors that this process may use."""
+    """Processors that this process may use; one for a worker, whose neighbours use the others."""
+    if os.environ.get(WORKER):
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -115,7 +120,7 @@ class _Child:
                 stdin=subprocess.PIPE,
                 pass_fds=(write,),
                 start_new_session=True,
-                env={**os.environ, **dict.fromkeys(_THREADS, "1"), "PYTHONHASHSEED": "0"},
+                env={**os.environ, **dict.fromkeys(_THREADS, "1"), WORKER: "1", "PYTHONHASHSEED": "0"},
             )
         except BaseException:
             os.close(read)

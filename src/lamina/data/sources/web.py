@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
@@ -19,8 +18,9 @@ from lamina.data.web.crawl import Plan, crawled
 from lamina.kit.errors import ConfigError
 from lamina.kit.jail import Jail
 from lamina.kit.registry import SOURCES
+from lamina.kit.workers import cores
 
-_WORKERS = max(2, os.cpu_count() or 2)
+_WORKERS = max(2, cores())
 _HOSTS = 8  # pages on their way at a time, each of another host
 _MOST = 1000  # pages of a crawl, where max_pages does not say
 
