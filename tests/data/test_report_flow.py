@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from lamina.contracts.corpus import SourceFile
 from lamina.data import report_flow
 from lamina.data.pipeline import SourceInput, build_corpus
-from lamina.data.report import describe
+from lamina.data.report import describe, make_report
 from lamina.data.report_flow import flows, rights_in_words, rights_of
 from lamina.data.report_page import report_page
 from lamina.kit.progress import open_progress
@@ -92,3 +93,16 @@ def test_words_and_page_tell_of_them(corpus: Path) -> None:
     for piece in ("tokens, estimated at 4 bytes each", "tdm-reservation: 1", "is empty", "least alike", "(rule: "):
         assert piece in page, piece
     assert "prefers-color-scheme:dark" in page
+
+
+def test_many_files_of_one_reason_hide_no_other() -> None:
+    files = tuple(SourceFile(name=f"{n}.x", path=Path(f"{n}.x")) for n in range(9))
+    reasons = {file.name: "is no mail" if n < 8 else "is empty" for n, file in enumerate(files)}
+    reading = {"read": [], "unread": reasons, "documents": 0}
+    source = SourceInput(name="s", use="mail", files=files)
+    documents = pl.DataFrame(schema={"source": str, "split": str, "license": str, "language": str, "characters": int})
+    ledger = pl.DataFrame(schema={"source": str, "step": str, "action": str, "reason": str, "rows": int})
+    report = make_report([source], [reading], documents, ledger)
+    assert [name for name, _ in report["unread"]] == ["0.x", "1.x", "2.x", "8.x"]
+    assert report["files_unread"] == 9
+    assert "5 more files" in describe(report, Path("nowhere"))

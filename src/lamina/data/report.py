@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
@@ -21,6 +22,7 @@ _MANY = 20  # ... if it has this many documents
 
 #: What a file's name could do to a terminal.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f]")
+_ALIKE = 3  # files of one reason that the report names
 _LISTED = 20  # files that the report names; the rest stand in unread.jsonl
 
 
@@ -99,7 +101,7 @@ def make_report(
         files_read=sum(t["files_read"] for t in table.values()),
         files_unread=sum(t["files_unread"] for t in table.values()),
         faults=sum(len(r["unread"]) for r in readings) - sum(t["files_unread"] for t in table.values()),
-        unread=[pair for s, r in zip(sources, readings, strict=True) for pair in _whole(s, r)][:_LISTED],
+        unread=_some([pair for s, r in zip(sources, readings, strict=True) for pair in _whole(s, r)]),
         sources=table,
         dropped=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
         licenses=_counts(documents, "license"),
@@ -134,6 +136,17 @@ def _whole(source: SourceInput, reading: Mapping[str, Any]) -> list[list[str]]:
         named = source.parameters.get(key) or ()
         names |= {named} if isinstance(named, str) else set() if isinstance(named, bool) else set(map(str, named))
     return [[name, reason] for name, reason in reading["unread"].items() if name in names]
+
+
+def _some(pairs: Sequence[list[str]]) -> list[list[str]]:
+    """Of each reason the first files, in their order: a thousand of one sort hide no other."""
+    times: Counter[str] = Counter()
+    shown = []
+    for name, reason in pairs:
+        times[reason] += 1
+        if times[reason] <= _ALIKE and len(shown) < _LISTED:
+            shown.append([name, reason])
+    return shown
 
 
 def describe(report: Mapping[str, Any], corpus: Path) -> str:

@@ -61,9 +61,11 @@ def language(value: Any) -> str | None:
 
 
 def moment(value: Any) -> datetime | None:
-    """A time in UTC from ISO 8601 or RFC 5322 text, Twitter's format, or (milli)seconds since 1970; None for others."""
+    """A time in UTC from ISO 8601 or RFC 5322 text, Twitter's format, (milli)seconds since 1970 or a year; else None."""
     if isinstance(value, str):
         return _written(value.strip())
+    if isinstance(value, int) and 1000 <= value < 3000:  # a year: as seconds it would be the first hour of 1970
+        return datetime(value, 1, 1, tzinfo=UTC)
     if isinstance(value, int | float) and not isinstance(value, bool):
         with suppress(ValueError, OverflowError, OSError):
             return datetime.fromtimestamp(value / 1000 if abs(value) > 1e11 else value, UTC)

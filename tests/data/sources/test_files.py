@@ -199,6 +199,11 @@ def test_times_become_utc(read: Any, written: Any, meant: datetime | None) -> No
     assert meant or json.loads(row["meta"])["created"] == written  # not understood, and not lost
 
 
+def test_a_year_is_a_year(read: Any) -> None:
+    rows, _ = read({"a.jsonl": lines({"text": "x", "created": 1790}, {"text": "y", "created": "1790"})})
+    assert [row["created"] for row in rows] == [datetime(1790, 1, 1, tzinfo=UTC)] * 2
+
+
 def test_odd_values_do_no_harm(read: Any) -> None:
     odd = {"text": "x", "title": 5, "author": ["A", {"name": "B"}], "language": 3, "license": False, "huge": 10**30}
     rows, said = read(

@@ -52,6 +52,13 @@ def test_mail_in_an_archive(collect: Any) -> None:
     assert not found.reasons
 
 
+def test_messages_are_known_by_their_headers_whatever_they_are_called(collect: Any) -> None:
+    notes = "Date: 2024-05-01\n\nWe met, and this is what was said."
+    found = collect("mail", {"a.txt": message(1), "notes.txt": notes, "b.msg.txt": message(2).replace("\n", "\r\n")})
+    assert found.texts() == ["Words of number 1.", "Words of number 2."]
+    assert set(found.reasons) == {"notes.txt"}
+
+
 def test_people_become_pseudonyms_also_in_the_text(collect: Any) -> None:
     body = "Dear Bob South (bob@example.org), bob knows. Ann North"
     (row,) = collect("mail", {"a.eml": message(1, body=body)}).rows

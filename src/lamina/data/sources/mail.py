@@ -27,6 +27,9 @@ _WORKERS = 2
 _TOGETHER = 64  # messages that a parser gets at a time
 _BYTES = 4 << 20
 _FROM = re.compile(rb"From (?:\S|[ ]).{0,300}\d")
+_HEADERS = re.compile(
+    rb"^(?:From|To|Date|Subject|Message-ID|Received|Return-Path|Delivered-To):[ \t]", re.IGNORECASE | re.MULTILINE
+)
 _ESCAPED = re.compile(rb"^>(>*From )", re.MULTILINE)
 _INDEX = re.compile(r"(?:dovecot|maildirfolder|subscriptions|courier|\.).*|.*\.(?:msf|dat|lock|index|cache)$")
 
@@ -143,8 +146,9 @@ def _of(file: SourceFile) -> Iterator[_Mail]:
     single = suffix == ".eml" or folder.rpartition("/")[2] in ("cur", "new")
     if not single and suffix not in _BOXES:
         with open_bytes(file.path, file.name) as stream:
-            head = stream.read(512)
-        if recognised(head) or (suffix and not _FROM.match(head) and suffix != ".emlx"):
+            head = stream.read(4096)
+        bare = len(_HEADERS.findall(head.partition(b"\n\n")[0])) > 1  # a message without an envelope
+        if recognised(head) or (suffix and not bare and not _FROM.match(head) and suffix != ".emlx"):
             raise DocumentError(f"files of the kind '{suffix}' are no mail", hint="eml, mbox, or a Maildir folder")
         single = not _FROM.match(head)
     if single:
