@@ -61,7 +61,7 @@ def language(value: Any) -> str | None:
 
 
 def moment(value: Any) -> datetime | None:
-    """A time in UTC from ISO 8601 or RFC 5322 text, Twitter's format, (milli)seconds since 1970 or a year; else None."""
+    """A time in UTC from ISO 8601 or RFC 5322 text, Twitter's form, (milli)seconds since 1970 or a year; else None."""
     if isinstance(value, str):
         return _written(value.strip())
     if isinstance(value, int) and 1000 <= value < 3000:  # a year: as seconds it would be the first hour of 1970
