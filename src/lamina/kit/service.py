@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from lamina.kit.errors import FetchError, RefusedError
 
-
 _SHOWN = 200  # characters of what a service says when it refuses
 
 
