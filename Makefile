@@ -7,7 +7,7 @@ STACK ?= examples/quickstart/lamina.toml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev up test check lint types house docs web bench bench-setup clean
+.PHONY: help setup setup-dev up corpus test check lint types house docs web bench bench-setup clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -20,6 +20,10 @@ setup-dev: setup  ## add what tests and checks need: the dev extra, system packa
 
 up: setup  ## build the example stack (documents -> model -> API and web page) and serve it
 	@$(BIN)/lamina up --stack $(STACK)
+
+corpus: setup  ## build the example corpus (books, articles, posts, letters) and its page with pictures
+	@$(BIN)/lamina data build --stack examples/corpus/lamina.toml
+	@$(BIN)/lamina data report --stack examples/corpus/lamina.toml
 
 test: setup-dev  ## run all tests
 	@$(BIN)/python -m pytest

@@ -20,6 +20,7 @@ from lamina.data.what_if_signals import BYTES_PER_TOKEN
 
 _SAMPLES = 6  # documents shown of those that were kept
 _SHOWN = 700  # characters of each
+_DROPPED = 12  # of those that were dropped, one or two a reason
 _UNREAD = 12  # reasons shown
 _HISTOGRAMS = {
     "_characters": "length in characters",
@@ -240,7 +241,9 @@ def _gone(corpus: Path) -> list[str]:
     file = corpus / "dropped.parquet"
     if not file.exists():
         return []
-    gone = pl.scan_parquet(file).sort("id").group_by("step", "reason", maintain_order=True).head(2).collect()
+    found = pl.scan_parquet(file).sort("id").group_by("step", "reason", maintain_order=True).head(2).collect()
+    many = found.select("step", "reason").n_unique() > _DROPPED // 2
+    gone = found.unique(["step", "reason"], keep="first", maintain_order=True).head(_DROPPED) if many else found
     told = pl.scan_parquet(corpus / "ledger.parquet").filter(pl.col("action").is_in(["drop", "duplicate"]))
     why = told.select("id", "step", "value", "threshold").unique(["id", "step"], keep="first", maintain_order=True)
     rows = gone.join(why.collect(), on=["id", "step"], how="left", maintain_order="left").sort("step", "reason", "id")

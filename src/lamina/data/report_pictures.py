@@ -175,7 +175,7 @@ def alluvial(
                 told = f"<title>{escape(source)}: {amount:,.0f} {unit} {escape(fate)}</title>"
                 parts.append(f'<path class="ribbon {colours[source]}" d="{shape}">{told}</path>')
     for name, node in left.items():
-        share = f"{node.total:,.0f} · {node.total / whole:.0%}"
+        share = f"{node.total:,.0f} · {_percent(node.total / whole)}"
         parts.append(_bar_of(node, _LEFT - _NODE, colours[name]) + _label(node, _LEFT - _NODE - 8, share, "end"))
     for name, node in right.items():
         share = f"{node.total:,.0f} · {_percent(node.total / whole)}"
