@@ -110,3 +110,26 @@ def data_labels(
     from lamina.recipes.labels import labels
 
     write_out(labels(open_stack_file(stack, set), file, count=count, as_json=json), json)
+
+
+@data.command("augment")
+def data_augment(
+    verdict: Annotated[
+        bool, typer.Option("--verdict", help="Train a small model without and with children, and say if it helped.")
+    ] = False,
+    seeds: Annotated[int | None, typer.Option(help="Of the verdict: how often it is tried; default 5.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Of the verdict: the column, or key of meta, that a classifier learns.")
+    ] = None,
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """What the augmentation of the stack file would do to some documents; nothing is kept."""
+    from lamina.recipes.augment import judge, show
+
+    opened = open_stack_file(stack, set)
+    if not verdict and (seeds is not None or label is not None):
+        raise typer.BadParameter("--seeds and --label are the verdict's: add --verdict")
+    found = judge(opened, seeds=5 if seeds is None else seeds, label=label, as_json=json) if verdict else None
+    write_out(show(opened, as_json=json) if found is None else found, json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lamina.contracts.corpus import DOCUMENTS, SourceFile
-from lamina.data import executors, parts, units
+from lamina.data import corpus_files, executors, units
 from lamina.data.augment.apply import PARENT_CLOSE
 from lamina.data.augment.corpus import Augmentation, augment_corpus, languages_of
 from lamina.data.explain import describe as explain_in_words
 from lamina.data.explain import explain
+from lamina.data.parts import PartWriter
 from lamina.data.pipeline import SourceInput, build_corpus
 from lamina.data.report import describe
 from lamina.data.report_page import report_page
@@ -71,8 +73,8 @@ def pairs(corpus: Path) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "ROWS", 10)
-    monkeypatch.setattr(units, "GROUPS", 1)
+    monkeypatch.setattr(corpus_files, "PartWriter", partial(PartWriter, group=10))
+    monkeypatch.setattr(units, "LEAST", 10)
 
 
 @pytest.fixture(scope="module")

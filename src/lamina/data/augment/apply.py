@@ -16,16 +16,17 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from blake3 import blake3
 from numpy.typing import NDArray
 
 from lamina.contracts.corpus import LEDGER
 from lamina.data.augment.children import refused_in
 from lamina.data.augment.plan import Operation
-from lamina.data.augment.similar import HeldOut, is_near, trigrams
+from lamina.data.augment.similar import HeldOut, Trigrams
 from lamina.data.parts import PartWriter, ledger_writer
 from lamina.data.units import read_unit
 from lamina.kit.durable import is_published, publish
-from lamina.kit.identity import blake3_hex, document_id, text_hash
+from lamina.kit.identity import blake3_hex, text_hash
 from lamina.kit.registry import AUGMENTERS
 
 #: The reasons for which a child is left out, whatever made it.
@@ -33,7 +34,10 @@ PARENT_CLOSE = "its parent is close to a held-out document"
 CHILD_CLOSE = "close to a held-out document"
 AS_PARENT, AS_CHILD = "as its parent", "as another child"
 _SLACK = 1.5  # children made beyond the budget, since how many will fall away is not known before
-_INHERITED = ("source", "url", "title", "author", "created", "collected", "license", "rights", "group_id", "position")
+_INHERITED = (
+    *("source", "url", "title", "author", "created", "collected", "language", "license", "rights"),
+    *("group_id", "position", "split"),
+)
 _LAST = "f" * 16
 
 
@@ -73,7 +77,7 @@ class Tally:
 
 def child_id(parent: str, operation: str, copy: int, seed: int) -> str:
     """The id of a child, 32 hexadecimal digits."""
-    return document_id(parent, f"{operation}/{copy}/{seed}")
+    return blake3(f"{parent}\n{operation}\n{copy}\n{seed}".encode()).hexdigest(length=16)
 
 
 def last_id(keep: float) -> str:
@@ -109,15 +113,11 @@ def _augment(payload: Mapping[str, Any], out: Path) -> dict[str, Tally]:
     with PartWriter(out / "children.parquet", schema) as children, ledger_writer(out) as ledger:
         for batch in read_unit(payload["unit"]):
             parents = _training(batch)
-            rows = parents.to_pylist()
-            made = list(
-                family(parents, operations, seed=seed, limit=limit, held_out=held_out, tallies=tallies, rows=rows)
-            )
+            made = list(family(parents, operations, seed=seed, limit=limit, held_out=held_out, tallies=tallies))
             if made:
-                documents = [_document(rows[child.row], child, seed) for child in made]
-                children.write(pa.RecordBatch.from_pylist(documents, schema=schema))
-                entries = [_entry(rows[child.row], child, seed) for child in made]
-                ledger.write(pa.RecordBatch.from_pylist(entries, schema=LEDGER))
+                own = parents.take(pa.array([child.row for child in made], pa.int64()))
+                children.write(_documents(own, made, seed))
+                ledger.write(_entries(own, made, seed))
     return tallies
 
 
@@ -137,77 +137,107 @@ def family(
     limit: str = _LAST,
     held_out: HeldOut | None = None,
     tallies: dict[str, Tally],
-    rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> Iterator[Child]:
-    """Each child that is kept of ``parents`` (columns id, text, source, language); ``tallies`` are added to.
-
-    ``rows``: ``parents`` as dicts, where they are at hand already.
-    """
-    rows = parents.to_pylist() if rows is None else rows
-    close = held_out.near([row["text"] for row in rows]) if held_out and rows else None
-    siblings: list[list[tuple[str, frozenset[Any]]]] = [[] for _ in rows]
+    """Each child that is kept of ``parents`` (columns id, text, source, language); ``tallies`` are added to."""
+    texts: list[str] = parents.column("text").to_pylist()
+    close = held_out.near(texts) if held_out and texts else None
+    kin = _Kin(texts)
     for operation in operations:
         tally = tallies.setdefault(operation.label, Tally())
-        chosen = _chosen(rows, operation, seed, limit, close, tally)
+        chosen = _chosen(parents, operation, seed, limit, close, tally)
         if not chosen:
             continue
         function = AUGMENTERS.get(operation.use).function
-        batch = parents.take(pa.array(chosen, pa.int64()))
+        rows = list(chosen)
+        batch = parents if len(rows) == len(texts) else parents.take(pa.array(rows, pa.int64()))
         own_seed = int(blake3_hex("operation", str(seed), operation.label)[:15], 16)
         made = function(batch, copies=operation.copies, seed=own_seed, **_tuples(operation.parameters))
         refused, pieces = refused_in(made)
         tally.refused.update(refused)
         tally.pieces.update(pieces)
-        near = held_out.near(made.column("text").to_pylist()) if held_out and made.num_rows else None
-        for number, child in enumerate(made.to_pylist()):
-            place, text = chosen[child["parent"]], child["text"]
-            row = rows[place]
-            name = child_id(row["id"], operation.label, child["copy"], seed)
-            if name[:16] > limit:
+        columns = [made.column(name).to_pylist() for name in ("parent", "copy", "text", "detail")]
+        places = [rows[parent] for parent in columns[0]]
+        names = [chosen[row][copy] for row, copy in zip(places, columns[1], strict=True)]
+        near = held_out.near(columns[2]).tolist() if held_out and made.num_rows else [False] * made.num_rows
+        reasons = kin.refuse(columns[2], places, [name is None or bool(n) for name, n in zip(names, near, strict=True)])
+        for row, copy, text, detail, name, is_near, reason in zip(
+            places, *columns[1:], names, near, reasons, strict=True
+        ):
+            if name is None:
                 continue
-            reason = CHILD_CLOSE if near is not None and near[number] else _too_near(text, row["text"], siblings[place])
-            if reason:
-                tally.refused[reason] += 1
+            if is_near or reason:
+                tally.refused[CHILD_CLOSE if is_near else str(reason)] += 1
                 continue
             tally.children += 1
             tally.characters += len(text)
-            yield Child(place, operation, child["copy"], name, text, child["detail"])
+            yield Child(row, operation, copy, name, text, detail)
 
 
-def _too_near(text: str, parent: str, siblings: list[tuple[str, frozenset[Any]]]) -> str | None:
-    if not siblings:
-        siblings.append((parent, trigrams(parent)))
-    own = trigrams(text)
-    for number, (other, grams) in enumerate(siblings):
-        if text == other or is_near(own, grams):
-            return AS_PARENT if number == 0 else AS_CHILD
-    siblings.append((text, own))
-    return None
+class _Kin:
+    """What each parent's family says already: the parent, then its children."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self._families: list[tuple[Trigrams, dict[int, list[int]]]] = []  # by parent's row
+
+    def refuse(self, texts: Sequence[str], rows: Sequence[int], gone: Sequence[bool]) -> list[str | None]:
+        """Why each child, of the parents ``rows``, says nothing new, or None; those that are ``gone`` count for
+        nothing. Those that stay are of the family."""
+        if not self._families:
+            self._families.append((Trigrams.of(self._texts), {row: [row] for row in range(len(self._texts))}))
+        grams = Trigrams.of(texts)
+        found: list[str | None] = [None] * len(texts)
+        for number, (others, family) in enumerate(self._families):
+            pairs = [(n, m) for n, row in enumerate(rows) if not gone[n] for m in family.get(row, ())]
+            for n, _ in _near(grams, others, pairs):
+                found[n] = found[n] or (AS_CHILD if number else AS_PARENT)
+        own: dict[int, list[int]] = {}
+        pairs = []
+        for n, row in enumerate(rows):
+            if not gone[n] and found[n] is None:
+                siblings = own.setdefault(row, [])
+                pairs += [(n, m) for m in siblings]
+                siblings.append(n)
+        for n, m in _near(grams, grams, pairs):
+            if found[m] is None:
+                found[n] = AS_CHILD
+        stay = {row: [n for n in numbers if found[n] is None] for row, numbers in own.items()}
+        self._families.append((grams, stay))
+        return found
+
+
+def _near(grams: Trigrams, others: Trigrams, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Those of ``pairs`` that are near."""
+    near = grams.near([n for n, _ in pairs], others, [m for _, m in pairs])
+    return [pair for pair, is_near in zip(pairs, near, strict=True) if is_near]
 
 
 def _chosen(
-    rows: Sequence[Mapping[str, Any]],
+    parents: pa.RecordBatch,
     operation: Operation,
     seed: int,
     limit: str,
     close: NDArray[np.bool_] | None,
     tally: Tally,
-) -> list[int]:
-    """The rows that an operation is meant for and of whose children at least one may fit the budget."""
-    found: list[int] = []
-    for number, row in enumerate(rows):
-        if not operation.fits(row):
+) -> dict[int, list[str | None]]:
+    """The rows that an operation is meant for and of whose children at least one may fit the budget, with the id of
+    each copy, or None for one that may not."""
+    found: dict[int, list[str | None]] = {}
+    columns = [parents.column(name).to_pylist() for name in ("id", "source", "language")]
+    for number, (id, source, language) in enumerate(zip(*columns, strict=True)):
+        if not operation.fits(source, language):
             continue
         if operation.share < 1:
-            draw = int(blake3_hex("share", str(seed), operation.label, row["id"])[:13], 16) / 16**13
+            draw = int(blake3_hex("share", str(seed), operation.label, id)[:13], 16) / 16**13
             if draw >= operation.share:
                 continue
-        names = [child_id(row["id"], operation.label, copy, seed) for copy in range(operation.copies)]
-        wanted = sum(name[:16] <= limit for name in names)
+        names = [child_id(id, operation.label, copy, seed) for copy in range(operation.copies)]
+        fitting = [name if name[:16] <= limit else None for name in names]
+        wanted = sum(name is not None for name in fitting)
         if wanted and close is not None and close[number]:
             tally.refused[PARENT_CLOSE] += wanted
         elif wanted:
-            found.append(number)
+            found[number] = fitting
     return found
 
 
@@ -215,28 +245,46 @@ def _tuples(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in parameters.items()}
 
 
-def _document(row: Mapping[str, Any], child: Child, seed: int) -> dict[str, Any]:
-    operation = child.operation
-    told = {"operation": operation.label, "parameters": operation.told, "seed": seed, "copy": child.copy}
-    return {
-        **{key: row[key] for key in _INHERITED},
-        "id": child.id,
-        "text": child.text,
-        "text_hash": text_hash(child.text),
-        "language": row["language"],
-        "parent_id": row["id"],
-        "split": row["split"],
-        "meta": orjson.dumps({"augmented": told}).decode(),
+def _documents(parents: pa.RecordBatch, made: Sequence[Child], seed: int) -> pa.RecordBatch:
+    """The children as documents: what they inherit from ``parents`` (one a child), what is their own, else null."""
+    told: dict[tuple[str, int], str] = {}
+    for child in made:
+        key = (child.operation.label, child.copy)
+        if key not in told:
+            facts = {"parameters": child.operation.told, "seed": seed, "copy": child.copy}
+            told[key] = orjson.dumps({"augmented": {"operation": child.operation.label, **facts}}).decode()
+    own = {
+        "id": [child.id for child in made],
+        "text": [child.text for child in made],
+        "text_hash": [text_hash(child.text) for child in made],
+        "parent_id": parents.column("id"),
+        "meta": [told[child.operation.label, child.copy] for child in made],
     }
+    arrays = []
+    for field_ in parents.schema:
+        if field_.name in own:
+            arrays.append(pa.array(own[field_.name], field_.type))
+        elif field_.name in _INHERITED:
+            arrays.append(parents.column(field_.name))
+        else:
+            arrays.append(pa.nulls(len(made), field_.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=parents.schema)
 
 
-def _entry(row: Mapping[str, Any], child: Child, seed: int) -> dict[str, Any]:
-    detail = {"parent": row["id"], "copy": child.copy, "seed": seed}
-    return {
-        "id": child.id,
-        "source": row["source"],
-        "step": f"augment {child.operation.label}",
-        "action": "augment",
-        "reason": child.operation.use,
-        "detail": orjson.dumps({**detail, "done": orjson.Fragment(child.detail)}).decode(),
+def _entries(parents: pa.RecordBatch, made: Sequence[Child], seed: int) -> pa.RecordBatch:
+    """The children's rows of the ledger."""
+    details = [
+        orjson.dumps({"parent": parent, "copy": child.copy, "seed": seed, "done": orjson.Fragment(child.detail)})
+        for parent, child in zip(parents.column("id").to_pylist(), made, strict=True)
+    ]
+    columns = {
+        "id": [child.id for child in made],
+        "source": parents.column("source"),
+        "step": [f"augment {child.operation.label}" for child in made],
+        "action": ["augment"] * len(made),
+        "reason": [child.operation.use for child in made],
+        "detail": [detail.decode() for detail in details],
     }
+    nulls = pa.nulls(len(made), pa.string())
+    arrays = [pa.array(columns[f.name], f.type) if f.name in columns else nulls for f in LEDGER]
+    return pa.RecordBatch.from_arrays(arrays, schema=LEDGER)

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from lamina.data.augment.children import CHILDREN, seed_of, with_refused
+from lamina.data.augment.children import CHILDREN, seeds_of, with_refused
 from lamina.data.augment.gates import LANGUAGE, LEAST_RATIO, LENGTH, MOST_RATIO, gate, names_of, same_language
 from lamina.data.augment.protect import read_terms
 from lamina.data.augment.sentences import Sentence, exchange, sentences
@@ -26,6 +26,8 @@ from lamina.kit.identity import blake3_hex
 from lamina.kit.registry import AUGMENTERS
 
 _LISTED = 1000
+_WORD = re.compile(r"\w+")
+_CAPITAL = re.compile(r"(?<=[\w,;] )[^\W\d_]\w+")
 #: Why a document gets no child.
 NO_SENTENCE, NO_LANGUAGE = "no sentence to translate", "no language known"
 NO_PAIR, NONE_PASSED = "not in a language of the translator", "no sentence passed the gates"
@@ -144,7 +146,7 @@ def _tasks(
             refused[NO_SENTENCE if language else NO_LANGUAGE] += copies
         for copy in range(copies if found else 0):
             pivot = pivots[copy % len(pivots)]
-            own = seed_of(name, f"back_translation/{copy}", seed)
+            own = int(seeds_of((name,), f"back_translation/{copy}", seed)[0])
             chosen = [s for number, s in enumerate(found) if part == 1 or _draw(own, number) < part]
             if chosen and pivot != language:
                 tasks.append(_Task(row, copy, pivot, own, text, language, chosen))
@@ -224,8 +226,11 @@ def _documents_gate(made: Sequence[tuple[_Task, str, dict[str, Any]]]) -> list[s
 
 
 def _tidy(original: str, text: str) -> str:
-    """Spaces as in the original: none doubled, none at the ends, none before a mark."""
-    text = text.strip()
+    """Spaces as in the original: none doubled, none at the ends, none before a mark. And no capital within a sentence
+    for a word that has none in the original: rules that take an unknown first word for a mark begin the sentence anew.
+    """
+    known = set(_WORD.findall(original))
+    text = _CAPITAL.sub(lambda m: m[0].lower() if m[0] not in known and m[0].lower() in known else m[0], text.strip())
     if "  " not in original:
         text = re.sub(r" {2,}", " ", text)
     if not re.search(r" [,.;:!?]", original):

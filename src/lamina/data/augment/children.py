@@ -161,9 +161,13 @@ def scan_documents(
             yield group, _scan(group, texts, ids, language or None, operation, seed, tuple(terms))
 
 
-def seed_of(document: str, operation: str, seed: int) -> int:
-    """The 64 bits from which all draws for a document by an operation follow."""
-    return int(blake3_hex("augment", str(seed), operation, document)[:16], 16)
+def seeds_of(documents: Sequence[str], operation: str, seed: int) -> NDArray[np.uint64]:
+    """For each document the 64 bits from which all draws for it by an operation follow, (N,)."""
+    from lamina.data.augment.kernels import scan as kernel
+
+    own = np.uint64(int(blake3_hex("augment", str(seed), operation)[:16], 16))
+    seeds: NDArray[np.uint64] = kernel.mixed(hash_strings(documents), own)
+    return seeds
 
 
 def _scan(
@@ -200,7 +204,7 @@ def _scan(
     tokens, hashes = tokens[:count], hashes[:count]
     if terms:
         kernel.protect_terms(tokens, hashes, token_ends, *term_table(terms))
-    seeds = np.array([seed_of(ids[row], operation, seed) for row in rows], np.uint64)
+    seeds = seeds_of([ids[row] for row in rows], operation, seed)
     return Scanned(
         texts=texts,
         tokens=tokens,

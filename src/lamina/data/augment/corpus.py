@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 #: Runs a function over every unit that is not done; returns the units' folders.
 Run = Callable[[str, Sequence[Mapping[str, Any]], str], list[Path]]
-_LANGUAGES = 10  # the commonest ones, for which translators are tried
+_LANGUAGES = 10  # the commonest ones, for which translators are tried ...
+_LEAST = 0.01  # ... where this share of the documents is in them
 _SAMPLED = 20_000  # characters on which they are
 
 
@@ -132,7 +133,7 @@ def reached(documents: pl.DataFrame) -> tuple[int, Callable[[Operation], int]]:
     groups = train.group_by("source", "language").agg(pl.col("characters").sum()).rows(named=True)
 
     def reach(operation: Operation) -> int:
-        return sum(int(group["characters"]) for group in groups if operation.fits(group))
+        return sum(int(group["characters"]) for group in groups if operation.fits(group["source"], group["language"]))
 
     return int(train["characters"].sum()), reach
 
@@ -156,7 +157,7 @@ def settle_on(
 
     def samples(operation: Operation, language: str) -> list[str]:
         def fits(row: Mapping[str, Any]) -> bool:
-            return operation.fits(row) and primary(row["language"]) == language
+            return operation.fits(row["source"], row["language"]) and primary(row["language"]) == language
 
         return [row["text"] for row in sample(train, characters=_SAMPLED, fits=fits)]
 
@@ -164,13 +165,14 @@ def settle_on(
 
 
 def languages_of(documents: pl.DataFrame) -> list[str]:
-    """The commonest languages of the training documents."""
+    """The languages of the training documents, the commonest first, without those that hardly occur."""
     import polars as pl
 
     known = documents.filter((pl.col("split") == "train") & pl.col("language").is_not_null())
     tag = pl.col("language").str.to_lowercase().str.replace_all("_", "-").str.split("-").list.first()
     table = known.select(tag.alias("language"))["language"].value_counts().sort("count", "language", descending=True)
-    return [str(name) for name in table["language"].head(_LANGUAGES)]
+    rows = table.head(_LANGUAGES).rows()
+    return [str(name) for name, count in rows if count >= _LEAST * known.height]
 
 
 def _held_out(files: Sequence[Path], work: Path) -> str | None:

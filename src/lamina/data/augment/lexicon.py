@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +88,7 @@ class Lexicon:
                     raise ValueError("of another version")
                 arrays = {name: file[name] for name in cls.__slots__ if name != "language"}
                 return cls(language=str(file["language"]), **arrays)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(f"this is no lexicon: {error}", where=str(path)) from error
 
     def _entry(self, word: str) -> int | None:

@@ -19,9 +19,9 @@ from lamina.kit.identity import blake3_hex
 CONDITIONS = ("clean", "typos", "OCR errors", "casing", "paraphrase")
 _RATE = 0.2  # of the words
 _FAR = (1.3, 2.3)  # key widths
-_MISREAD = """m>nn h>li p>n r>i s>a k>lc x>z e>o a>u d>cl n>ri o>c w>w. b>lo u>ii t>l f>r c>( y>j v>u l>! i>; g>y
+_MISREAD = """m>nn h>n p>n r>i s>a k>lc x>z e>o a>u d>ol n>ri o>c w>w. b>lo u>ii t>l f>r c>( y>j v>u l>! i>; g>y
     R>K D>0 P>F M>N H>N C>G W>VV N>H A>4 U>O B>R S>8"""
-_PHRASES = """a lot of=many|in order to=to|however=but|for example=for instance|because=since|a number of=several|
+_PHRASES = """a lot of=plenty of|in order to=to|however=but|for example=for instance|because=since|a number of=several|
     is able to=can|are able to=can|was able to=could|as well as=and also|such as=like|also known as=also called|
     known as=called|located in=found in|is a type of=is a kind of|consists of=is made up of|refers to=means|
     is used to=serves to|used for=meant for|such a=a|at least=no less than|at the same time=meanwhile|

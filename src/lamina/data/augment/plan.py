@@ -52,11 +52,11 @@ class Operation:
     parameters: Mapping[str, Any]
     told: Mapping[str, Any]
 
-    def fits(self, row: Mapping[str, Any]) -> bool:
-        """Whether a document with ``source`` and ``language`` is of those that the operation is meant for."""
-        if self.sources and row["source"] not in self.sources:
+    def fits(self, source: str | None, language: str | None) -> bool:
+        """Whether a document of this source in this language is of those that the operation is meant for."""
+        if self.sources and source not in self.sources:
             return False
-        return not self.languages or primary(row["language"]) in self.languages
+        return not self.languages or primary(language) in self.languages
 
     def json(self) -> dict[str, Any]:
         """As plain values, for a worker's payload."""

@@ -21,6 +21,8 @@ _EPOCHS = 12  # over the largest training set compared
 _RATE = 0.3
 _ORDER = 6  # bytes of context
 _START = 0  # a byte that no text of the model's begins with
+_TRUSTS = (0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5)
+_Seen = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,28 +104,55 @@ class _Order:
 
 
 class ByteModel:
-    """Probabilities of bytes given the six before, each order interpolated with the next shorter one."""
+    """Probabilities of bytes given the six before, each order interpolated with the next shorter one.
 
-    def __init__(self, texts: Sequence[str], *, times: float = 1.0) -> None:
-        """``times``: as if the texts were there so often, which makes the model surer of what it saw."""
+    ``trust``: how much what was seen counts against the shorter context; it is to be fitted on texts of their own, for
+    a model of texts that repeat each other (and children repeat their parents) is too sure of itself.
+    """
+
+    def __init__(self, orders: Sequence[_Order], trust: float = 1.0) -> None:
+        self._orders, self.trust = orders, trust
+
+    @classmethod
+    def of(cls, texts: Sequence[str], fit: Sequence[str] = ()) -> ByteModel:
+        """Trained on ``texts``, of which at least one has a byte; the trust is the best one for ``fit``."""
         data, real = _bytes(texts)
-        self._orders = [_count(_keys(data, real, k), times) for k in range(_ORDER + 1)]
+        model = cls([_count(_keys(data, real, k)) for k in range(_ORDER + 1)])
+        if any(fit):
+            seen = model._seen(fit)
+            best = min(_TRUSTS, key=lambda trust: float(-np.log2(_chance(seen, trust)).sum()))
+            model.trust = best
+        return model
 
     def bits_per_byte(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Of each text, (N,); texts without a byte have 0."""
-        data, real = _bytes(texts)
-        chance = np.full(len(real), 1 / 256)
-        for k, order in enumerate(self._orders):
-            keys = _keys(data, real, k)
-            seen = _lookup(order.keys, order.counts, keys)
-            context = keys >> np.uint64(8)
-            total, kinds = _lookup(order.contexts, order.totals, context), _lookup(order.contexts, order.kinds, context)
-            chance = np.where(total > 0, (seen + kinds * chance) / np.maximum(total + kinds, 1), chance)
-        bits = -np.log2(chance)
         sizes = np.array([len(text.encode("utf-8", "replace")) for text in texts], np.int64)
+        if not sizes.sum():
+            return np.zeros(len(texts))
+        bits = -np.log2(_chance(self._seen(texts), self.trust))
         owners = np.repeat(np.arange(len(texts)), sizes)
         sums = np.bincount(owners, weights=bits, minlength=len(texts))
         return np.asarray(sums / np.maximum(sizes, 1))
+
+    def _seen(self, texts: Sequence[str]) -> list[_Seen]:
+        """For each order what was seen of each byte behind its context, of any byte, and how many kinds."""
+        data, real = _bytes(texts)
+        found: list[_Seen] = []
+        for k, order in enumerate(self._orders):
+            keys = _keys(data, real, k)
+            context = keys >> np.uint64(8)
+            totals, kinds = (_lookup(order.contexts, values, context) for values in (order.totals, order.kinds))
+            found.append((_lookup(order.keys, order.counts, keys), totals, kinds))
+        return found
+
+
+def _chance(seen: Sequence[_Seen], trust: float) -> NDArray[np.float64]:
+    """The probability of each byte."""
+    chance = np.full(len(seen[0][0]), 1 / 256)
+    for counts, totals, kinds in seen:
+        mixed = (trust * counts + kinds * chance) / np.maximum(trust * totals + kinds, 1e-9)
+        chance = np.where(totals > 0, mixed, chance)
+    return chance
 
 
 def _bytes(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -146,9 +175,9 @@ def _keys(data: NDArray[np.uint64], real: NDArray[np.int64], order: int) -> NDAr
     return keys
 
 
-def _count(keys: NDArray[np.uint64], times: float) -> _Order:
+def _count(keys: NDArray[np.uint64]) -> _Order:
     unique, numbers = np.unique(keys, return_counts=True)
-    counts = np.asarray(numbers * times, np.float64)
+    counts = np.asarray(numbers, np.float64)
     contexts, first, kinds = np.unique(unique >> np.uint64(8), return_index=True, return_counts=True)
     totals = np.add.reduceat(counts, first) if len(first) else np.zeros(0)
     return _Order(unique, counts, contexts, totals, kinds.astype(float))

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lamina.data.augment.characters import encode, tables
 from lamina.data.augment.children import scan_documents
 
 _NEAR = 0.98  # Jaccard similarity of word trigrams
@@ -21,16 +21,33 @@ _MOST = 1 << 25  # hashes kept, 256 MiB: about 200 MB of held-out text whole, a 
 _TEXTS = 512  # scanned at once
 
 
-def trigrams(text: str) -> frozenset[Any]:
-    """The runs of three words between white space, as they are written; of shorter texts the words themselves."""
-    words = text.split()
-    return frozenset(zip(words, words[1:], words[2:], strict=False)) if len(words) > 3 else frozenset(words)
+@dataclass(frozen=True, slots=True)
+class Trigrams:
+    """N texts' runs of three words between white space, as they are written (of up to three words the words): sorted
+    hashes, text i's from ``ends[i]`` to ``ends[i + 1]``."""
 
+    hashes: NDArray[np.uint64]
+    ends: NDArray[np.int64]
 
-def is_near(a: frozenset[Any], b: frozenset[Any]) -> bool:
-    """Whether two sets share nearly all (Jaccard at least 0.98)."""
-    shared = len(a & b)
-    return shared >= _NEAR * (len(a) + len(b) - shared)
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Trigrams:
+        """From the texts themselves."""
+        from lamina.data.augment.kernels import trigrams as kernel
+
+        batch = encode(texts)
+        hashes = np.empty(len(batch.codes) // 2 + len(texts) + 1, np.uint64)
+        ends = np.empty(len(texts) + 1, np.int64)
+        kernel.trigrams(batch.codes, batch.ends, tables().classes, hashes, ends)
+        return cls(hashes, ends)
+
+    def near(self, rows: Sequence[int], other: Trigrams, others: Sequence[int]) -> list[bool]:
+        """For each pair of a text of ``rows`` and one of ``others`` in ``other`` whether they share nearly all (Jaccard
+        at least 0.98)."""
+        from lamina.data.augment.kernels import trigrams as kernel
+
+        a, b = np.array(rows, np.int64), np.array(others, np.int64)
+        found: NDArray[np.bool_] = kernel.near_pairs(self.hashes, self.ends, a, other.hashes, other.ends, b, _NEAR)
+        return list(found.tolist())
 
 
 @dataclass(frozen=True, slots=True)

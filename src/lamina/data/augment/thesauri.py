@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -74,5 +75,8 @@ def _entries(path: Path, phrases: bool) -> tuple[Iterator[Entry], str]:
 
 
 def _is_lexicon(path: Path) -> bool:
-    with np.load(path, allow_pickle=False) as file:
-        return "synonym_ends" in file.files
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return "synonym_ends" in file.files
+    except (OSError, ValueError, EOFError, BadZipFile):
+        return False  # what is wrong with it is said by who reads it as vectors

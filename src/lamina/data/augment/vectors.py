@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +38,11 @@ def read_vectors(path: Path, *, words: int = 20_000) -> tuple[list[str], NDArray
                 rows.append(np.array(fields[1:], np.float32))
                 if len(names) == words:
                     break
-        return names, np.stack(rows)
-    except (OSError, ValueError, KeyError) as error:
+        vectors = np.stack(rows)
+        if not vectors.shape[1]:
+            raise ValueError("words without numbers")
+        return names, vectors
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(f"these are no word vectors: {error}", where=str(path)) from error
 
 

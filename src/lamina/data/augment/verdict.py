@@ -1,38 +1,34 @@
 """Whether augmentation helps on one's own documents: a small model with and without it, on clean and on damaged text.
 
-    verdict = judge(documents, operations, label="topic")
+    verdict = judge_corpus(corpus, operations, label="topic")
     print(verdict)
 
-With labels the proxy is a classifier and what counts is accuracy; without, a byte model and bits per byte. Both sides
-train equally long: without children, the documents come round more often. Differences
-come with an interval from a bootstrap over held-out documents, paired, so that "it helped" is more than luck.
+With labels the proxy is a classifier and what counts is accuracy; both sides train equally many steps: without
+children, the documents come round more often. Without labels it is a byte model and bits per byte; both sides are
+fitted on documents apart, lest one of them win for being less sure of itself. Each operation is tried alone, and all of
+them together. Differences come with an interval over held-out documents (a paired bootstrap) and over seeds, so that
+"it helped" is more than luck; a winner is named only where it is better than every other beyond that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lamina.data.augment.perturb import CONDITIONS, perturb
-from lamina.data.augment.plan import MAX_SHARE, Operation, budget
-from lamina.data.augment.proxies import ByteModel, Classifier, features, steps_for
+from lamina.data.augment.plan import MAX_SHARE, Operation
+from lamina.data.augment.trials import FIT, Paraphrase, Scores, Side, conditions, run_trials, side_of
 from lamina.kit.errors import InputError
-from lamina.kit.identity import blake3_hex
-from lamina.kit.registry import AUGMENTERS
-from lamina.kit.statistics import Interval, paired_bootstrap
+from lamina.kit.statistics import Interval, paired_bootstrap, student_quantile
 
-Paraphrase = Callable[[Sequence[str]], Sequence[str]]
-_TRAIN_CHARACTERS = 2_000_000  # a proxy needs no more; of a larger corpus the documents with the smallest hashes
-_HELD_OUT_CHARACTERS = 150_000
-_DOCUMENT_CHARACTERS = 4_000  # of one held-out document
+TOGETHER = "all together"
+_CONFIDENCE = 0.95
+_LEAST_TRAIN, _LEAST_HELD_OUT = 2, 5  # documents; below five an interval says nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,230 +49,182 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What was compared and what came out. ``str`` gives a table in words."""
+class Trial:
+    """What came of one operation, or of all together; ``children`` of one seed, on average."""
 
-    metric: str  # accuracy | bits per byte
-    operations: tuple[str, ...]
-    documents: int
-    children: float  # of one seed, on average
-    held_out: int
-    seeds: int
+    label: str
+    children: float
     findings: tuple[Finding, ...]
 
-    @property
-    def helped(self) -> tuple[str, ...]:
-        """The kinds of text on which it helped."""
-        return tuple(f.condition for f in self.findings if f.words == "helped")
-
-    @property
-    def hurt(self) -> tuple[str, ...]:
-        """The kinds of text on which it hurt."""
-        return tuple(f.condition for f in self.findings if f.words == "hurt")
+    def on(self, words: str) -> tuple[str, ...]:
+        """The kinds of text on which it "helped", or "hurt"."""
+        return tuple(f.condition for f in self.findings if f.words == words)
 
     @property
     def summary(self) -> str:
         """One sentence."""
-        told = [f"it {verb} on {', '.join(on)}" for verb, on in (("helped", self.helped), ("hurt", self.hurt)) if on]
-        return "; ".join(told) if told else "no clear difference on any kind of text"
+        told = [f"{verb} on {', '.join(self.on(verb))}" for verb in ("helped", "hurt") if self.on(verb)]
+        words = " and ".join(told) or "makes no clear difference on any kind of text"
+        return f"{self.label} {words}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was compared and what came out. ``best``: for each kind of text the trial that is better than without and
+    than every other beyond the noise, or None. ``str`` gives tables in words."""
+
+    metric: str  # accuracy | bits per byte
+    documents: int
+    held_out: int
+    seeds: int
+    trials: tuple[Trial, ...]
+    best: Mapping[str, str | None]
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        head = (
-            f"{', '.join(self.operations)}: {self.documents} documents, {self.children:.0f} children, "
-            f"{self.seeds} seeds, {self.metric} on {self.held_out} held-out documents\n"
-        )
-        lines = ["| text | without | with | better by (95 % interval) | it |", "|---|---|---|---|---|"]
-        for f in self.findings:
-            interval = f"{f.better.mean:+.3f} ({f.better.low:+.3f} to {f.better.high:+.3f})"
-            lines.append(f"| {f.condition} | {f.without:.3f} | {f.with_:.3f} | {interval} | {f.words} |")
-        return "\n".join([head, *lines, "", self.summary[0].upper() + self.summary[1:] + "."])
+        better = "higher" if self.metric == "accuracy" else "lower"
+        lines = [
+            f"{self.metric} ({better} is better) on {self.held_out} held-out documents, after training on "
+            f"{self.documents} without and with children; {self.seeds} seeds; 95 % intervals over documents and seeds"
+        ]
+        for trial in self.trials:
+            lines += ["", f"{trial.label}: {trial.children:.0f} children", ""]
+            lines += ["| text | without | with | better by (95 % interval) | it |", "|---|---|---|---|---|"]
+            for f in trial.findings:
+                interval = f"{f.better.mean:+.3f} ({f.better.low:+.3f} to {f.better.high:+.3f})"
+                lines.append(f"| {f.condition} | {f.without:.3f} | {f.with_:.3f} | {interval} | {f.words} |")
+        lines += ["", *(trial.summary + "." for trial in self.trials)]
+        for condition, label in self.best.items():
+            lines.append(f"best on {condition}: {label or 'nothing stands out of the noise'}")
+        return "\n".join([*lines, *self.notes])
 
     def json(self) -> dict[str, Any]:
         """As plain values, for a report."""
-        findings = [
+        trials = [
             {
-                "condition": f.condition,
-                "without": f.without,
-                "with": f.with_,
-                "better": [f.better.mean, f.better.low, f.better.high],
-                "verdict": f.words,
+                "label": trial.label,
+                "children": trial.children,
+                "summary": trial.summary,
+                "findings": [
+                    {
+                        "condition": f.condition,
+                        "without": f.without,
+                        "with": f.with_,
+                        "better": [f.better.mean, f.better.low, f.better.high],
+                        "verdict": f.words,
+                    }
+                    for f in trial.findings
+                ],
             }
-            for f in self.findings
+            for trial in self.trials
         ]
-        keys = ("metric", "operations", "documents", "children", "held_out", "seeds", "summary")
-        return {**{key: getattr(self, key) for key in keys}, "findings": findings}
+        facts = {key: getattr(self, key) for key in ("metric", "documents", "held_out", "seeds")}
+        return {**facts, "trials": trials, "best": dict(self.best), "notes": list(self.notes)}
 
 
-def judge_corpus(folder: Path, operations: Sequence[Operation], **parameters: Any) -> Verdict:
-    """``judge`` on a corpus folder (``data/train-*.parquet`` and ``held_out-*.parquet``)."""
-    files = sorted((folder / "data").glob("*.parquet"))
-    columns = ["id", "text", "language", "group_id", "split", "parent_id", "meta"]
-    if not files:
-        raise InputError("this is no corpus: it has no data/*.parquet", where=str(folder))
-    names = set(pq.read_schema(files[0]).names)
-    wanted = [*columns, *([parameters["label"]] if parameters.get("label") in names - set(columns) else [])]
-    return judge(pa.concat_tables(pq.read_table(file, columns=wanted) for file in files), operations, **parameters)
+def judge_corpus(folder: Path, operations: Sequence[Operation], *, label: str | None = None, **more: Any) -> Verdict:
+    """``judge`` on the documents of a built corpus: as many as a proxy needs, drawn by chance; children count for
+    nothing. Raises ``InputError`` for what is no corpus."""
+    files = {name: sorted((folder / "data").glob(f"{name}-*.parquet")) for name in ("train", "held_out")}
+    if not files["train"]:
+        raise InputError("this is no corpus: it has no data/train-*.parquet", where=str(folder))
+    train, held_out = side_of(files["train"], label, train=True), side_of(files["held_out"], label, train=False)
+    return judge(train, held_out, operations, label=label, **more)
 
 
 def judge(
-    documents: pa.Table,
+    train: Side,
+    held_out: Side,
     operations: Sequence[Operation],
     *,
     label: str | None = None,
-    seeds: int = 3,
+    seeds: int = 5,
     max_share: float = MAX_SHARE,
     paraphrase: Paraphrase | None = None,
+    tick: Callable[[], None] | None = None,
 ) -> Verdict:
-    """Train the proxy ``seeds`` times with and without ``operations`` on the rows whose split is "train", score it on
-    those that are "held-out", as they are and damaged.
+    """Train the proxy ``seeds`` times with and without ``operations`` on ``train``, score it on ``held_out`` as it is
+    and damaged.
 
-    ``label``: a column, or a key of the JSON in ``meta``; None: bits per byte. ``max_share`` bounds children as in the
-    corpus. ``paraphrase`` says texts otherwise (a translator there and back, say); without it, by a list of English
-    phrases. Raises ``InputError`` where a side has too few documents or labels.
+    ``label`` says which labels the sides hold (None: bits per byte). ``max_share`` bounds children as in the corpus.
+    ``paraphrase`` says texts otherwise (a translator there and back, say); without it, by a list of English phrases.
+    Raises ``InputError`` where a side has too few documents or labels.
     """
-    train = _side(documents, "train", label, _TRAIN_CHARACTERS)
-    held_out = _side(documents, "held-out", label, _HELD_OUT_CHARACTERS)
-    if len(train.texts) < 2 or len(held_out.texts) < 5:
-        found = f"{len(train.texts)} training and {len(held_out.texts)} held-out documents"
+    _check(train, held_out, operations, label, seeds)
+    labels = dict.fromkeys(operation.label for operation in operations)
+    groups: list[tuple[str, Sequence[Operation]]] = [(n, [o for o in operations if o.label == n]) for n in labels]
+    if len(groups) > 1:
+        groups.append((TOGETHER, operations))
+    texts, notes = conditions(held_out, seeds, paraphrase)
+    train, fit = (train, []) if label else train.without(FIT)
+    found = run_trials(train, held_out, groups, texts, label=label, max_share=max_share, fit=fit, tick=tick)
+    trials = tuple(
+        Trial(
+            label=name,
+            children=found[name].children,
+            findings=tuple(_finding(c, found[name].by[c], held_out.groups) for c in texts),
+        )
+        for name, _ in groups
+    )
+    best = {c: _best({name: s.by[c].better for name, s in found.items()}, held_out.groups) for c in texts}
+    return Verdict(
+        metric="accuracy" if label else "bits per byte",
+        documents=len(train.texts),
+        held_out=len(held_out.texts),
+        seeds=seeds,
+        trials=trials,
+        best=best,
+        notes=notes,
+    )
+
+
+def _check(train: Side, held_out: Side, operations: Sequence[Operation], label: str | None, seeds: int) -> None:
+    if not operations:
+        raise InputError("there is no operation to judge", hint="write [[data.augment]] tables")
+    if not 2 <= seeds <= 50:
+        raise InputError(f"{seeds} seeds; from 2 (one says nothing of chance) to 50")
+    different = len(set(held_out.groups))
+    if len(train.texts) < _LEAST_TRAIN or different < _LEAST_HELD_OUT:
+        found = f"{len(train.texts)} training documents and {different} held-out ones of different groups"
+        of = "" if label is None else f" with a '{label}'"
         raise InputError(
-            f"{found}; a verdict needs at least 2 and 5", hint="raise data.held_out" if label is None else None
+            f"{found}{of}; a verdict needs at least {_LEAST_TRAIN} and {_LEAST_HELD_OUT}",
+            hint="raise data.held_out" if label is None else f"known keys: {', '.join(train.keys) or 'none'}",
         )
     if label is not None and len(set(train.labels)) < 2:
         raise InputError(f"all training documents have the same '{label}'")
-    texts = [text[:_DOCUMENT_CHARACTERS] for text in held_out.texts]
-    scores: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {c: [] for c in CONDITIONS}
-    counts: list[int] = []
-    for seed in range(seeds):
-        children, labels = _children(train, operations, seed, max_share)
-        counts.append(len(children))
-        score = _scorers(train, children, labels, held_out.labels if label else None, seed)
-        for condition in CONDITIONS:
-            if condition == "paraphrase" and paraphrase is not None:
-                damaged = list(paraphrase(texts))
-            else:
-                damaged = perturb(texts, condition, seed=1_000_003 + seed, language=held_out.language)
-            scores[condition].append(score(damaged))
-    findings = tuple(_finding(name, found, held_out.groups, label is not None) for name, found in scores.items())
-    return Verdict(
-        metric="accuracy" if label else "bits per byte",
-        operations=tuple(o.label for o in operations),
-        documents=len(train.texts),
-        children=sum(counts) / len(counts),
-        held_out=len(texts),
-        seeds=seeds,
-        findings=findings,
+
+
+def _finding(condition: str, scores: Scores, groups: Sequence[Hashable]) -> Finding:
+    return Finding(
+        condition=condition,
+        without=float(scores.without.mean()),
+        with_=float(scores.with_.mean()),
+        better=interval(scores.better, groups),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
-    batch: pa.RecordBatch
-    texts: list[str]
-    labels: list[str]
-    groups: list[Hashable]
-
-    @property
-    def language(self) -> str | None:
-        """The commonest."""
-        known = [tag for tag in self.batch.column("language").to_pylist() if tag]
-        return max(set(known), key=known.count) if known else None
-
-
-def _side(documents: pa.Table, split: str, label: str | None, characters: int) -> _Side:
-    """The documents of a split, no children, with labels where these are wanted; as many as are needed, by hash."""
-    names = [
-        n for n in ("id", "text", "language", "group_id", "split", "parent_id", "meta") if n in documents.schema.names
-    ]
-    rows = documents.select(
-        [*names, *([label] if label in set(documents.schema.names) - set(names) else [])]
-    ).to_pylist()
-    rows = [r for r in rows if r.get("split") == split and not r.get("parent_id") and (r["text"] or "").strip()]
-    found: list[tuple[dict[str, Any], str]] = []
-    total = 0
-    for row in sorted(rows, key=lambda r: blake3_hex("verdict", r["id"])):
-        value = _label(row, label)
-        if label is not None and value is None:
-            continue
-        found.append((row, value or ""))
-        total += min(len(row["text"]), _DOCUMENT_CHARACTERS) if split != "train" else len(row["text"])
-        if total >= characters:
-            break
-    batch = pa.RecordBatch.from_pydict(
-        {
-            "id": pa.array([row["id"] for row, _ in found], pa.string()),
-            "text": pa.array([row["text"] for row, _ in found], pa.string()),
-            "language": pa.array([row.get("language") for row, _ in found], pa.string()),
-        }
+def interval(better: NDArray[np.float64], groups: Sequence[Hashable], confidence: float = _CONFIDENCE) -> Interval:
+    """The mean of ``better`` (S seeds, N documents) with an interval for other documents and other seeds: the
+    bootstrap's half-widths over documents and Student's over seeds, added in squares.
+    """
+    found = paired_bootstrap(better.mean(axis=0), np.zeros(better.shape[1]), groups, confidence=confidence)
+    if len(better) < 2:
+        return found
+    spread = float(better.mean(axis=1).std(ddof=1)) / math.sqrt(len(better))
+    half = student_quantile(0.5 + confidence / 2, len(better) - 1) * spread
+    return Interval(
+        mean=found.mean,
+        low=found.mean - math.hypot(found.mean - found.low, half),
+        high=found.mean + math.hypot(found.high - found.mean, half),
+        n_clusters=found.n_clusters,
     )
-    groups: list[Hashable] = [row.get("group_id") or row["id"] for row, _ in found]
-    return _Side(batch, [row["text"] for row, _ in found], [value for _, value in found], groups)
 
 
-def _label(row: dict[str, Any], label: str | None) -> str | None:
-    if label is None:
-        return None
-    value = row.get(label)
-    if value is None and row.get("meta"):
-        value = orjson.loads(row["meta"]).get(label)
-    return None if value is None else str(value)
-
-
-def _children(
-    train: _Side, operations: Sequence[Operation], seed: int, max_share: float
-) -> tuple[list[str], list[str]]:
-    """Children of the training documents and their labels, within the budget."""
-    made: list[tuple[str, str, str]] = []
-    for operation in operations:
-        parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in operation.parameters.items()}
-        function = AUGMENTERS.get(operation.use).function
-        for child in function(train.batch, copies=operation.copies, seed=seed, **parameters).to_pylist():
-            parent = child["parent"]
-            order = blake3_hex("verdict", str(seed), operation.label, str(parent), str(child["copy"]))
-            if int(order[-13:], 16) / 16**13 < operation.share:
-                made.append((order, child["text"], train.labels[parent]))
-    room = budget(sum(len(text) for text in train.texts), max_share)
-    texts, labels = [], []
-    for _, text, label in sorted(made):
-        room -= len(text)
-        if room < 0:
-            break
-        texts.append(text)
-        labels.append(label)
-    return texts, labels
-
-
-def _scorers(
-    train: _Side, children: Sequence[str], labels: Sequence[str], wanted: Sequence[str] | None, seed: int
-) -> Callable[[Sequence[str]], tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """A function that scores texts by the proxy without and with the children."""
-    if wanted is None:
-        parents, more = (sum(len(text) for text in side) for side in (train.texts, children))
-        models = ByteModel(train.texts, times=1 + more / parents), ByteModel([*train.texts, *children])
-        return lambda texts: (models[0].bits_per_byte(texts), models[1].bits_per_byte(texts))
-    numbers = {name: number for number, name in enumerate(sorted({*train.labels}))}
-    targets = np.array([numbers.get(name, -1) for name in wanted])
-    steps = steps_for(len(train.texts) + len(children))
-    pair = []
-    for texts, names in ((train.texts, train.labels), ([*train.texts, *children], [*train.labels, *labels])):
-        known = np.array([numbers[name] for name in names], np.int64)
-        pair.append(Classifier.train(features(texts), known, classes=len(numbers), steps=steps, seed=seed))
-
-    def score(texts: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        data = features(texts)
-        without, with_ = (np.asarray(model.predict(data) == targets, np.float64) for model in pair)
-        return without, with_
-
-    return score
-
-
-def _finding(
-    condition: str,
-    scores: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
-    groups: Sequence[Hashable],
-    more_is_better: bool,
-) -> Finding:
-    without = np.mean([a for a, _ in scores], axis=0)
-    with_ = np.mean([b for _, b in scores], axis=0)
-    first, second = (with_, without) if more_is_better else (without, with_)
-    interval = paired_bootstrap(first, second, list(groups), seed=0)
-    return Finding(condition=condition, without=float(without.mean()), with_=float(with_.mean()), better=interval)
+def _best(better: Mapping[str, NDArray[np.float64]], groups: Sequence[Hashable]) -> str | None:
+    """The trial that beats none and every other, with the chance of error shared among these comparisons."""
+    name = max(better, key=lambda key: float(better[key].mean()))
+    rivals = [np.zeros_like(better[name]), *(values for other, values in better.items() if other != name)]
+    confidence = 1 - (1 - _CONFIDENCE) / len(rivals)
+    clear = all(interval(better[name] - rival, groups, confidence).low > 0 for rival in rivals)
+    return name if clear else None

@@ -69,6 +69,15 @@ def hash_words(codes, ends, lower):
 
 
 @compiled
+def mixed(hashes, own):
+    """``hashes`` made others by ``own``, (N,)."""
+    out = np.empty(len(hashes), np.uint64)
+    for i in range(len(out)):
+        out[i] = mix(hashes[i] ^ own)
+    return out
+
+
+@compiled
 def slot_of(keys, key):
     """The place of ``key`` in an open-addressing table (its size a power of two, 0 = empty), or -1."""
     mask = np.uint64(len(keys) - 1)
