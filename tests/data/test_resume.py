@@ -51,6 +51,7 @@ from lamina.kit.progress import open_progress
 
 cuts.SMALLEST = 40_000
 units.GROUPS = 1
+units.LEAST = 64
 collection._now = lambda: datetime(2026, 1, 2, tzinfo=UTC)  # the one thing that differs from run to run
 folder, rows, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 shutil.rmtree(folder / "out", ignore_errors=True)
