@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +14,12 @@ import pytest
 from lamina.contracts.chat import Message
 from lamina.contracts.corpus import DOCUMENTS
 from lamina.contracts.tokens import Rendered
+from lamina.data import shard_units
+from lamina.data import shards as shards_module
 from lamina.data.shards import Shards, ShardWriter, fingerprint, write_shards
+from lamina.data.tokenizer.train import train_tokenizer
 from lamina.kit.errors import CorruptError, InputError
+from lamina.kit.tokenizer import ModelTokenizer, open_tokenizer
 
 
 class Letters:
@@ -114,3 +121,129 @@ def test_another_tokenizer_has_another_fingerprint() -> None:
 def test_unknown_split(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'validation'"):
         write_shards(tmp_path, tmp_path / "t", Letters(), split="validation")
+
+
+WORDS = [
+    *("The", "whale", "and", "the", "ship", "went", "to", "the", "island", "where", "the", "keeper"),
+    *("of", "the", "lighthouse", "saw", "them", "at", "night"),
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> ModelTokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    train_tokenizer(write_corpus(folder / "c", {"a": " ".join(WORDS) * 3}), folder / "t", vocabulary=330)
+    return open_tokenizer(folder / "t")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Documents in 12 row groups of two files; some empty, one missing, two sources."""
+    folder = tmp_path_factory.mktemp("large")
+    (folder / "data").mkdir()
+    for file in range(2):
+        texts = [" ".join(WORDS[n % 7 : n % 17]) + f" {n * file} 日本" for n in range(90)]
+        rows = [
+            {"id": f"{file}-{n}", "text": None if n == 40 else text, "source": "ab"[n % 2], "split": "train"}
+            for n, text in enumerate(texts)
+        ]
+        table = pa.Table.from_pylist(rows, schema=DOCUMENTS)
+        pq.write_table(table, folder / "data" / f"train-0000{file}-of-00002.parquet", row_group_size=16)
+    return folder
+
+
+@pytest.fixture
+def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_units, "BYTES", 1)  # one row group a unit
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def by_hand(corpus: Path, folder: Path, tokenizer: ModelTokenizer) -> dict[str, bytes]:
+    """One document after another, each tokenized by itself."""
+    end = tokenizer.end_ids[0]
+    with ShardWriter(folder, tokenizer, split="train", start=end, end=end) as writer:
+        for file in sorted((corpus / "data").glob("train-*.parquet")):
+            for row in pq.read_table(file).to_pylist():
+                ids = [end, *tokenizer.encode(row["text"] or ""), end]
+                writer.add(ids, [n > 0 for n in range(len(ids))], id=row["id"], source=row["source"])
+        writer.close()
+    return contents(folder)
+
+
+def test_any_number_of_workers_gives_the_same_bytes(
+    tmp_path: Path, large: Path, tokenizer: ModelTokenizer, small_units: None
+) -> None:
+    expected = by_hand(large, tmp_path / "hand", tokenizer)
+    assert set(expected) == {"tokens.bin", "tokens.loss", "tokens.index", "tokens.json", "documents.parquet"}
+    for workers in (1, 3):
+        shards = write_shards(large, tmp_path / str(workers), tokenizer, workers=workers)
+        assert shards.documents == 180
+        assert contents(tmp_path / str(workers)) == expected
+    write_shards(large, tmp_path / "kept", tokenizer, workers=2, work=tmp_path / "work")
+    assert contents(tmp_path / "kept") == expected
+    assert not list((tmp_path / "work").iterdir()), "what is done leaves nothing behind"
+
+
+def test_a_killed_run_goes_on_with_the_units_that_are_not_done(
+    tmp_path: Path, large: Path, tokenizer: ModelTokenizer, small_units: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from lamina.data import shard_units; shard_units.BYTES = 1\n"
+        "from lamina.data.shards import write_shards; from lamina.kit.tokenizer import open_tokenizer\n"
+        "corpus, out, tokenizer, work = map(Path, sys.argv[1:])\n"
+        "write_shards(corpus, out, open_tokenizer(tokenizer), workers=2, work=work)"
+    )
+    work = tmp_path / "work"
+    places = [str(large), str(tmp_path / "killed"), str(tokenizer.folder), str(work)]
+    child = subprocess.Popen([sys.executable, "-c", code, *places])
+    try:
+        until = time.monotonic() + 60
+        while not list(work.glob("*/00001/manifest.json")) and child.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+    finally:
+        child.kill()
+        child.wait()
+    done = {p: p.stat().st_ino for p in work.glob("*/*/manifest.json")}
+    if child.returncode == 0:
+        pytest.skip("the run was faster than the kill")
+    assert done
+    kept: list[Path] = []
+    monkeypatch.setattr(shards_module.shutil, "rmtree", lambda path, **_: kept.append(path))
+    write_shards(large, tmp_path / "resumed", tokenizer, workers=2, work=work)
+    assert contents(tmp_path / "resumed") == by_hand(large, tmp_path / "hand", tokenizer)
+    assert [path for path, inode in done.items() if path.stat().st_ino != inode] == []
+    assert len(list(kept[0].glob("*/manifest.json"))) == 12
+
+
+def test_units_are_of_row_groups_and_depend_on_the_files_alone(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sorted((large / "data").iterdir())
+    assert [u["rows"] for u in shard_units.token_units(files)] == [90, 90]
+    facts = pq.read_metadata(files[0])
+    size = max(facts.row_group(g).total_byte_size for g in range(facts.num_row_groups))
+    monkeypatch.setattr(shard_units, "BYTES", size + 1)
+    units = shard_units.token_units(files)
+    assert [(u["begin"], u["end"]) for u in units[:3]] == [(0, 2), (2, 4), (4, 6)]
+    assert sum(u["rows"] for u in units) == 180
+
+
+def test_names_of_documents_are_written_in_groups(
+    tmp_path: Path, large: Path, tokenizer: ModelTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards_module, "_ROWS", 50)
+    write_shards(large, tmp_path / "t", tokenizer)
+    facts = pq.read_metadata(tmp_path / "t" / "documents.parquet")
+    assert [facts.row_group(g).num_rows for g in range(facts.num_row_groups)] == [50, 50, 50, 30]
+    ids = pq.read_table(tmp_path / "t" / "documents.parquet").column("id").to_pylist()
+    assert ids == [f"{file}-{n}" for file in range(2) for n in range(90)]
+
+
+def test_documents_of_a_bert_stand_between_its_edges(tmp_path: Path, large: Path) -> None:
+    train_tokenizer(large, tmp_path / "t", use="wordpiece", vocabulary=400)
+    bert = open_tokenizer(tmp_path / "t")
+    shards = write_shards(large, tmp_path / "s", bert)
+    first, last = bert.id_of("[CLS]"), bert.id_of("[SEP]")
+    assert shards.tokens(3).tolist() == bert.framed(pq.read_table(large / "data")["text"][3].as_py()).ids
+    assert (shards.facts["start"], shards.facts["end"]) == (first, last)

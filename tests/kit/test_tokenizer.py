@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from lamina.contracts.chat import Message
 from lamina.kit.errors import InputError, ModelFileError
@@ -293,6 +293,52 @@ def test_a_unigram_model_does_not_leak_its_end_token() -> None:
         assert tokenizer.control.isdisjoint(set(tokenizer.encode(text)) - {0})
         assert tokenizer.id_of("</s>") not in tokenizer.encode_batch([text])[0]
     assert tokenizer.id_of("<") in tokenizer.encode("hello</s>")
+
+
+def test_unknown_words_stay_in_their_place() -> None:
+    tokenizer, unk = _opened(wordpiece), 0
+    assert tokenizer.unk_id == unk
+    assert tokenizer.encode("you 日 you") == [4, unk, 4]
+    assert tokenizer.encode_batch(["you 日 you"]) == [[4, unk, 4]]
+    assert tokenizer.decode([4, unk, 4]) == "you you"
+
+
+def test_wordpiece_streams_without_reading_all_again() -> None:
+    """One piece costs the same whatever stands before it, and the first word has no space before it."""
+    tokenizer = _opened(wordpiece)
+    decoder = tokenizer.stream()
+    assert [decoder.push(i) for i in [1, 2, 3, 4, 5]] == ["", "he", "llo", " you", "."]
+    assert type(decoder).__name__ == "_ByteStream"
+
+
+def test_bytes_and_spaces_that_are_spelled_are_text(tmp_path: Path) -> None:
+    """Unigram knows the pieces <0x41> and ▁ as words; in a text they are what they look like."""
+    vocab = [("<unk>", 0.0), ("▁", -2.0), *((f"<0x{b:02X}>", -1e4) for b in range(256))]
+    vocab += [(c, -3.0) for c in "<0x41>ab"]
+    backend = Tokenizer(models.Unigram(list(dict(vocab).items()), 0, True))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer = open_tokenizer(write(tmp_path, backend, template=None, config={}))
+    assert tokenizer.unk_id is None
+    for text in ("<0x41>", "a▁b", "▁▁ a", "<0x4日", "<0x41><0x41>▁"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+        assert tokenizer.encode_batch([text]) == [tokenizer.encode(text)]
+    assert tokenizer.encode("a▁") == [tokenizer.id_of("a"), *(tokenizer.id_of(f"<0x{b:02X}>") for b in "▁".encode())]
+
+
+def test_documents_of_a_bert_begin_and_end_with_its_frame(tmp_path: Path) -> None:
+    backend = Tokenizer(models.WordPiece({t: i for i, t in enumerate(["[UNK]", "[CLS]", "[SEP]", "whale"])}))
+    backend.add_special_tokens(["[UNK]", "[CLS]", "[SEP]"])
+    names = {"cls_token": "[CLS]", "sep_token": "[SEP]"}
+    bare = open_tokenizer(write(tmp_path / "bare", backend, template=None, config=names))
+    assert bare.document_ends == (2, 2)
+    backend.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    tokenizer = open_tokenizer(write(tmp_path / "bert", backend, template=None, config=names))
+    assert tokenizer.document_ends == (1, 2)
+    assert not tokenizer.chats
+    with pytest.raises(InputError, match="holds no conversation"):
+        tokenizer.render(talk("Hi"))
+    assert open_tokenizer(write(tmp_path / "chat", backend, config=names | {"chat_template": CHATML})).chats
 
 
 def corrupt(change: Callable[[dict[str, Any]], object]) -> str:

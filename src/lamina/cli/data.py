@@ -80,6 +80,42 @@ def data_whereis(
     write_out(whereis(open_stack_file(stack, set), offset, as_json=json), json)
 
 
+@data.command("tokenizers")
+def data_tokenizers(
+    vocabulary: Annotated[str, typer.Option(help="Sizes, with commas: 4096,8192; default: the stack's.")] = "",
+    use: Annotated[str, typer.Option(help="Kinds, with commas: bpe,unigram,wordpiece; default: all.")] = "",
+    places: Annotated[
+        list[str] | None, typer.Option("--with", help='One that is there: a folder, a location, or "base".')
+    ] = None,
+    held_out: Annotated[bool, typer.Option("--held-out/--trained", help="Which documents are measured.")] = True,
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """Train tokenizers on the corpus and compare them: bytes per token by source, unknown words, price."""
+    from lamina.recipes.tokenizers import compare, listed, sizes
+
+    opened = open_stack_file(stack, set)
+    found = compare(
+        opened, uses=listed(use), vocabularies=sizes(vocabulary), places=places or (), held_out=held_out, as_json=json
+    )
+    write_out(found, json)
+
+
+@data.command("export")
+def data_export(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    format: Annotated[str, typer.Option(help="datatrove, megatron, nanogpt or olmo.")],
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """Write the corpus' tokens in the format of another trainer."""
+    from lamina.recipes.tokenizers import export
+
+    write_out(export(open_stack_file(stack, set), folder, format=format, as_json=json), json)
+
+
 @data.command("what-if")
 def data_what_if(
     rule: Annotated[

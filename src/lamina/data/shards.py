@@ -10,11 +10,15 @@ documents.parquet   id, source and first token of each document
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import blake3
 import numpy as np
@@ -24,14 +28,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lamina.contracts.tokens import Tokenizer
-from lamina.data.parts import read_parts, rows_of
+from lamina.data.shard_units import Part, encode_unit, read_unit_tokens, token_units
+from lamina.data.tokenizer.encode import Encoder
 from lamina.kit.errors import CorruptError, InputError
 from lamina.kit.identity import blake3_hex
-from lamina.kit.progress import Progress
+from lamina.kit.progress import Progress, open_progress
+from lamina.kit.tokenizer import ModelTokenizer
+from lamina.kit.workers import Workers
 
 _FORMAT = 1
 _NARROW = 1 << 16  # vocabularies up to here fit into uint16
-_CHUNK = 128  # documents that are encoded together
+_ROWS = 1 << 20  # of a row group in documents.parquet
 _PATTERNS = {"train": "train-*.parquet", "held-out": "held_out-*.parquet"}
 _PROBE = "The 3 whales — señor Ahab's größte Sorge — dive at 10:45.\n\tx = [0x1F, 'wal'];  鯨が潜る 🐋"
 _DOCUMENTS = pa.schema([("id", pa.string()), ("source", pa.string()), ("start", pa.int64())])
@@ -44,43 +51,41 @@ class ShardWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._facts = {"tokenizer": fingerprint(tokenizer), "vocabulary": tokenizer.vocabulary, **facts}
-        self._dtype = np.dtype("<u2" if tokenizer.vocabulary <= _NARROW else "<u4")
-        self._tokens: BinaryIO = (folder / "tokens.bin").open("wb")
-        self._loss: BinaryIO = (folder / "tokens.loss").open("wb")
+        self._dtype = dtype_of(tokenizer)
+        self._open = ExitStack()
+        names = ("tokens.bin", "tokens.loss", "tokens.index")
+        self._tokens, self._loss, self._index = (self._open.enter_context((folder / n).open("wb")) for n in names)
+        place = folder / "documents.parquet"
+        self._documents = self._open.enter_context(pq.ParquetWriter(place, _DOCUMENTS, compression="zstd"))
         self._hash = blake3.blake3()
-        self._ends: list[int] = []
-        self._names: list[tuple[str, str]] = []
-        self._total = self._learned = 0
+        self._waiting: tuple[list[Any], ...] = ([], [], [])
+        self._count = self._total = self._learned = 0
 
     def add(self, ids: Sequence[int], learned: Sequence[bool], *, id: str, source: str) -> None:
         """One document; ``learned[i]``: token i carries loss (as a target; the first token never is one)."""
         if len(ids) != len(learned) or not len(ids):
             raise InputError(f"{len(ids)} tokens and {len(learned)} marks of loss are no document", where=id)
-        tokens = np.asarray(ids, self._dtype).tobytes()
-        marks = np.asarray(learned, np.bool_)
-        for file, data in ((self._tokens, tokens), (self._loss, marks.tobytes())):
-            file.write(data)
-            self._hash.update(data)
-        self._total += len(ids)
-        self._learned += int(marks[1:].sum())
-        self._ends.append(self._total)
-        self._names.append((id, source))
+        tokens = np.asarray(ids, self._dtype)
+        self._write(Part(tokens, np.asarray([len(ids)]), [id], [source]), np.asarray(learned, np.bool_))
+
+    def extend(self, part: Part) -> None:
+        """Documents of two tokens or more; all tokens but a document's first carry loss."""
+        marks = np.ones(len(part.tokens), np.bool_)
+        marks[part.ends[:-1]] = False
+        marks[:1] = False
+        self._write(part, marks)
 
     def close(self) -> Shards:
         """Write index and sidecar, and open what was written."""
-        self._tokens.close()
-        self._loss.close()
-        ends = np.asarray(self._ends, "<u8")
-        (self._folder / "tokens.index").write_bytes(ends.tobytes())
-        starts = [0, *self._ends[:-1]] if self._ends else []
-        columns = [[n for n, _ in self._names], [s for _, s in self._names], starts]
-        table = pa.table([pa.array(c, f.type) for c, f in zip(columns, _DOCUMENTS, strict=True)], schema=_DOCUMENTS)
-        pq.write_table(table, self._folder / "documents.parquet", compression="zstd")
-        self._hash.update(ends.tobytes())
+        self._flush()
+        self._open.close()
+        with (self._folder / "tokens.index").open("rb") as index:
+            while block := index.read(1 << 20):
+                self._hash.update(block)
         facts = {
             "format": _FORMAT,
             "dtype": "uint16" if self._dtype.itemsize == 2 else "uint32",
-            "documents": len(self._ends),
+            "documents": self._count,
             "tokens": self._total,
             "learned": self._learned,
             "digest": self._hash.hexdigest()[:32],
@@ -95,8 +100,34 @@ class ShardWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._tokens.close()
-        self._loss.close()
+        self._open.close()
+
+    def _write(self, part: Part, marks: NDArray[np.bool_]) -> None:
+        tokens, loss = (memoryview(array.tobytes()) for array in (part.tokens.astype(self._dtype, copy=False), marks))
+        self._tokens.write(tokens)
+        self._loss.write(loss)
+        width = self._dtype.itemsize
+        edges = [0, *part.ends.tolist()]
+        for begin, end in pairwise(edges):  # the digest goes by documents
+            self._hash.update(tokens[begin * width : end * width])
+            self._hash.update(loss[begin:end])
+        starts = np.asarray(edges[:-1], np.int64)
+        self._index.write((part.ends + self._total).astype("<u8").tobytes())
+        columns = (part.ids, part.sources, (starts + self._total).tolist())
+        for column, values in zip(self._waiting, columns, strict=True):
+            column += values
+        self._learned += int(marks.sum()) - int(marks[starts].sum())
+        self._total += len(part.tokens)
+        self._count += len(part.ends)
+        while len(self._waiting[0]) > _ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """One row group, of the same documents whatever the parts were."""
+        arrays = [pa.array(c[:_ROWS], field.type) for c, field in zip(self._waiting, _DOCUMENTS, strict=True)]
+        self._documents.write_table(pa.Table.from_arrays(arrays, schema=_DOCUMENTS))
+        for column in self._waiting:
+            del column[:_ROWS]
 
 
 class Shards:
@@ -167,41 +198,75 @@ class Shards:
 
 
 def write_shards(
-    corpus: Path, staging: Path, tokenizer: Tokenizer, *, split: str = "train", progress: Progress | None = None
+    corpus: Path,
+    staging: Path,
+    tokenizer: Tokenizer,
+    *,
+    split: str = "train",
+    workers: int | None = 1,
+    work: Path | None = None,
+    progress: Progress | None = None,
 ) -> Shards:
     """The documents of a corpus' ``split`` (train or held-out) as shards in the folder ``staging``.
 
-    Each document is the separator ``end_ids[0]``, its tokens and the separator again: the first one is what it begins
-    after (as in evaluation), the last one is what the model is to say when it is over.
+    Each document is what it begins after, its tokens and its end: for a model that goes on with text twice the
+    separator ``end_ids[0]`` (the first as in evaluation, the last is what the model is to say when it is over), for
+    one with [CLS] and [SEP] these.
+
+    A tokenizer that was opened from a folder runs in ``workers`` processes (None: one a processor). Where there is a
+    folder ``work``, what a killed run did is found again there. The bytes are the same in any case.
     """
     if split not in _PATTERNS:
         raise InputError(f"there is no split '{split}'", hint=", ".join(_PATTERNS))
     files = sorted((corpus / "data").glob(_PATTERNS[split]))
-    end = tokenizer.end_ids[0]
-    total = rows_of(files)
-    with ShardWriter(staging, tokenizer, split=split, start=end, end=end) as writer:
-        for batch in _advancing(read_parts(files, ["id", "source", "text"]), "tokenize", total, progress):
-            for begin in range(0, batch.num_rows, _CHUNK):
-                rows = batch.slice(begin, _CHUNK).to_pydict()
-                encoded = tokenizer.encode_batch([text or "" for text in rows["text"]])
-                for id, source, ids in zip(rows["id"], rows["source"], encoded, strict=True):
-                    writer.add([end, *ids, end], [False, *[True] * (len(ids) + 1)], id=id, source=source)
+    edges = document_ends(tokenizer)
+    units = token_units(files)
+    total = sum(unit["rows"] for unit in units)
+    with ExitStack() as stack:
+        writer = stack.enter_context(ShardWriter(staging, tokenizer, split=split, start=edges[0], end=edges[1]))
+        shown = progress or open_progress("quiet")
+        task = stack.enter_context(shown.task("tokenize", total=total, unit="documents"))
+        if isinstance(tokenizer, ModelTokenizer) and tokenizer.folder and (work or workers != 1):
+            place = work or Path(stack.enter_context(tempfile.TemporaryDirectory(dir=staging)))
+            parts = _on_workers(units, tokenizer, edges, place, stack.enter_context(Workers(workers)))
+        else:
+            encoder = Encoder(tokenizer)
+            parts = (p for unit in units for p in encode_unit(unit, encoder, edges, dtype_of(tokenizer).str))
+        for part in parts:
+            writer.extend(part)
+            task.advance(len(part.ends), tokens=len(part.tokens))
         return writer.close()
+
+
+def _on_workers(
+    units: Sequence[dict[str, Any]], tokenizer: ModelTokenizer, edges: tuple[int, int], work: Path, workers: Workers
+) -> Iterator[Part]:
+    """The units' tokens, in order; they lie under ``work`` until all is done."""
+    dtype = dtype_of(tokenizer).str
+    common = {"tokenizer": str(tokenizer.folder), "edges": edges, "dtype": dtype}
+    of = [fingerprint(tokenizer), *(f"{u['file']} {u['begin']} {u['end']}" for u in units)]
+    home = work / f"tokens-{blake3_hex(*of)[:16]}"
+    folders = [home / f"{number:05d}" for number in range(len(units))]
+    payloads = [common | {"unit": unit, "folder": str(place)} for unit, place in zip(units, folders, strict=True)]
+    done = workers.map("lamina.data.shard_units:tokenize_unit", payloads)
+    for place, _ in zip(folders, done, strict=True):
+        yield read_unit_tokens(place, dtype)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def document_ends(tokenizer: Tokenizer) -> tuple[int, int]:
+    """What a document begins after, and what it ends with."""
+    if isinstance(tokenizer, ModelTokenizer):
+        return tokenizer.document_ends
+    return tokenizer.end_ids[0], tokenizer.end_ids[0]
+
+
+def dtype_of(tokenizer: Tokenizer) -> np.dtype[Any]:
+    """Of its tokens in shards."""
+    return np.dtype("<u2" if tokenizer.vocabulary <= _NARROW else "<u4")
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:
     """What tells two tokenizers apart: size, ends, and what they make of a text that has a bit of everything."""
     facts = [tokenizer.vocabulary, list(tokenizer.end_ids), list(tokenizer.encode(_PROBE))]
     return blake3_hex(orjson.dumps(facts))[:32]
-
-
-def _advancing(
-    batches: Iterable[pa.RecordBatch], name: str, total: int, progress: Progress | None
-) -> Iterator[pa.RecordBatch]:
-    if progress is None:
-        yield from batches
-        return
-    with progress.task(name, total=total, unit="documents") as task:
-        for batch in batches:
-            yield batch
-            task.advance(batch.num_rows)

@@ -53,9 +53,12 @@ _DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "<｜end▁of▁sentence�
 class ModelTokenizer:
     """``contracts.tokens.Tokenizer`` over a model's files; safe to use from several threads."""
 
-    def __init__(self, backend: str, settings: Settings, *, where: str = "tokenizer.json") -> None:
-        """``backend`` is the content of ``tokenizer.json``. Raises ``ModelFileError``."""
+    def __init__(
+        self, backend: str, settings: Settings, *, where: str = "tokenizer.json", folder: Path | None = None
+    ) -> None:
+        """``backend`` is the content of ``tokenizer.json``, ``folder`` where it lies. Raises ``ModelFileError``."""
         self.where = where
+        self.folder = folder
         self._settings = settings
         parsed = check_vocabulary(backend, where)
         parsed = with_control_tokens(parsed, settings)
@@ -262,7 +265,7 @@ def open_tokenizer(folder: Path) -> ModelTokenizer:
         raise ModelFileError("the folder has no tokenizer.json", where=str(folder)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ModelFileError(f"cannot be read: {error}", where=str(place)) from error
-    return ModelTokenizer(text, read_settings(Path(folder)), where=str(place))
+    return ModelTokenizer(text, read_settings(Path(folder)), where=str(place), folder=Path(folder))
 
 
 def _build(parsed: Mapping[str, Any], where: str) -> Backend:

@@ -136,7 +136,7 @@ def _cut_inside(text: str, cuts: Cuts) -> bool:
 def kind_of(character: str) -> int:
     """The kind of a character."""
     if not " " < character < "\x7f":
-        return SPACE if character == " " else WHITE if character in "\t\n\v\f\r" else OTHER
+        return SPACE if character == " " else WHITE if character in "\t\n\r" else OTHER
     if character.isalpha():
         return LETTER
     return DIGIT if character.isdigit() else APOSTROPHE if character == "'" else MARK

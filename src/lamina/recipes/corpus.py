@@ -69,7 +69,8 @@ def tokenize(
     from lamina.kit.tokenizer import open_tokenizer
 
     tokenizer = open_tokenizer(inputs["tokenizer"])
-    documents = write_shards(inputs["corpus"], staging / "documents", tokenizer, split="train", progress=progress)
+    options: Any = {"workers": parameters["context"].get("workers"), "work": work, "progress": progress}
+    documents = write_shards(inputs["corpus"], staging / "documents", tokenizer, **options)
     facts = {"documents": documents.documents, "tokens": documents.total_tokens}
     if parameters["replay"]:
         replay = write_replay(

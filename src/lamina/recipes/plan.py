@@ -23,6 +23,7 @@ from lamina.kit.stages import Stage, Workshop
 from lamina.recipes import augmentation, collect, step_files
 from lamina.recipes.mixing import check_mixture, mixture_stage
 from lamina.recipes.stack import Stack
+from lamina.recipes.tokenizer_stage import wanted_tokenizer
 
 
 @dataclass
@@ -90,17 +91,7 @@ class Plan:
     @cached_property
     def tokenizer(self) -> Stage:
         """A tokenizer trained on the corpus (only where the stack asks for one)."""
-        data = self.stack.data
-        if data is None or self.stack.model is None:
-            raise ConfigError("a tokenizer needs [data] and [model]", where=self.stack.file.name)
-        return Stage(
-            name="tokenizer",
-            shelf="tokenizers",
-            function="lamina.recipes.corpus:train_tokenizer",
-            parameters={"vocabulary": data.tokenizer.vocabulary},
-            inputs={"corpus": self.workshop.folder(self.corpus)},
-            versions={"tokenizer": 1},
-        )
+        return wanted_tokenizer(self.stack, self.workshop.folder(self.corpus))
 
     @cached_property
     def tokens(self) -> Stage:
@@ -112,7 +103,7 @@ class Plan:
             shelf="tokens",
             function="lamina.recipes.corpus:tokenize",
             parameters={"replay": train.replay > 0, "seed": train.seed},
-            inputs={"corpus": self.workshop.folder(self.corpus), "tokenizer": self.workshop.folder(self._tokenizer)},
+            inputs={"corpus": self.workshop.folder(self.corpus), "tokenizer": self.workshop.folder(self.tokenized_by)},
             versions={"shards": 1, "replay": 1},
         )
 
@@ -220,9 +211,16 @@ class Plan:
         return model.train
 
     @property
-    def _tokenizer(self) -> Stage:
+    def tokenized_by(self) -> Stage:
+        """What holds the tokenizer of the documents: the one that is trained, or the base model's."""
         data = self.stack.data
-        return self.tokenizer if data is not None and data.tokenizer.use == "bpe" else self.base
+        trained = data is not None and (data.tokenizer.trained or self.stack.model is None)
+        return self.tokenizer if trained else self.base
+
+    @property
+    def trains(self) -> bool:
+        """Whether a model is trained on the documents."""
+        return self.stack.model is not None and self.stack.model.train is not None
 
     def _questions(self, name: str | None) -> list[dict[str, Any]]:
         if name is None:

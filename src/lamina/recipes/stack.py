@@ -19,8 +19,18 @@ FILE = "lamina.toml"
 class TokenizerSection:
     """``[data.tokenizer]``: the base model's, or one trained on the corpus."""
 
-    use: Literal["base", "bpe"] = "base"
-    vocabulary: int = 8192
+    use: Literal["base", "bpe", "wordpiece", "unigram"] = "base"
+    vocabulary: int = 8192  # all ids
+    lowercase: bool | None = None  # of wordpiece; default: true
+    sentinels: int = 0  # of unigram: <extra_id_n> for span corruption (T5 has 100)
+    sample: int = 100_000_000  # characters that are learned from
+    document: int = 10_000  # of one document, at most
+    temperature: float = 1.0  # above 1: small sources have more than their share of the sample
+
+    @property
+    def trained(self) -> bool:
+        """Whether there is one to train."""
+        return self.use != "base"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ def status(stack: Stack, *, as_json: bool) -> Any:
     if stack.model is not None:
         names += ["base"]
         if stack.data is not None and stack.model.train is not None:
-            names += ["tokenizer"] if stack.data.tokenizer.use == "bpe" else []
+            names += ["tokenizer"] if stack.data.tokenizer.trained else []
             names += ["tokens", "passages", "training"]
     rows = []
     for name in names:

@@ -106,7 +106,7 @@ def _remember(plan: Plan, *, trained: bool) -> None:
 
 def _run_tokenizer(plan: Plan) -> None:
     data = plan.stack.data
-    if data is not None and data.tokenizer.use == "bpe":
+    if data is not None and data.tokenizer.trained:
         plan.workshop.run(plan.tokenizer)
 
 

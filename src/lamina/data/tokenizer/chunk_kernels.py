@@ -40,8 +40,8 @@ def _ink(data, begin, at):
         return False
     a = data[at - 2] if at - 2 >= begin else 0
     b = data[at - 3] if at - 3 >= begin else 0
-    if a == 0xC2:  # U+0085, U+00A0
-        return last not in (0x85, 0xA0)
+    if a == 0xC2:  # U+0080 to U+00A0
+        return last > 0xA0
     if b == 0xE1:  # U+1680, U+180E
         return not ((a == 0x9A and last == 0x80) or (a == 0xA0 and last == 0x8E))
     if b == 0xE2:

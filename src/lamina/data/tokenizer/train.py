@@ -1,8 +1,8 @@
 """Training a tokenizer on a corpus: BPE, WordPiece or Unigram, as a folder that ``transformers`` opens.
 
 Running one is ``kit.tokenizer``'s; ``tokenizer.json`` is the format of all three. The same corpus and settings give the
-same bytes. Memory is bounded whatever the corpus' size: what is learned from is a sample of ``sample`` characters, and
-of that no more different words than ``DISTINCT`` characters of them; that keeps training below 2 GB.
+same bytes. What is learned from is a sample of ``sample`` characters, made smaller where its different words have over
+``words.DISTINCT`` bytes together: what is kept in memory follows from these two, not from the corpus' size.
 """
 
 from __future__ import annotations

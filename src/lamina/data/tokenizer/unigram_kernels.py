@@ -33,15 +33,22 @@ def common(points, order, shared):
 
 
 @compiled
-def repeated(order, shared, before, begins, sizes, weights):
-    """Stretches that stand in more than one place, each as long as it can be: begin, size and how often.
+def repeated(points, order, shared, before, begins, sizes, weights):
+    """Stretches that stand in the text twice or oftener, each as long as it can be: begin, size and how often.
 
-    ``before`` (N + 1): counts of the words of the stretches in ``order``, summed up. Returns how many there are.
+    ``before`` (N + 1): counts of the words of the stretches in ``order``, summed up. Returns how many there are, at
+    most 2 N: those that stand in several places, and the ends of words that are there several times.
     """
     found, depth = 0, 0
     heights, lefts = np.zeros(LONGEST + 2, np.int64), np.zeros(LONGEST + 2, np.int64)
     for i in range(1, len(order) + 1):
         height = shared[i] if i < len(order) else 0
+        alone = 0
+        while alone < LONGEST and points[order[i - 1] + alone] != 0:
+            alone += 1
+        if alone > max(height, shared[i - 1]) and before[i] - before[i - 1] > 1:
+            begins[found], sizes[found], weights[found] = order[i - 1], alone, before[i] - before[i - 1]
+            found += 1
         left = i - 1
         while depth > 0 and heights[depth - 1] > height:
             depth -= 1

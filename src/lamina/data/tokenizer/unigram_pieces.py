@@ -69,7 +69,7 @@ def text_of(words: Sequence[str], counts: Sequence[int], characters: str) -> Tex
 
 
 def learn(text: Text, wanted: int, after: Callable[[int], None]) -> list[tuple[str, float]]:
-    """``wanted`` pieces with their log probabilities; ``after`` hears after each round how many there still are."""
+    """At most ``wanted`` pieces with their log probabilities; ``after`` hears after each round how many are left."""
     pieces = seeds(text, SEEDS * wanted)
     while True:
         for _ in range(2):
@@ -96,8 +96,9 @@ def seeds(text: Text, most: int) -> Pieces:
     common(text.points, order, shared)
     owner = np.searchsorted(text.begins, order, "right") - 1
     before = np.concatenate([np.zeros(1), np.cumsum(text.counts[owner])])
-    begins, sizes, weights = np.empty(len(order), np.int64), np.empty(len(order), np.int64), np.empty(len(order))
-    found = repeated(order, shared, before, begins, sizes, weights)
+    room = 2 * len(order)
+    begins, sizes, weights = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room)
+    found = repeated(text.points, order, shared, before, begins, sizes, weights)
     begins, sizes, weights = begins[:found], sizes[:found], weights[:found]
     alone = np.bincount(text.points[order], text.counts[owner])
     first = np.zeros(len(alone), np.int64)
