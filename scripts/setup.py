@@ -144,15 +144,21 @@ def found(program: str) -> bool:
 
 def bench() -> None:
     """The peers of the benchmarks, each in .bench/<name>."""
-    peers = {"transformers": ["transformers"], "peft": ["peft", "transformers"]}
+    torch = ["-c", "constraints.txt", "torch", "gguf", "numpy"]
+    peers = {
+        "transformers": [*torch, "transformers"],
+        "peft": [*torch, "peft", "transformers"],
+        "datatrove": ["datatrove[processing,io]==0.10.1", "spacy"],
+        "text-dedup": ["text-dedup==0.4.0"],
+    }
     for name, packages in peers.items():
         folder = ROOT / ".bench" / name
         if (folder / "done").exists():
             continue
         say(f"installing {name} into .bench/{name}")
         venv.create(folder, with_pip=True, symlinks=True)
-        command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "-c", "constraints.txt", "torch"]
-        subprocess.run([*command, "gguf", "numpy", *packages], cwd=ROOT, check=True)
+        command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*command, *packages], cwd=ROOT, check=True)
         (folder / "done").touch()
 
 

@@ -19,6 +19,7 @@ class Units:
 
     units: list[list[pa.RecordBatch]]
     work: Path
+    earlier: Path | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         for unit in self.units:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lamina.cli.options import DEFAULT, AsJson, Settings, StackFile, open_stack_file, write_out
+from lamina.cli.options import DEFAULT, AsJson, Because, Settings, StackFile, open_stack_file, write_out
 
 data = typer.Typer(help="Build and inspect the corpus.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -169,3 +170,41 @@ def data_augment(
         raise typer.BadParameter("--seeds and --label are the verdict's: add --verdict")
     found = judge(opened, seeds=5 if seeds is None else seeds, label=label, as_json=json) if verdict else None
     write_out(show(opened, as_json=json) if found is None else found, json)
+
+
+@data.command("forget")
+def data_forget(
+    id: Annotated[list[str] | None, typer.Option("--id", help="A document's id.")] = None,
+    url: Annotated[list[str] | None, typer.Option("--url", help="Where it was read: an address, or a file.")] = None,
+    author: Annotated[list[str] | None, typer.Option("--author", help="Who wrote it.")] = None,
+    source: Annotated[list[str] | None, typer.Option("--source", help="All of a source.")] = None,
+    text: Annotated[list[str] | None, typer.Option("--text", help="Words of its text.")] = None,
+    because: Because = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """Take documents, near copies and what was made of them out of everything, and keep them out.
+
+    Without a document named: list what was forgotten, and check the signatures.
+    """
+    from lamina.recipes.forget import forget
+
+    def confirm(words: str) -> bool:
+        return yes or (sys.stdin.isatty() and typer.confirm(f"{words}\n\nForget them?"))
+
+    found = forget(
+        open_stack_file(stack, set),
+        ids=id or (),
+        urls=url or (),
+        authors=author or (),
+        sources=source or (),
+        texts=text or (),
+        because=because,
+        dry_run=dry_run,
+        confirm=confirm,
+        as_json=json,
+    )
+    write_out(found, json)

@@ -125,6 +125,11 @@ class Batches(Protocol):
         """A folder of the pass's own; what lies in it is found again after a kill, and goes when the pass is done."""
         ...
 
+    @property
+    def earlier(self) -> Path | None:
+        """What the pass left in ``work / "keep"`` when the stack's corpus was built before; None: nothing."""
+        ...
+
     def __iter__(self) -> Iterator[pa.RecordBatch]: ...
 
     def map(self, function: str, payload: Mapping[str, Any]) -> list[Path]:

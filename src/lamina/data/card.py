@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lamina.data import card_croissant
+
 _DESCRIPTIONS = {
     "id": "blake3 of source and canonical key; stable when the text changes",
     "text": "the cleaned text",
@@ -54,3 +56,8 @@ def dataset_card(report: Mapping[str, Any], columns: Mapping[str, str], data: Pa
         body += [f"| {reason.replace('|', ' ')} | {count:,} |" for reason, count in report["dropped"].items()]
     body += ["", "`ledger.parquet` has one row for each decision on a document.", ""]
     return "\n".join(head + body)
+
+
+def write_croissant(corpus: Path, report: Mapping[str, Any]) -> None:
+    """Write the card for machines, ``croissant.json``, beside ``corpus``/data."""
+    card_croissant.write_croissant(corpus, report, _DESCRIPTIONS)

@@ -81,7 +81,7 @@ def _matched(old: list[str], new: list[str], offset: int, *, inner: bool) -> Ite
             for one, other, place in pairs:
                 yield from _inside(one, other, place)
         else:
-            yield _narrow(was, now, places[a])
+            yield Span(places[a], places[b], now) if not was or not now else _narrow(was, now, places[a])
 
 
 def _changed(old: list[str], new: list[str]) -> Iterator[tuple[bool, int, int, int, int]]:
@@ -95,13 +95,52 @@ def _changed(old: list[str], new: list[str]) -> Iterator[tuple[bool, int, int, i
         if 2 * len(places) <= len(old) or len(old) == 1:
             yield from ((True, n, n + 1, n, n + 1) for n in places)
             return
+    found = _in_order(old, new)
+    if found is not None:
+        yield from found
+        return
     for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=len(old) > _PIECES).get_opcodes():
         if tag != "equal":
             yield tag == "replace", a, b, c, d
 
 
+def _in_order(old: list[str], new: list[str]) -> list[tuple[bool, int, int, int, int]] | None:
+    """The same in one pass, where ``new`` is mostly ``old`` with pieces cut out or white space round them changed.
+
+    Each piece of ``new`` is taken for the next one of ``old`` that reads like it. None where that leaves more than a
+    tenth of ``new`` unexplained: then a better matching is worth its time.
+    """
+    places: dict[str, list[int]] = {}
+    for n in range(len(old) - 1, -1, -1):
+        places.setdefault(old[n].strip(), []).append(n)
+    found: list[tuple[bool, int, int, int, int]] = []
+    at, since, strange = 0, 0, 0
+    for j, piece in enumerate([*new, None]):
+        if piece is None:
+            place = len(old)
+        else:
+            later = places.get(piece.strip(), [])
+            while later and later[-1] < at:
+                later.pop()
+            if not later:
+                strange += 1
+                continue
+            place = later.pop()
+        if place > at or j > since:
+            found.append((place > at and j > since, at, place, since, j))
+        if piece is not None and piece != old[place]:
+            found.append((True, place, place + 1, j, j + 1))
+        at, since = place + 1, j + 1
+    return found if strange <= max(1, len(new) // 10) else None
+
+
 def _inside(old: str, new: str, place: int) -> Iterator[Span]:
-    """What changed in a line, or a block of lines. Most edits are one cut or one addition: no matching is needed."""
+    """What changed in a line, or a block of lines. Most edits are cuts at the ends: no matching is needed."""
+    kept = old.find(new) if new else -1
+    if kept >= 0:
+        ends = ((place, place + kept), (place + kept + len(new), place + len(old)))
+        yield from (Span(begin, end, "") for begin, end in ends if begin < end)
+        return
     span = _narrow(old, new, place)
     cut = old[span.begin - place : span.end - place]
     if cut and span.text:

@@ -141,7 +141,7 @@ def _whole(source: SourceInput, reading: Mapping[str, Any]) -> list[list[str]]:
 def _some(pairs: Sequence[list[str]]) -> list[list[str]]:
     """Of each reason the first files, in their order: a thousand of one sort hide no other."""
     times: Counter[str] = Counter()
-    shown = []
+    shown: list[list[str]] = []
     for name, reason in pairs:
         times[reason] += 1
         if times[reason] <= _ALIKE and len(shown) < _LISTED:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -87,7 +88,8 @@ def plan(steps: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
             if step.kind == "pass":
                 phases.append(Phase(steps=tuple(current), closing=step, schema=batch.schema))
                 current = []
-                batch = _joined(batch, run_pass(step, _NoDocuments()))
+                with TemporaryDirectory(prefix="lamina-plan-") as folder:
+                    batch = _joined(batch, run_pass(step, _NoDocuments(Path(folder))))
             else:
                 batch = _try(step, batch, where)
                 current.append(step)
@@ -255,8 +257,10 @@ def run_pass(step: Step, batches: Batches) -> pa.Table:
 class _NoDocuments:
     """What a pass sees when it is only asked for its columns."""
 
-    work = Path()
     earlier: Path | None = None
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return iter(())

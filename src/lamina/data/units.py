@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from lamina.contracts.corpus import DOCUMENTS
 from lamina.data.clean.frames import to_batch, to_frame
+from lamina.data.forgetting import Forgetting
 from lamina.data.marking import run_marked
 from lamina.data.parts import BYTES, ROWS, PartWriter, ledger_writer
 from lamina.data.steps import Phase, apply_pass, plan
@@ -100,7 +101,7 @@ def clean(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Run a phase's steps over a unit: ``folder`` gets documents, ledger, signals and samples of what was dropped.
 
     payload: ``unit``, ``folder``, ``steps`` (the stack file's), ``phase`` (its number), ``found`` (the file with what
-    the pass before it said of this unit's documents, or null).
+    the pass before it said of this unit's documents, or null), ``tombstones`` (state folder and digest, or null).
     """
     folder = Path(payload["folder"])
     if not is_published(folder):
@@ -137,17 +138,21 @@ def _clean(payload: Mapping[str, Any], phases: Sequence[Phase], folder: Path) ->
         ledger_writer(staging) as ledger,
     ):
         samples = Samples(dropped)
+        forgetting = Forgetting(payload.get("tombstones"))
         for batch in read_unit(payload["unit"]):
+            if number == 0:
+                batch = forgetting.arriving(batch)
             if before is not None and found is not None:
                 outcome = apply_pass(before, batch, found)
                 ledger.write(outcome.ledger)
                 samples.take(batch, outcome.ledger)
                 batch = outcome.batch
-            marked = run_marked(phase, batch)
+            marked = forgetting.leaving(run_marked(phase, batch))
             ledger.write(marked.ledger)
             samples.take(marked.batch, marked.ledger)
             measured.write(_measured(marked.batch, marked.verdicts, signals))
             out.write(hashed(marked.kept()))
+        forgetting.write(staging)
 
 
 class Samples:
@@ -170,11 +175,14 @@ class Samples:
 
 
 def signal_schema(phase: Phase) -> pa.Schema:
-    """Columns of a phase's signals: id, source, sizes, what its steps measured, and one verdict for each Decide."""
+    """Columns of a phase's signals: id, source, sizes, what its steps measured, and one verdict for each Decide; those
+    of the first phase tell where a document was read and who wrote it, so that dropped ones can be asked for."""
     fields = [pa.field("id", pa.string()), pa.field("source", pa.string())]
     fields += [pa.field("_characters", pa.int64()), pa.field("_bytes", pa.int64())]
     fields += [f for f in phase.schema if f.name not in DOCUMENTS.names]
     fields += [DOCUMENTS.field(name) for name in ("language", "license")]
+    if phase.steps and phase.steps[0].at_once:
+        fields += [DOCUMENTS.field(name) for name in ("url", "author")]
     fields += [pa.field(VERDICT + s.label, pa.bool_()) for s in phase.steps if s.kind == "decide"]
     return pa.schema(fields)
 

@@ -14,6 +14,7 @@ from lamina.contracts.corpus import SourceFile
 from lamina.kit.durable import atomic_write
 from lamina.kit.progress import Progress
 from lamina.recipes.augmentation import opened
+from lamina.recipes.history import check_unchanged, history_of
 from lamina.recipes.scoring import scoring
 from lamina.recipes.step_files import placed
 
@@ -36,6 +37,7 @@ def build(
         )
         for s in parameters["context"]["sources"]
     ]
+    before = history_of(parameters["context"])
     with scoring(inputs.get("scorer")):
         build_corpus(
             staging,
@@ -47,7 +49,9 @@ def build(
             executor=parameters["context"]["executor"],
             workers=parameters["context"]["workers"],
             augmentation=opened(parameters, parameters["context"]["augmentation"]),
+            history=before,
         )
+    check_unchanged(before)
 
 
 def train_tokenizer(
@@ -64,13 +68,16 @@ def tokenize(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
     """The training split as shards in ``documents/``, and chat rows made from it in ``replay/``."""
+    from lamina.data.forget_shards import lessened
     from lamina.data.replay import write_replay
     from lamina.data.shards import write_shards
     from lamina.kit.tokenizer import open_tokenizer
 
     tokenizer = open_tokenizer(inputs["tokenizer"])
     options: Any = {"workers": parameters["context"].get("workers"), "work": work, "progress": progress}
-    documents = write_shards(inputs["corpus"], staging / "documents", tokenizer, **options)
+    place, old = staging / "documents", parameters["context"]["reuse"]
+    documents = lessened(Path(old) / "documents", inputs["corpus"], place, tokenizer) if old else None
+    documents = documents or write_shards(inputs["corpus"], place, tokenizer, **options)
     facts = {"documents": documents.documents, "tokens": documents.total_tokens}
     if parameters["replay"]:
         replay = write_replay(

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lamina.data.tombstones import Tombstones
 from lamina.kit.errors import NotFoundError
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
@@ -40,7 +41,10 @@ def explain(stack: Stack, query: str, *, as_json: bool = False) -> Any:
     """The explanation of a document, in words or as JSON."""
     from lamina.data import explain as explaining
 
-    found = explaining.explain(corpus_folder(stack), query, tokens=tokens_folder(stack))
+    try:
+        found = explaining.explain(corpus_folder(stack), query, tokens=tokens_folder(stack))
+    except NotFoundError as error:
+        raise _forgotten(stack, query) or error from None
     return asdict(found) if as_json else explaining.describe(found)
 
 
@@ -94,6 +98,16 @@ def report(stack: Stack, out: Path | None = None, facts: Mapping[str, Any] | Non
     place = out or stack.folder / f"{stack.name}-corpus.html"
     atomic_write(place, report_page(corpus, facts).encode(), mode=0o644)
     return f"{describe(json.loads((corpus / 'report.json').read_bytes()), corpus)}\n{place}"
+
+
+def _forgotten(stack: Stack, query: str) -> NotFoundError | None:
+    """What is said of an id or address that was forgotten."""
+    stones = Tombstones(stack.state)
+    for removal in stones.removals:
+        names = {kind: stones.secret().names(kind, query) for kind in ("id", "url")}
+        if any(name in removal.keys[kind] for kind, name in names.items()):
+            return NotFoundError(f"'{query[:80]}' was forgotten on {removal.when}: {removal.reason}", hint=removal.id)
+    return None
 
 
 def _plan(stack: Stack) -> Plan:

@@ -20,7 +20,7 @@ from lamina.kit.packages import Located
 from lamina.kit.progress import Progress
 from lamina.kit.registry import SOURCES, STEPS
 from lamina.kit.stages import Stage, Workshop
-from lamina.recipes import augmentation, collect, step_files
+from lamina.recipes import augmentation, collect, history, step_files
 from lamina.recipes.mixing import check_mixture, mixture_stage
 from lamina.recipes.stack import Stack
 from lamina.recipes.tokenizer_stage import wanted_tokenizer
@@ -33,6 +33,8 @@ class Plan:
     stack: Stack
     workshop: Workshop
     progress: Progress
+    derives: bool = False  # the corpus is to follow from the last one, and not to be built
+    reuse: Path | None = None  # token shards that hold all documents of the corpus, and more
 
     # -- data ---------------------------------------------------------------------------------------------------------
 
@@ -47,7 +49,7 @@ class Plan:
         check_mixture(self.stack, sources=[s.name for s in sources])
         augmented = augmentation.place(self.stack, [s.name for s in sources], self.progress)
         placed = step_files.place(self.stack, self._steps, self.progress)
-        return Stage(
+        stage = Stage(
             name="corpus",
             shelf="corpora",
             function="lamina.recipes.corpus:build",
@@ -70,6 +72,7 @@ class Plan:
                 "workers": data.workers,
             },
         )
+        return history.chosen(self.workshop, stage, keep=self.derives)
 
     @property
     def scores(self) -> bool:
@@ -105,19 +108,16 @@ class Plan:
             parameters={"replay": train.replay > 0, "seed": train.seed},
             inputs={"corpus": self.workshop.folder(self.corpus), "tokenizer": self.workshop.folder(self.tokenized_by)},
             versions={"shards": 1, "replay": 1},
+            context={
+                "reuse": None if self.reuse is None else str(self.reuse),
+                "workers": self.stack.data.workers if self.stack.data else None,
+            },
         )
 
     @cached_property
     def passages(self) -> Stage:
         """The index in which answers find their sources."""
-        return Stage(
-            name="passages",
-            shelf="passages",
-            function="lamina.recipes.corpus:index",
-            parameters={},
-            inputs={"corpus": self.workshop.folder(self.corpus)},
-            versions={"passages": 1},
-        )
+        return passages_stage(self.workshop.folder(self.corpus))
 
     # -- model --------------------------------------------------------------------------------------------------------
 
@@ -226,6 +226,18 @@ class Plan:
         if name is None:
             return []
         return read_questions(self.stack.folder / name)
+
+
+def passages_stage(corpus: Path) -> Stage:
+    """The stage that makes the index of passages of a corpus."""
+    return Stage(
+        name="passages",
+        shelf="passages",
+        function="lamina.recipes.corpus:index",
+        parameters={},
+        inputs={"corpus": corpus},
+        versions={"passages": 1},
+    )
 
 
 def served_stage(stack: Stack, source: Path, *, part: str) -> Stage:

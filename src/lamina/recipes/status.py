@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lamina.data.tombstones import Tombstones
 from lamina.kit.database import Database
 from lamina.kit.errors import LaminaError
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
+from lamina.recipes.removals import stale_versions
 from lamina.recipes.stack import Stack
 
 if TYPE_CHECKING:
@@ -49,6 +51,13 @@ def status(stack: Stack, *, as_json: bool) -> Any:
         except LaminaError as error:
             rows.append({"stage": name, "state": "stale", "why": str(error)})
     releases = list_releases(stack, as_json=True)
+    for version in releases["versions"]:
+        if version["id"] in (stale := stale_versions(stack)):
+            version["stale"] = f"learned from documents that were forgotten since ({', '.join(stale[version['id']])})"
+    rows += [
+        {"stage": "forget", "state": "interrupted", "why": f"{r.id} is not carried through: run lamina data forget"}
+        for r in Tombstones(stack.state).pending
+    ]
     if as_json:
         return {"stack": stack.name, "stages": rows, **releases}
     lines = [f"{stack.name} ({stack.file})", *(f"  {r['stage']:<10} {r['state']:<12} {r['why']}" for r in rows)]
@@ -93,7 +102,8 @@ def _describe(found: dict[str, Any]) -> str:
         bits = version["metrics"].get("bits_per_byte")
         figure = f"{bits:.3f} bits per byte" if isinstance(bits, float) else ""
         alias = ", ".join(names.get(version["id"], []))
-        lines.append(f"  {version['id']:<5} {version['role']:<10} {alias:<12} {version['created']}  {figure}")
+        stale = f"  stale: {version['stale']}" if "stale" in version else ""
+        lines.append(f"  {version['id']:<5} {version['role']:<10} {alias:<12} {version['created']}  {figure}{stale}")
     for receipt in found["receipts"][-5:]:
         lines.append(
             f"  {receipt['verdict']}: {receipt['challenger'] or '-'} ({receipt['by']}): {'; '.join(receipt['reasons'])}"

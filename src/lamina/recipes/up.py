@@ -12,6 +12,7 @@ from lamina.kit.errors import NotFoundError
 from lamina.kit.progress import Progress, open_progress
 from lamina.kit.stages import Workshop
 from lamina.recipes.current import Current, remember
+from lamina.recipes.forget import finish
 from lamina.recipes.plan import Plan
 from lamina.recipes.quickfile import write_stack_file
 from lamina.recipes.scoring import serve_scorer
@@ -30,6 +31,7 @@ def bring_up(file: Path, assignments: Sequence[str], *, places: Sequence[str], s
     stack = open_stack(file, assignments)
     plan = Plan(stack, Workshop(stack.state, progress), progress)
     if stack.data is not None:
+        finish(stack, progress)
         serve_scorer(plan)
         _show_corpus(plan.workshop.run(plan.corpus), progress)
     if stack.model is not None:
@@ -43,6 +45,7 @@ def bring_up(file: Path, assignments: Sequence[str], *, places: Sequence[str], s
 def build_data(stack: Stack, *, json: bool) -> Any:
     """Only the data layer; the report as text, or as JSON."""
     progress = open_progress("json" if json else "auto")
+    finish(stack, progress)
     plan = Plan(stack, Workshop(stack.state, progress), progress)
     serve_scorer(plan)
     corpus = plan.workshop.run(plan.corpus)

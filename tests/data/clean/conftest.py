@@ -20,6 +20,7 @@ class UnitBatches:
 
     units: Sequence[Sequence[pa.RecordBatch]]
     work: Path
+    earlier: Path | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return itertools.chain.from_iterable(self.units)

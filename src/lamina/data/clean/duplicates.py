@@ -8,14 +8,17 @@ in FineWeb: figures are facts. The machinery is ``lamina.data.duplicates``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lamina.contracts.corpus import Batches
-from lamina.data.clean.frames import with_warnings
-from lamina.data.duplicates.index import save_index
+from lamina.data.clean.frames import with_facts, with_warnings
+from lamina.data.duplicates.index import Part, fits, save_index
+from lamina.data.duplicates.planted import measure
 from lamina.data.duplicates.search import Found, Search, search
 from lamina.data.duplicates.sketch import Scheme
 from lamina.kit.errors import ConfigError
@@ -38,10 +41,11 @@ LICENSES = (
     *("CC0-1.0", "PDDL-1.0", "Unlicense", "0BSD", "MIT", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0"),
     *("CC-BY-4.0", "CC-BY-3.0", "ODC-By-1.0", "CC-BY-SA-4.0", "CC-BY-SA-3.0"),
 )
+EARLIER = "earlier"  # in ``against``: what earlier builds of this stack kept
 _MANY = 20  # documents of a source from which its share of duplicates says something
 
 
-@STEPS("duplicates", kind="pass", version=2)
+@STEPS("duplicates", kind="pass", version=3)
 def duplicates(
     batches: Batches,
     *,
@@ -52,6 +56,7 @@ def duplicates(
     against: tuple[str, ...] = (),
     index: bool = False,
     alarm: float = 0.5,
+    plant: int = 200,
     shingle: int = 5,
     bands: int = 14,
     rows: int = 8,
@@ -64,38 +69,63 @@ def duplicates(
     the "newest" or "oldest" (``created``), that with the best "license" (in the order of ``licenses``), or that with
     the highest value of any column; then the longest, then the smallest id.
 
-    ``against``: indexes of earlier corpora (folders), whose documents are never dropped but let new ones fall; ``index
-    = true`` leaves such an index in ``batches.work / "keep"``. A source that loses more than the share ``alarm`` to
-    duplicates is named in the table's warnings. ``bands`` of ``rows`` hashes propose a pair of similarity J with
-    probability 1 - (1 - J^rows)^bands. Ids that occur twice and documents without text are never dropped.
+    ``against``: indexes of other corpora (folders), whose documents are never dropped but let new ones fall; the word
+    "earlier" stands for what earlier builds of this stack kept: such a document stays if it is still there, and lets
+    new ones fall even if it is not. ``index = true`` (or "earlier") leaves an index in ``batches.work / "keep"``; texts
+    that the build before has in its index are not sketched again. A source that loses more than the share ``alarm`` to
+    duplicates is named in the table's warnings. ``plant``: edited copies of so many documents that are made to measure
+    the search (see ``duplicates.planted``); recall and wrong finds are in the table's facts. ``bands`` of ``rows``
+    hashes propose a pair of similarity J with probability 1 - (1 - J^rows)^bands. Ids that occur twice and documents
+    without text are never dropped.
     """
     scheme = Scheme(shingle=shingle, bands=bands, rows=rows)
-    _check(threshold, related, alarm, scheme)
+    _check(threshold, related, alarm, plant, scheme)
+    last = batches.earlier if batches.earlier is not None and fits(batches.earlier, scheme) else None
     wanted = Search(
         threshold=threshold,
         related=min(related, threshold),
         keep=keep,
         licenses=licenses,
-        against=tuple(Path(folder) for folder in against),
+        against=tuple(Path(folder) for folder in against if folder != EARLIER),
+        earlier=last if EARLIER in against else None,
+        reuse=last,
         scheme=scheme,
     )
     found, units = search(batches, wanted)
-    verdicts = _verdicts(found, against)
-    if index and units:
-        by_row = verdicts[found.known :]
-        kept = (by_row["keeper"] == by_row["row"]).to_numpy()
-        save_index(batches, scheme, units, kept, by_row["duplicate_cluster"], batches.work / "keep")
-    return _table(verdicts[found.known :], alarm)
+    verdicts = _verdicts(found, wanted)
+    if units and (index or EARLIER in against):
+        _save(batches, wanted, found, units, verdicts)
+    facts: dict[str, Any] = {"sketches_reused": sum(int((unit / "reused").read_text()) for unit in units)}
+    if plant and units:
+        facts["search"] = measure(found, units, wanted, batches.work, copies=plant)
+    return _table(verdicts[found.known :], alarm, facts)
 
 
-def _check(threshold: float, related: float, alarm: float, scheme: Scheme) -> None:
+def _save(batches: Batches, wanted: Search, found: Found, units: Sequence[Path], verdicts: pl.DataFrame) -> None:
+    """The index of what is kept, and of what earlier builds kept."""
+    parts = []
+    by_row = verdicts[found.known :]
+    by_row = by_row.with_columns(kept=by_row["keeper"] == by_row["row"])
+    begin = 0
+    for unit in units:
+        some = by_row[begin : (begin := begin + pq.read_metadata(unit / "documents.parquet").num_rows)]
+        parts.append(Part(unit, some["kept"].to_numpy(), some["duplicate_cluster"]))
+    sources = [wanted.reuse] if wanted.reuse is not None else []
+    if wanted.earlier is not None and found.departed is not None:
+        parts.append(Part(wanted.earlier, found.departed))
+    save_index(batches, wanted.scheme, parts, sources, batches.work / "keep")
+
+
+def _check(threshold: float, related: float, alarm: float, plant: int, scheme: Scheme) -> None:
     if not 0 < threshold <= 1 or not 0 <= related <= 1 or not 0 <= alarm <= 1:
         raise ConfigError(f"threshold = {threshold}, related = {related} and alarm = {alarm} are shares from 0 to 1")
+    if not 0 <= plant <= 10_000:
+        raise ConfigError(f"plant = {plant} is a number of copies up to 10,000")
     if scheme.shingle < 1 or not 1 <= scheme.bands <= 100 or not 1 <= scheme.rows <= 100:
         raise ConfigError(f"shingle = {scheme.shingle}, bands = {scheme.bands} and rows = {scheme.rows} are 1 to 100")
 
 
-def _verdicts(found: Found, against: tuple[str, ...]) -> pl.DataFrame:
+def _verdicts(found: Found, wanted: Search) -> pl.DataFrame:
     """One row for each row of the search."""
     import polars as pl
 
@@ -110,7 +140,8 @@ def _verdicts(found: Found, against: tuple[str, ...]) -> pl.DataFrame:
     names = frame.group_by("group").agg(duplicate_cluster=pl.coalesce(pl.col("cluster").min(), pl.col("id").min()))
     folded = frame.filter(pl.col("keeper") != pl.col("row")).group_by("keeper").agg(duplicates=pl.len().cast(pl.Int64))
     keepers = frame.select(keeper="row", keeper_id="id", keeper_folder="folder")
-    given = {"keeper_folder": list(range(len(against))), "index": list(against)}
+    against = [str(folder) for folder in wanted.against] + ([EARLIER] if wanted.earlier is not None else [])
+    given = {"keeper_folder": list(range(len(against))), "index": against}
     names_of = pl.DataFrame(given, schema={"keeper_folder": pl.Int32, "index": pl.String})
     frame = frame.join(names, on="group", how="left", maintain_order="left")
     frame = frame.join(folded.rename({"keeper": "row"}), on="row", how="left", maintain_order="left")
@@ -119,13 +150,13 @@ def _verdicts(found: Found, against: tuple[str, ...]) -> pl.DataFrame:
     return frame.with_columns(pl.col("duplicates").fill_null(0))
 
 
-def _table(verdicts: pl.DataFrame, alarm: float) -> pa.Table:
+def _table(verdicts: pl.DataFrame, alarm: float, facts: Mapping[str, Any]) -> pa.Table:
     import polars as pl
 
     fell = pl.col("keeper") != pl.col("row")
-    facts = [pl.col("keeper_id").alias("keeper"), pl.col("likeness").round(4).alias("jaccard")]
-    own = pl.struct(facts).struct.json_encode()
-    foreign = pl.struct([*facts, pl.col("index")]).struct.json_encode()
+    evidence = [pl.col("keeper_id").alias("keeper"), pl.col("likeness").round(4).alias("jaccard")]
+    own = pl.struct(evidence).struct.json_encode()
+    foreign = pl.struct([*evidence, pl.col("index")]).struct.json_encode()
     kind = pl.when("same").then(pl.lit("exact duplicate")).otherwise(pl.lit("near duplicate"))
     frame = verdicts.select(
         "id",
@@ -138,7 +169,7 @@ def _table(verdicts: pl.DataFrame, alarm: float) -> pa.Table:
     warnings = _warnings(frame, alarm)
     if frame["id"].is_duplicated().any():  # an id that occurs twice has one verdict: steps join by id
         frame = frame.sort("id", "duplicates", "duplicate_cluster").unique("id", keep="last", maintain_order=True)
-    return with_warnings(frame.select(RESULT.names).to_arrow().cast(RESULT), warnings)
+    return with_facts(with_warnings(frame.select(RESULT.names).to_arrow().cast(RESULT), warnings), facts)
 
 
 def _warnings(frame: pl.DataFrame, alarm: float) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: A transform may add this column: JSON on what it did to the row, for the ledger. It goes no further.
 DETAIL = "_detail"
-_SAID = b"lamina.warnings"  # in the metadata of a pass's table
+_SAID, _FACTS = b"lamina.warnings", b"lamina.facts"  # in the metadata of a pass's table
 
 
 def to_frame(batch: pa.RecordBatch) -> pl.DataFrame:
@@ -67,6 +67,16 @@ def with_warnings(table: pa.Table, warnings: Sequence[str]) -> pa.Table:
 def warnings_of(schema: pa.Schema) -> list[str]:
     """What ``with_warnings`` put there; also found in a Parquet file that the table was written to."""
     return list(orjson.loads((schema.metadata or {}).get(_SAID, b"[]")))
+
+
+def with_facts(table: pa.Table, facts: Mapping[str, Any]) -> pa.Table:
+    """``table`` with what its pass measured, for the report."""
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), _FACTS: orjson.dumps(dict(facts))})
+
+
+def facts_of(schema: pa.Schema) -> dict[str, Any]:
+    """What ``with_facts`` put there."""
+    return dict(orjson.loads((schema.metadata or {}).get(_FACTS, b"{}")))
 
 
 def _field(field: pa.Field) -> pa.Field:

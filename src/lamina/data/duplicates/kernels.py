@@ -50,6 +50,13 @@ def bytes_hash(data, begin, end):
 
 
 @compiled
+def raw_hashes(data, offsets, out):
+    """``bytes_hash`` of each text, into ``out`` (N)."""
+    for t in range(len(offsets) - 1):
+        out[t] = bytes_hash(data, offsets[t], offsets[t + 1])
+
+
+@compiled
 def words_of(data, begin, end, table, many, out):
     """Hashes of the words between two bytes, into ``out``; how many there are. ``out`` has room for (bytes + 1) / 2."""
     count = 0

@@ -6,7 +6,7 @@ Memory a document: 60 bytes and the id, 250 where it shares a bucket; sets lie i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,19 +23,22 @@ from lamina.data.duplicates.sketch import Scheme, column_of
 if TYPE_CHECKING:
     import polars as pl
 
-_KEEPERS = 32  # of one bucket that a document is measured against: what keeps huge buckets linear
+KEEPERS = 32  # of one bucket that a document is measured against: what keeps huge buckets linear
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """What to look for; see ``lamina.data.clean.duplicates``."""
+    """What to look for; see ``lamina.data.clean.duplicates``. ``reuse``: an index with sketches of unchanged texts;
+    ``earlier``: the index of the build before, whose documents count as known."""
 
     threshold: float
     related: float
     keep: str
     licenses: tuple[str, ...] = ()
     against: tuple[Path, ...] = ()
+    earlier: Path | None = None
+    reuse: Path | None = None
     scheme: Scheme = field(default_factory=Scheme)
 
 
@@ -46,11 +49,14 @@ class Found:
 
     documents: pl.DataFrame  # id, source, cluster (of an index), folder
     known: int  # rows of indexes, the first
+    departed: NDArray[np.bool_] | None  # of the earlier index: documents that are not there any more
+    order: Ints  # rows, the best first
     keeper: Ints
     likeness: NDArray[np.float64]
     same: NDArray[np.bool_]
     cluster: Ints
     measured: int
+    column: Callable[[str], NDArray[Any]]  # an array of the sketches (see ``sketch``), by row
 
 
 def search(batches: Batches, wanted: Search) -> tuple[Found, list[Path]]:
@@ -58,6 +64,8 @@ def search(batches: Batches, wanted: Search) -> tuple[Found, list[Path]]:
     for folder in wanted.against:
         check_index(folder, wanted.scheme)
     payload = {"scheme": asdict(wanted.scheme), "keep": wanted.keep, "licenses": list(wanted.licenses)}
+    if wanted.reuse is not None:
+        payload["known"] = str(wanted.reuse)
     units = batches.map("lamina.data.duplicates.sketch:sketch", payload)
     looking = _Looking(batches, wanted, units)
     looking.exact()
@@ -70,22 +78,52 @@ class _Looking:
 
     def __init__(self, batches: Batches, wanted: Search, units: Sequence[Path]) -> None:
         self._batches, self._wanted = batches, wanted
-        self._folders = [*wanted.against, *units]
+        self._extra = [*wanted.against, *([wanted.earlier] if wanted.earlier else [])]
+        self._folders = [*self._extra, *units]
         self._documents = _documents(self._folders)
+        self._departed, settled = self._earlier(len(wanted.against))
         self._known = sum(_size(folder) for folder in wanted.against)
+        if self._departed is not None:
+            self._known += int(self._departed.sum())
         facts = self._column("facts")
-        self._order = _order(self._documents, self._known, facts[:, 1], self._column("raw"), wanted.keep)
-        self._words = self._column("words")[self._order]
-        self._grams = facts[self._order, 0]
-        old = self._order < self._known
-        twice = self._documents["id"].is_duplicated().to_numpy()[self._order]
+        old = (np.arange(len(facts)) < self._known) | settled
+        order = _order(self._documents, old, facts[:, 1], self._column("raw"), wanted.keep)
+        self._order, self._old = order, old[order]
+        self._words = self._column("words")[order]
+        self._grams = facts[order, 0]
+        twice = self._documents["id"].is_duplicated().to_numpy()[order] & (order >= self._known)
         # Nothing is dropped for what it shares with others of its own id, or for having no text.
-        self._stays = old | (twice & ~old) | (facts[self._order, 1] == 0)
-        self._old = old
-        self._keeper = np.arange(len(self._order))
-        self._likeness = np.ones(len(self._order))
-        self._cluster = np.arange(len(self._order))
+        self._stays = self._old | twice | (facts[order, 1] == 0)
+        self._keeper = np.arange(len(order))
+        self._likeness = np.ones(len(order))
+        self._cluster = np.arange(len(order))
         self._measured = 0
+
+    def _earlier(self, number: int) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_]]:
+        """Which documents of the earlier index are not there any more, and which rows are documents of it as they were.
+
+        Such a document stands for its entry, and so does one that changed: both entries are left out.
+        """
+        import polars as pl
+
+        rows = self._documents
+        if self._wanted.earlier is None:
+            return None, np.zeros(rows.height, np.bool_)
+        place, words = rows["folder"].to_numpy(), self._column("words")
+        now = rows.with_columns(a=pl.Series(words[:, 0]), b=pl.Series(words[:, 1])).with_row_index("row")
+        before = now.filter(pl.col("folder") == number).select("id", "a", "b", was="cluster").unique("id", keep="first")
+        mine = now.filter(pl.col("folder") > number)
+        same = mine.join(before, on=["id", "a", "b"], how="inner", nulls_equal=True)
+        departed = (~now.filter(pl.col("folder") == number)["id"].is_in(mine["id"].implode())).to_numpy()
+        settled = np.zeros(rows.height, np.bool_)
+        settled[same["row"].to_numpy()] = True
+        names = same.select("row", was="was")
+        with_names = now.join(names, on="row", how="left", maintain_order="left")
+        stays = np.ones(rows.height, np.bool_)
+        stays[np.flatnonzero(place == number)] = departed
+        frame = with_names.with_columns(cluster=pl.coalesce("cluster", "was")).select(rows.columns)
+        self._documents = frame.filter(pl.Series(stays))
+        return departed, settled[stays]
 
     def exact(self) -> None:
         """Documents with the words of a better one fall to it."""
@@ -127,11 +165,14 @@ class _Looking:
         return Found(
             documents=self._documents,
             known=self._known,
+            departed=self._departed,
+            order=self._order,
             keeper=keeper,
             likeness=self._likeness[back],
             same=raw == raw[keeper],
             cluster=self._order[self._cluster][back],
             measured=self._measured,
+            column=self._column,
         )
 
     def _settle(
@@ -166,7 +207,7 @@ class _Looking:
             buckets[place[shared], band] = number[shared] + total
             sizes.append(np.bincount(number[shared], minlength=int(begins.sum())))
             total += int(begins.sum())
-        room = np.minimum(np.concatenate(sizes), _KEEPERS) if sizes else np.zeros(0, np.int64)
+        room = np.minimum(np.concatenate(sizes), KEEPERS) if sizes else np.zeros(0, np.int64)
         return buckets, np.concatenate([np.zeros(1, np.int64), np.cumsum(room)])
 
     def _sets(self, alive: Ints) -> tuple[Sets, Ints]:
@@ -174,11 +215,14 @@ class _Looking:
         first = self._words[alive, 0]
         keys = np.unique(first)
         place = self._batches.work / "shared"
-        sets = collect_sets(self._batches, self._wanted.scheme, keys, place, extra=self._wanted.against)
+        sets = collect_sets(self._batches, self._wanted.scheme, keys, place, extra=self._extra)
         return sets, np.searchsorted(keys, first)
 
     def _column(self, name: str) -> NDArray[Any]:
         columns = [column_of(folder, name) for folder in self._folders]
+        if self._departed is not None:
+            place = len(self._wanted.against)
+            columns[place] = columns[place][self._departed]
         empty = np.zeros((0, 2) if name in ("words", "facts") else 0, np.uint64)
         return np.concatenate(columns) if columns else empty
 
@@ -198,12 +242,12 @@ def _documents(folders: Sequence[Path]) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=kinds), *frames])
 
 
-def _order(documents: pl.DataFrame, known: int, lengths: Any, raw: Any, keep: str) -> Ints:
-    """Rows, the best first: those of indexes, then by score, length, id."""
+def _order(documents: pl.DataFrame, old: NDArray[np.bool_], lengths: Any, raw: Any, keep: str) -> Ints:
+    """Rows, the best first: the old ones, then by score, length, id."""
     import polars as pl
 
     frame = documents.select("score", "id").with_columns(
-        old=pl.int_range(pl.len()) < known,
+        old=pl.Series(old),
         length=pl.Series(np.zeros_like(lengths) if keep == "first" else lengths),
         raw=pl.Series(raw),
         row=pl.int_range(pl.len()),

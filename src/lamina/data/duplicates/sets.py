@@ -25,6 +25,7 @@ class Sets:
     values: NDArray[np.uint32]
     starts: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    place: Path | None  # the file that holds the values
 
 
 def collect_sets(
@@ -35,20 +36,28 @@ def collect_sets(
     *,
     extra: Sequence[Path] = (),
 ) -> Sets:
-    """The sets of ``keys`` (first word hashes, sorted, each once), from the documents and the ``extra`` indexes.
+    """The sets of ``keys`` (first word hashes, sorted, each once), from the ``extra`` indexes and the documents.
 
-    Writes ``place``.u64 (the keys) and ``place``.u32 (the sets).
+    Writes ``place``.u64 (the keys that the documents are asked for) and ``place``.u32 (the sets).
     """
-    from lamina.data.duplicates.stars_kernels import gather
-
     place.parent.mkdir(parents=True, exist_ok=True)
     wanted = place.with_suffix(".u64")
-    keys.tofile(wanted)
-    units = batches.map("lamina.data.duplicates.sketch:shingle", {"scheme": asdict(scheme), "wanted": str(wanted)})
+    known = [np.fromfile(folder / "keys.u64", np.uint64) for folder in extra]
+    missing = np.setdiff1d(keys, np.concatenate(known)) if known else keys
+    missing.tofile(wanted)
+    told = {"scheme": asdict(scheme), "wanted": str(wanted)}
+    units = batches.map("lamina.data.duplicates.sketch:shingle", told) if len(missing) else []
+    return gathered(keys, [*extra, *units], place)
+
+
+def gathered(keys: NDArray[np.uint64], folders: Sequence[Path], place: Path) -> Sets:
+    """The sets of ``keys`` from those in some folders, in ``place``.u32; the first folder that has one counts."""
+    from lamina.data.duplicates.stars_kernels import gather
+
     starts, sizes = np.full(len(keys), -1), np.zeros(len(keys), np.int64)
     pieces: list[tuple[Path, NDArray[np.int64], NDArray[np.int64]]] = []
     total = 0
-    for folder in [*extra, *units]:
+    for folder in folders:
         here, begins, lengths = _read(folder)
         at = np.minimum(np.searchsorted(keys, here), max(len(keys) - 1, 0))
         fresh = np.flatnonzero((keys[at] == here) & (starts[at] < 0)) if len(keys) else np.zeros(0, np.int64)
@@ -60,12 +69,15 @@ def collect_sets(
         pieces.append((folder, begins[fresh], lengths[fresh]))
     if (starts < 0).any():
         raise StageError("documents changed between two readings of them", where="duplicates")
-    out = np.memmap(place.with_suffix(".u32"), np.uint32, "w+", shape=(total,)) if total else np.zeros(0, np.uint32)
+    if not total:
+        return Sets(np.zeros(0, np.uint32), starts, sizes, None)
+    file = place.with_suffix(".u32")
+    out = np.memmap(file, np.uint32, "w+", shape=(total,))
     filled = 0
     for folder, begins, lengths in pieces:
         if len(begins):
             filled = gather(np.memmap(folder / "shingles.u32", np.uint32, "r"), begins, lengths, out, filled)
-    return Sets(out, starts, sizes)
+    return Sets(out, starts, sizes, file)
 
 
 def _read(folder: Path) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:

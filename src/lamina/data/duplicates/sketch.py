@@ -5,6 +5,7 @@ words.u64 (N, 2)    hash of the folded words: equal for texts that differ in cas
 raw.u64 (N)         hash of the text itself
 facts.u32 (N, 2)    shingles (with repeats), characters
 band-00.u64 … (N)   MinHash keys, a file for each band
+sample.parquet      id and text of a few documents, by which the search is measured (``duplicates.planted``)
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ DOCUMENTS = pa.schema([("id", pa.string()), ("source", pa.string()), ("score", p
 #: The arrays of a sketch: type and columns of each, besides the bands.
 ARRAYS = {"words": ("u64", np.uint64, 2), "raw": ("u64", np.uint64, 1), "facts": ("u32", np.uint32, 2)}
 _SEED = 0x5EED
+SAMPLE, SAMPLE_SHINGLES = 40, 40  # documents of a unit by which the search is measured, and shingles that each has
+_SAMPLE_CHARACTERS = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,30 +73,106 @@ def utf8(column: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def sketch(batches: Iterable[pa.RecordBatch], folder: Path, payload: Mapping[str, Any]) -> None:
-    """Write the sketches of a unit's documents into ``folder``. ``payload``: scheme, keep, licenses."""
-    from lamina.data.duplicates.kernels import sketch_texts
-
+    """Write the sketches of a unit's documents into ``folder``. ``payload``: scheme, keep, licenses, and perhaps
+    ``known``: an index, whose sketches of the same texts are taken over."""
     scheme = Scheme(**payload["scheme"])
-    xors, factors = scheme.permutations()
-    fold = folding()
+    known = known_texts(payload["known"]) if payload.get("known") else None
+    sample = Sample()
+    reused = 0
     with ExitStack() as stack:
         documents = stack.enter_context(pq.ParquetWriter(folder / "documents.parquet", DOCUMENTS, compression="zstd"))
-        files = {n: stack.enter_context((folder / f"{n}.{kind}").open("wb")) for n, (kind, _, _) in ARRAYS.items()}
-        bands = [stack.enter_context((folder / f"band-{b:02d}.u64").open("wb")) for b in range(scheme.bands)]
+        names = {n: kind for n, (kind, _, _) in ARRAYS.items()} | {f"band-{b:02d}": "u64" for b in range(scheme.bands)}
+        files = {n: stack.enter_context((folder / f"{n}.{kind}").open("wb")) for n, kind in names.items()}
         for batch in batches:
-            size = batch.num_rows
-            found = {
-                n: np.zeros(size if width == 1 else (size, width), dtype) for n, (_, dtype, width) in ARRAYS.items()
-            }
-            keys = np.zeros((scheme.bands, size), np.uint64)
-            data, offsets = utf8(batch.column("text"))
-            rows = (found["words"], found["raw"], found["facts"], keys)
-            sketch_texts(data, offsets, fold.table, fold.many, scheme.shingle, scheme.rows, xors, factors, *rows)
+            found = _sketched(batch.column("text"), scheme, known)
+            reused += found.pop("reused")
             for name, file in files.items():
-                found[name].tofile(file)
-            for file, part in zip(bands, keys, strict=True):
-                part.tofile(file)
+                np.ascontiguousarray(found[name]).tofile(file)
             documents.write_table(_described(batch, payload["keep"], payload["licenses"]))
+            sample.add(batch, found["raw"], found["facts"])
+    sample.write(folder / "sample.parquet")
+    (folder / "reused").write_text(str(reused))
+
+
+def _sketched(texts: pa.Array, scheme: Scheme, known: Known | None) -> dict[str, Any]:
+    """The arrays of some texts by name; those of ``known`` texts are looked up, ``reused`` tells how many."""
+    from lamina.data.duplicates.kernels import raw_hashes
+
+    if known is not None:
+        raw = np.zeros(len(texts), np.uint64)
+        raw_hashes(*utf8(texts), raw)
+        place = known.places(raw)
+        if (place >= 0).any():
+            fresh = _sketched(texts.filter(pa.array(place < 0)), scheme, None)
+            fresh.pop("reused")
+            return known.merged(place, fresh) | {"reused": int((place >= 0).sum())}
+    return computed(texts, scheme) | {"reused": 0}
+
+
+def computed(texts: pa.Array, scheme: Scheme) -> dict[str, Any]:
+    """The arrays of a sketch of some texts, by name."""
+    from lamina.data.duplicates.kernels import sketch_texts
+
+    xors, factors = scheme.permutations()
+    fold = folding()
+    size = len(texts)
+    found = {n: np.zeros(size if width == 1 else (size, width), dtype) for n, (_, dtype, width) in ARRAYS.items()}
+    keys = np.zeros((scheme.bands, size), np.uint64)
+    rows = (found["words"], found["raw"], found["facts"], keys)
+    sketch_texts(*utf8(texts), fold.table, fold.many, scheme.shingle, scheme.rows, xors, factors, *rows)
+    return found | {f"band-{band:02d}": keys[band] for band in range(scheme.bands)}
+
+
+class Known:
+    """Sketches of an index, found by the hash of the text itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        raw = column_of(folder, "raw")
+        self._order = np.argsort(raw, kind="stable")
+        self._raw = raw[self._order]
+
+    def places(self, raw: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """(N,): the row of the index that has the text, or -1."""
+        if not len(self._raw):
+            return np.full(len(raw), -1)
+        at = np.minimum(np.searchsorted(self._raw, raw), len(self._raw) - 1)
+        return np.where(self._raw[at] == raw, self._order[at], -1)
+
+    def merged(self, place: NDArray[np.int64], fresh: Mapping[str, Any]) -> dict[str, Any]:
+        """Arrays of texts, those with a ``place`` from the index, the others from ``fresh`` in their order."""
+        found: dict[str, Any] = {}
+        for name, values in fresh.items():
+            out = np.zeros((len(place), *values.shape[1:]), values.dtype)
+            out[place < 0] = values
+            out[place >= 0] = column_of(self._folder, name)[place[place >= 0]]
+            found[name] = out
+        return found
+
+
+@lru_cache(maxsize=1)
+def known_texts(folder: str) -> Known:
+    """The sketches of an index, kept from unit to unit."""
+    return Known(Path(folder))
+
+
+class Sample:
+    """The documents of a unit whose texts have the smallest hashes: drawn by chance, and always the same ones."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[int, str, str]] = []
+
+    def add(self, batch: pa.RecordBatch, raw: NDArray[np.uint64], facts: NDArray[np.uint32]) -> None:
+        """Look at a batch; ``raw`` and ``facts`` as in a sketch."""
+        fit = np.flatnonzero((facts[:, 0] >= SAMPLE_SHINGLES) & (facts[:, 1] <= _SAMPLE_CHARACTERS))
+        for row in fit[np.argsort(raw[fit], kind="stable")[:SAMPLE]].tolist():
+            self._rows.append((int(raw[row]), batch.column("id")[row].as_py(), batch.column("text")[row].as_py()))
+        self._rows = sorted(self._rows)[:SAMPLE]
+
+    def write(self, path: Path) -> None:
+        """Write what was drawn, the smallest hash first."""
+        columns = [pa.array([row[k] for row in self._rows], pa.string()) for k in (1, 2)]
+        pq.write_table(pa.table(columns, names=["id", "text"]), path, compression="zstd")
 
 
 def shingle(batches: Iterable[pa.RecordBatch], folder: Path, payload: Mapping[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 Texts are ``data`` (UTF-8 bytes of all) and ``offsets`` (N + 1). The walk stops before a text for which the flat arrays
 may not have room, and goes on from there when they have been made larger.
+
+Over 300 lines because the cases of one loop share its state, and a kernel's state is passed by hand.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 # numba compiles these functions from their arguments' types; annotations would say nothing to it.
@@ -196,28 +198,11 @@ def _sentences(codes, words, ends, table, line, unused):
 
 
 @lean
-def _run(
-    data,
-    k,
-    end,
-    start,
-    marks,
-    table,
-    lower,
-    base,
-    slots,
-    bits_of,
-    codes,
-    places,
-    ends,
-    tails,
-    row,
-    line,
-    at,
-    hashes,
-    lengths,
-):
+def _run(data, k, end, start, marks, base, tables, scratch, row, line, at, words):
     """Take up the run of characters that begins at byte ``k``; returns where it ends and its characters."""
+    table, lower, slots, bits_of = tables
+    codes, places, ends, tails = scratch
+    hashes, lengths = words
     begin, run = k, 0
     either, every = np.uint16(0), np.uint16(0xFFFF)
     while k < end:
@@ -257,29 +242,9 @@ def _keep(hashes, lengths, at, value, length):
 
 
 @lean
-def _walk_text(
-    data,
-    k,
-    end,
-    marks,
-    table,
-    lower,
-    base,
-    slots,
-    bits,
-    codes,
-    places,
-    ends,
-    tails,
-    row,
-    hashes,
-    lengths,
-    lines,
-    paragraphs,
-    line,
-    at,
-):
+def _walk_text(data, k, end, marks, base, tables, scratch, row, words, lines, paragraphs, line, at):
     """Walk over the text whose bytes go from ``k`` to ``end``; returns its characters."""
+    table, _, slots, bits = tables
     start, characters, simple, letters, breaks = k, 0, 0, 0, 0
     known = base >= 0
     while k < end:
@@ -300,7 +265,7 @@ def _walk_text(
                 row[STOPS] |= _stop_bit(small, base, slots, bits)
             simple += 1
             letters += size
-            _keep(hashes, lengths, at, h, size)
+            _keep(words[0], words[1], at, h, size)
             if line[SEEN]:
                 line[SENTENCES] += 1
                 line[SEEN] = 0
@@ -322,27 +287,7 @@ def _walk_text(
                 characters += 1
                 k += n
                 continue
-            k, size = _run(
-                data,
-                k,
-                end,
-                start,
-                marks,
-                table,
-                lower,
-                base,
-                slots,
-                bits,
-                codes,
-                places,
-                ends,
-                tails,
-                row,
-                line,
-                at,
-                hashes,
-                lengths,
-            )
+            k, size = _run(data, k, end, start, marks, base, tables, scratch, row, line, at, words)
         breaks = 0
         if not line[ANY]:
             line[ANY], line[BEGIN], line[FIRST] = 1, begin, characters
@@ -372,10 +317,9 @@ def walk(data, offsets, start, marks, table, lower, stops, languages, counts, wo
     longest = 1
     for i in range(start, len(offsets) - 1):
         longest = max(longest, offsets[i + 1] - offsets[i])
-    codes, places = np.empty(longest, np.int32), np.empty(longest, np.int64)
-    cuts, tails = np.empty(longest, np.int32), np.empty(longest, np.int32)
-    hashes, lengths = words
-    slots, bits = stops
+    cuts = np.empty(longest, np.int32), np.empty(longest, np.int32)
+    scratch = (np.empty(longest, np.int32), np.empty(longest, np.int64), *cuts)
+    tables = (table, lower, *stops)
     for i in range(start, len(offsets) - 1):
         size = offsets[i + 1] - offsets[i]
         if at[WORD_AT] + size > len(words[0]) or max(at[LINE_AT], at[PARAGRAPH_AT]) + size > len(lines[0]):
@@ -384,26 +328,7 @@ def walk(data, offsets, start, marks, table, lower, stops, languages, counts, wo
         base = languages[i] * SLOTS if languages[i] >= 0 else -1
         row = counts[i]
         row[CHARACTERS] = _walk_text(
-            data,
-            offsets[i],
-            offsets[i + 1],
-            marks,
-            table,
-            lower,
-            base,
-            slots,
-            bits,
-            codes,
-            places,
-            cuts,
-            tails,
-            row,
-            hashes,
-            lengths,
-            lines,
-            paragraphs,
-            line,
-            at,
+            data, offsets[i], offsets[i + 1], marks, base, tables, scratch, row, words, lines, paragraphs, line, at
         )
         end_line(data, table, line, at, lines)
         end_paragraph(at, paragraphs)
