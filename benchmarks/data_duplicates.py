@@ -36,6 +36,8 @@ FOLDER = ROOT / ".cache" / "bench" / "duplicates"
 class FileBatches:
     """``contracts.corpus.Batches`` over Parquet files."""
 
+    earlier = None
+
     def __init__(self, files: list[Path], work: Path, workers: Workers) -> None:
         self.units, self.work, self._workers = units_of(files), work, workers
 
@@ -115,7 +117,7 @@ def corpus(quick: bool) -> Planted:
     return made
 
 
-def row(quick: bool = False, runs: int = 3) -> list[dict[str, Any]]:
+def rows(quick: bool = False, runs: int = 3) -> list[dict[str, Any]]:
     """One row for each peer."""
     made = corpus(quick)
     parts = sorted((made.file.parent / "parts").glob("*.parquet"))
@@ -163,8 +165,3 @@ def _version(name: str) -> str:
     python = ROOT / ".bench" / name / "bin" / "python"
     code = f"import importlib.metadata as m; print(m.version({name!r}))"
     return subprocess.run([str(python), "-c", code], stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
-
-
-if __name__ == "__main__":
-    for one in row():
-        print(json.dumps(one))
