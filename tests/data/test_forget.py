@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lamina.contracts.corpus import Inbox, SourceFile
-from lamina.data import corpus_files
+from lamina.data import corpus_files, units
 from lamina.data.forget import Gone, Wanted, gone, select
 from lamina.data.forget_files import derive
 from lamina.data.forget_shards import lessened, splice
@@ -68,7 +68,8 @@ def rows() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(corpus_files, "_FILE_BYTES", 1)  # a file for each row group: there are files to keep
+    monkeypatch.setattr(corpus_files, "_FILE_BYTES", 1)  # a file for each unit: there are files to keep
+    monkeypatch.setattr(units, "LEAST", 8)
     made = 0
 
     def run(rows: list[dict[str, Any]], history: History | None = None, source: str = "papers") -> Path:

@@ -39,7 +39,7 @@ def test_frames_are_the_librarys(processor: Any) -> None:
     framed, pair = tokenizer.framed("whale ship"), tokenizer.framed("whale", "ship ship")
     assert (framed.ids, framed.kinds) == (one.ids, one.type_ids)
     assert pair.ids == two.ids
-    if processor is not None:  # without one, the library numbers the texts by itself
+    if processor is not None and type(processor) is not processors.ByteLevel:  # else the library numbers texts itself
         assert pair.kinds == two.type_ids
     assert tokenizer.frame.size == len(one.ids) - 2
 

@@ -37,7 +37,8 @@ def test_sources_and_steps_are_as_the_code_has_them(name: str, tmp_path: Path) -
 
 def test_every_kind_of_source_has_a_stack_file(tmp_path: Path) -> None:
     used = {source["use"] for text in BLOCKS for source in opened(text, tmp_path).data.sources}  # type: ignore[union-attr]
-    assert used == {component.name for component in SOURCES}
+    ours = {c.name for c in SOURCES if c.function.__module__.startswith("lamina.")}  # tests register some too
+    assert used == ours
 
 
 def test_the_example_names_its_licences_and_needs_no_root() -> None:

@@ -60,10 +60,7 @@ class Plan:
                 **augmented.parameters,
             },
             inputs={"scorer": self.scorer} if self.scores else {},
-            versions={f"{c.kind} {c.name}": c.version for c in STEPS}
-            | {c.name: c.version for c in SOURCES}
-            | dict(augmented.versions)
-            | {"variety": 1},
+            versions=_versions(self._steps, [s.use for s in sources]) | dict(augmented.versions) | {"variety": 1},
             context={
                 **placed.context,
                 "augmentation": augmented.context,
@@ -270,6 +267,13 @@ def read_questions(file: Path) -> list[dict[str, Any]]:
             raise InputError("needs 'question' (text) and 'answers' (a list)", where=f"{file}:{number}")
         questions.append({"question": row["question"], "answers": [str(a) for a in row["answers"]]})
     return questions
+
+
+def _versions(steps: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> dict[str, int]:
+    """Of the sources that are used, of our own steps (recipes are made of them), and of others that are named."""
+    named = {value for step in steps for value in step.values() if isinstance(value, str)}
+    used = [c for c in STEPS if c.name in named or c.function.__module__.startswith("lamina.")]
+    return {f"{c.kind} {c.name}": c.version for c in used} | {name: SOURCES.get(name).version for name in sources}
 
 
 def _source(source: collect.Collected) -> Mapping[str, Any]:
