@@ -61,9 +61,11 @@ def test_a_signal_that_stands_before_is_not_measured_again() -> None:
     assert edited == ["language", "repetition", "quality", "repetition", "quality"]
 
 
-def test_han_texts_are_measured_by_character() -> None:
+@pytest.mark.parametrize("language", ["zh", "zh-CN"])
+def test_han_texts_are_measured_by_character(language: str) -> None:
     text = "这是一个关于鲸鱼的故事。老船长看着大海,很久没有说话。然后他转向大副,微微一笑。" * 3
-    found = {label.split(": ")[-1]: verdict for label, verdict in verdicts(text, [{"recipe": "gopher"}], "zh").items()}
+    steps = [{"recipe": "gopher"}]
+    found = {label.split(": ")[-1]: verdict for label, verdict in verdicts(text, steps, language).items()}
     assert (len(text), found["words"]) == (120, True)
     assert found["duplicate_5_grams"] is True  # that the text says everything again shows in longer runs
     assert found["duplicate_10_grams"] is False

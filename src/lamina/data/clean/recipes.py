@@ -25,7 +25,7 @@ from lamina.kit.errors import ConfigError
 
 Steps = list[dict[str, Any]]
 
-_BY_CHARACTER = "language IN ('zh', 'ja', 'th', 'lo', 'km', 'my')"
+_BY_CHARACTER = "LEFT(language, 2) IN ('zh', 'ja', 'th', 'lo', 'km', 'my')"  # zh-CN too
 
 
 def _by_script(characters: float, words: float) -> str:
@@ -56,7 +56,7 @@ _QUALITY = {
     "ellipses_per_word": "ellipses_per_word <= 0.1",
     "bullet_lines": "bullet_lines <= 0.9",
     "ellipsis_lines": "ellipsis_lines <= 0.3",
-    "alphabetic_words": "alphabetic_words >= CASE WHEN language = 'en' THEN 0.8 ELSE 0.77 END",
+    "alphabetic_words": "alphabetic_words >= CASE WHEN LEFT(language, 2) = 'en' THEN 0.8 ELSE 0.77 END",
     "stop_words": "stop_words IS NULL OR stop_words >= 2",
 }
 _C4 = {
