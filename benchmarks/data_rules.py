@@ -29,16 +29,17 @@ from lamina.kit.workers import Workers
 WORKERS = 2
 FOLDER = ROOT / ".cache" / "bench" / "rules"
 STEPS = [{"recipe": "fineweb"}]
+PAGES = int(os.environ.get("PAGES", 0)) or None  # fewer of them, where there is no time
 
 
-def documents(quick: bool) -> Path:
-    """The pages with a document's columns."""
+def documents(count: int | None) -> Path:
+    """The pages (or the first ``count``, which are a random lot) with a document's columns."""
     from pages import pages
 
-    place = FOLDER / ("quick.parquet" if quick else "pages.parquet")
+    place = FOLDER / f"pages-{count or 'all'}.parquet"
     if not place.exists():
         table = pq.read_table(pages())
-        table = table.slice(0, 2000) if quick else table
+        table = table.slice(0, count or table.num_rows)
         columns = {"id": table["id"], "text": table["text"], "source": pa.array(["pages"] * table.num_rows)}
         arrays = [
             columns[f.name].cast(f.type) if f.name in columns else pa.nulls(len(table), f.type) for f in DOCUMENTS
@@ -85,7 +86,7 @@ def datatrove(file: Path, work: Path, alone: bool) -> tuple[float, set[str], dic
 
 def rows(quick: bool = False, runs: int = 3) -> list[dict[str, Any]]:
     """One row: documents a second, and how far the decisions agree."""
-    file = documents(quick)
+    file = documents(2000 if quick else PAGES)
     facts = pq.read_metadata(file)
     total = facts.num_rows
     megabytes = pl.scan_parquet(file).select(pl.col("text").str.len_bytes().sum()).collect().item() / 1e6
