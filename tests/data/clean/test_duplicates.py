@@ -284,3 +284,37 @@ def test_many_unrelated_books_that_share_their_licence_are_kept(find: Find) -> N
     licence = " ".join(prose(77, 3000))
     texts = {f"book{i:02d}": f"{licence} {' '.join(prose(200 + i, 4000))} {licence}" for i in range(30)}
     assert not any(row["drop"] for row in find(texts).values())
+
+
+def test_a_later_build_goes_on_from_the_index_of_the_one_before(as_batches: Any) -> None:
+    words = [
+        "whale",
+        "ship",
+        "sea",
+        "harbour",
+        "lantern",
+        "rope",
+        "sail",
+        "storm",
+        "island",
+        "letter",
+        "morning",
+        "compass",
+        "river",
+        "stone",
+        "bread",
+    ]
+    texts = [" ".join(words[(i * 7 + j * (i + 2)) % 15] + str((i * j) % 11) for j in range(120)) for i in range(6)]
+
+    def rows(ids: list[str], some: list[str]) -> dict[str, list[Any]]:
+        return {"id": ids, "source": ["s"] * len(ids), "text": some}
+
+    first = as_batches(rows(["a", "b", "c"], texts[:3]))
+    assert duplicates(first, against=("earlier",), plant=0)["drop"].to_pylist() == [None] * 3
+    # "b" is gone, "new" is almost "a", "old" is almost what "b" was, "d" is like nothing.
+    later = [texts[0], texts[2], texts[0] + " more", texts[1] + " more", texts[4]]
+    second = as_batches(rows(["a", "c", "new", "old", "d"], later))
+    second.earlier = first.work / "keep"
+    found = duplicates(second, against=("earlier",), plant=0)
+    said = dict(zip(found["id"].to_pylist(), found["drop"].to_pylist(), strict=True))
+    assert said == {"a": None, "c": None, "d": None, "new": "near duplicate", "old": "near duplicate"}

@@ -81,6 +81,7 @@ class _Looking:
         self._extra = [*wanted.against, *([wanted.earlier] if wanted.earlier else [])]
         self._folders = [*self._extra, *units]
         self._documents = _documents(self._folders)
+        self._departed: NDArray[np.bool_] | None = None  # columns are read whole until it is known
         self._departed, settled = self._earlier(len(wanted.against))
         self._known = sum(_size(folder) for folder in wanted.against)
         if self._departed is not None:
