@@ -7,20 +7,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import orjson
 
 from lamina.contracts.corpus import DOCUMENTS
-from lamina.kit.errors import InputError, NotFoundError
-
-if TYPE_CHECKING:
-    import polars as pl
+from lamina.data.explain_beside import Beside, side_by_side
+from lamina.data.explain_find import data, find
+from lamina.data.units import SAMPLE_CHARACTERS
+from lamina.kit.errors import InputError
 
 SHOWN = 600  # characters of the text
 _NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
-_SNIPPET = 12  # characters that a piece of text must have to be looked for
+_BESIDE = 3  # duplicates of a document whose texts are shown beside its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,47 +29,46 @@ class Explanation:
 
     id: str
     kept: bool
-    facts: Mapping[str, Any]  # document columns that are not null
-    text: str  # its beginning, as far as it is kept
+    facts: Mapping[str, Any]  # document columns that are not null, and the ``file`` of the corpus that has it
+    text: str  # its beginning; "" where a dropped one's is not kept
     signals: Mapping[str, Any]
     rules: Sequence[Mapping[str, Any]]  # expression, reason, signals that it names
     ledger: Sequence[Mapping[str, Any]]
-    duplicates: Sequence[Mapping[str, Any]]  # of the keeper: who was folded into it; of a dropped one: its keeper
+    #: Of the keeper: who was folded into it; of a dropped one: its keeper. relation, id, jaccard; ``index`` where the
+    #: keeper is another corpus'; of the first ones ``texts`` (``Beside``: this document's and the other's) or ``note``.
+    duplicates: Sequence[Mapping[str, Any]]
     children: Sequence[str]  # augmented from it
     tokens: tuple[int, int] | None = None  # first token and the one behind the last, in the shards
     more: Sequence[str] = field(default_factory=tuple)  # other documents that fit what was asked
 
 
 def explain(corpus: Path, query: str, *, tokens: Path | None = None) -> Explanation:
-    """The document that ``query`` names: an id, a URL, or words of its text.
+    """The document that ``query`` names: an id, an address in any spelling, or words of its text (see ``find``).
 
-    Raises ``NotFoundError`` where nothing fits.
+    ``tokens``: the folder of the token shards, for the document's place in them. Raises ``NotFoundError`` where nothing
+    fits, with what is known instead.
     """
-    found = _find(corpus, query)
-    if not found:
-        raise NotFoundError(
-            f"no document has the id or URL '{query[:80]}', or these words in its text",
-            where=str(corpus),
-            hint='lamina data explain ID | URL | "words of the text"',
-        )
-    id = found[0]
+    id, *more = find(corpus, query)
     row = _kept(corpus, id)
-    signals = {**_signals(corpus, id), **{k: v for k, v in row.items() if k not in DOCUMENTS.names and v is not None}}
+    measured = _signals(corpus, id)
+    signals = {k: v for k, v in (measured | row).items() if k not in DOCUMENTS.names and k != "file" and v is not None}
     entries = _ledger(corpus, id)
-    text = row.get("text") or _dropped_text(corpus, id)
-    facts = {k: v for k, v in row.items() if k in DOCUMENTS.names and k not in ("text", "id") and v is not None}
+    known = (measured | row) if row else measured | {"source": entries[0]["source"] if entries else None}
+    facts = {n: known[n] for n in (*DOCUMENTS.names, "file") if n not in ("text", "id") and known.get(n) is not None}
+    duplicates = _duplicates(corpus, id, entries)
+    texts = _texts(corpus, [id, *(d["id"] for d in duplicates[:_BESIDE])])
     return Explanation(
         id=id,
         kept=bool(row),
-        facts=facts or {"source": entries[0]["source"]} if entries else facts,
-        text=(text or "")[:SHOWN],
+        facts=facts,
+        text=texts.get(id, "")[:SHOWN],
         signals=signals,
-        rules=_rules(corpus, signals),
+        rules=_rules(corpus, measured | signals),
         ledger=entries,
-        duplicates=_duplicates(corpus, id, entries),
+        duplicates=[d | (_beside(texts, id, d) if n < _BESIDE else {}) for n, d in enumerate(duplicates)],
         children=_children(corpus, id),
         tokens=_place(tokens, id) if tokens else None,
-        more=found[1:6],
+        more=more,
     )
 
 
@@ -89,88 +88,15 @@ def whereis(tokens: Path, offset: int) -> tuple[str, int]:
     return str(row["id"]), offset - int(row["start"])
 
 
-def describe(found: Explanation) -> str:
-    """The explanation in words, for a terminal."""
-    lines = [f"{found.id}  {'kept' if found.kept else 'not in the corpus'}"]
-    lines += [f"  {name:<12} {value}" for name, value in found.facts.items() if name != "meta"]
-    if found.tokens:
-        lines.append(f"  {'tokens':<12} {found.tokens[0]:,} to {found.tokens[1]:,} of the shards")
-    if found.text:
-        lines += ["", *(f"  | {line}" for line in found.text.splitlines()[:8])]
-    if found.rules:
-        lines += ["", "rules"]
-        lines += [
-            f"  {r['verdict']:<10} {r['reason']}: {r['expression']}  [{_values(r['values'])}]" for r in found.rules
-        ]
-    if found.ledger:
-        lines += ["", "what happened"]
-        lines += [f"  {_entry(entry)}" for entry in found.ledger]
-    if found.duplicates:
-        lines += ["", "duplicates"]
-        lines += [
-            f"  {d['relation']} {d['id']}" + (f"  Jaccard {d['jaccard']}" if d.get("jaccard") else "")
-            for d in found.duplicates
-        ]
-    if found.children:
-        lines += ["", f"augmented into {len(found.children)}: {', '.join(found.children[:5])}"]
-    if found.more:
-        lines += ["", f"these fit too: {', '.join(found.more)}"]
-    return "\n".join(lines)
-
-
-def _values(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in values.items())
-
-
-def _entry(entry: Mapping[str, Any]) -> str:
-    what = f"{entry['step']}: {entry['action']}" + (f" {entry['reason']}" if entry["reason"] else "")
-    detail = orjson.loads(entry["detail"]) if entry["detail"] else {}
-    for begin, _, old, new in detail.get("spans", [])[:5] if isinstance(detail, dict) else []:
-        what += f"\n      at {begin}: {old!r} -> {new!r}"
-    return what + (f" = {entry['value']}" if entry["value"] and entry["action"] != "edit" else "")
-
-
-def _data(corpus: Path) -> pl.LazyFrame:
-    import polars as pl
-
-    return pl.scan_parquet(sorted((corpus / "data").glob("*.parquet")))
-
-
-def _find(corpus: Path, query: str) -> list[str]:
-    """Ids that fit, the best first."""
-    import polars as pl
-
-    ledger = pl.scan_parquet(corpus / "ledger.parquet")
-    data = _data(corpus)
-    exact = data.filter((pl.col("id") == query) | (pl.col("url") == query)).select("id").head(6).collect()
-    if exact.height:
-        return [str(id) for id in exact["id"]]
-    gone = ledger.filter(pl.col("id") == query).select("id").head(1).collect()
-    if gone.height:
-        return [query]
-    words = " ".join(query.split())
-    if len(words) < _SNIPPET:
-        return []
-    pattern = r"\s+".join(re.escape(word) for word in words.split())
-    pattern = re.sub(r"\\([-&~# ])", r"\1", pattern)  # Rust knows no needless escapes
-    frames = [data.select("id", "text")]
-    if (corpus / "dropped.parquet").exists():
-        frames.append(pl.scan_parquet(corpus / "dropped.parquet").select("id", "text"))
-    return [
-        str(id)
-        for frame in frames
-        for id in frame.filter(pl.col("text").str.contains(pattern)).select("id").head(6).collect()["id"]
-    ]
-
-
 def _kept(corpus: Path, id: str) -> dict[str, Any]:
     import polars as pl
 
-    rows = _data(corpus).filter(pl.col("id") == id).head(1).collect()
-    return rows.row(0, named=True) if rows.height else {}
+    rows = data(corpus).filter(pl.col("id") == id).drop("text").head(1).collect()
+    return rows.row(0, named=True) | {"file": f"data/{Path(rows['file'][0]).name}"} if rows.height else {}
 
 
 def _signals(corpus: Path, id: str) -> dict[str, Any]:
+    """What was measured of a document, the last value of each; ``source``, address, language and so on among them."""
     import polars as pl
 
     found: dict[str, Any] = {}
@@ -178,7 +104,7 @@ def _signals(corpus: Path, id: str) -> dict[str, Any]:
         rows = pl.scan_parquet(file).filter(pl.col("id") == id).head(1).collect()
         if rows.height:
             row = rows.row(0, named=True)
-            found |= {k: v for k, v in row.items() if v is not None and k not in ("id", "source")}
+            found |= {k: v for k, v in row.items() if v is not None and k != "id"}
     return {k: v for k, v in found.items() if not k.startswith("decide:")}
 
 
@@ -222,31 +148,49 @@ def _duplicates(corpus: Path, id: str, entries: Sequence[Mapping[str, Any]]) -> 
     import polars as pl
 
     mine = [orjson.loads(e["detail"]) for e in entries if e["action"] == "duplicate" and e["detail"]]
-    found = [{"relation": "folded into", "id": d.get("keeper"), "jaccard": d.get("jaccard")} for d in mine]
+    found = [_relation("folded into", d.get("keeper"), d) for d in mine]
     ledger = pl.scan_parquet(corpus / "ledger.parquet")
-    folded = ledger.filter(
-        (pl.col("action") == "duplicate") & pl.col("detail").str.contains(id, literal=True)
-    ).collect()
-    for row in folded.iter_rows(named=True):
+    folded = ledger.filter((pl.col("action") == "duplicate") & pl.col("detail").str.contains(id, literal=True))
+    for row in folded.select("id", "detail").collect().iter_rows(named=True):
         detail = orjson.loads(row["detail"])
         if detail.get("keeper") == id:
-            found.append({"relation": "took in", "id": row["id"], "jaccard": detail.get("jaccard")})
+            found.append(_relation("took in", row["id"], detail))
     return found
+
+
+def _relation(relation: str, id: str | None, detail: Mapping[str, Any]) -> dict[str, Any]:
+    index = {"index": detail["index"]} if detail.get("index") else {}
+    return {"relation": relation, "id": id, "jaccard": detail.get("jaccard"), **index}
+
+
+def _beside(texts: Mapping[str, str], id: str, other: Mapping[str, Any]) -> dict[str, Beside | str]:
+    """The two texts compared, or why they cannot be."""
+    lacking = [name for name in (id, other["id"]) if name not in texts]
+    if other.get("index") and other["id"] in lacking:
+        return {"note": f"its text is not of this corpus but of the index {other['index']}"}
+    if lacking:
+        return {"note": f"the text of {' and '.join(lacking)} is not kept"}
+    mine, theirs = texts[id], texts[other["id"]]
+    # Of a dropped text the beginning is kept; the keeper's is whole.
+    cut = min(len(mine), len(theirs)) == SAMPLE_CHARACTERS
+    return {"texts": side_by_side(mine, theirs, cut=cut)}
 
 
 def _children(corpus: Path, id: str) -> list[str]:
     import polars as pl
 
-    return [str(c) for c in _data(corpus).filter(pl.col("parent_id") == id).select("id").collect()["id"]]
+    return [str(c) for c in data(corpus).filter(pl.col("parent_id") == id).select("id").collect()["id"]]
 
 
-def _dropped_text(corpus: Path, id: str) -> str | None:
+def _texts(corpus: Path, ids: Sequence[str | None]) -> dict[str, str]:
+    """The texts of documents by id: of kept ones all, of dropped ones the beginning where it is kept."""
     import polars as pl
 
-    if not (corpus / "dropped.parquet").exists():
-        return None
-    rows = pl.scan_parquet(corpus / "dropped.parquet").filter(pl.col("id") == id).head(1).collect()
-    return str(rows["text"][0]) if rows.height else None
+    wanted = pl.col("id").is_in([id for id in ids if id])
+    dropped = corpus / "dropped.parquet"
+    frames = [pl.scan_parquet(dropped).select("id", "text")] if dropped.exists() else []
+    frames.append(data(corpus).select("id", "text"))
+    return {id: text for frame in frames for id, text in frame.filter(wanted).collect().iter_rows() if text}
 
 
 def _place(tokens: Path, id: str) -> tuple[int, int] | None:

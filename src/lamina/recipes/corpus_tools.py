@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lamina.data.tombstones import Tombstones
+from lamina.kit.durable import digest_folder
 from lamina.kit.errors import NotFoundError
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
+from lamina.recipes.history import last_corpus
 from lamina.recipes.plan import Plan
 from lamina.recipes.stack import Stack
 
@@ -40,26 +42,29 @@ def tokens_folder(stack: Stack) -> Path | None:
 def explain(stack: Stack, query: str, *, as_json: bool = False) -> Any:
     """The explanation of a document, in words or as JSON."""
     from lamina.data import explain as explaining
+    from lamina.data.explain_words import describe
 
+    corpus, tokens = _last(stack)
     try:
-        found = explaining.explain(corpus_folder(stack), query, tokens=tokens_folder(stack))
+        found = explaining.explain(corpus, query, tokens=tokens)
     except NotFoundError as error:
         raise _forgotten(stack, query) or error from None
-    return asdict(found) if as_json else explaining.describe(found)
+    return asdict(found) if as_json else describe(found)
 
 
 def whereis(stack: Stack, offset: int, *, as_json: bool = False) -> Any:
     """The document of a token, in words or as JSON."""
     from lamina.data import explain as explaining
+    from lamina.data.explain_words import describe
 
-    tokens = tokens_folder(stack)
+    corpus, tokens = _last(stack)
     if tokens is None:
         raise NotFoundError("there are no token shards", where=stack.file.name, hint="lamina train writes them")
     id, place = explaining.whereis(tokens, offset)
-    found = explaining.explain(corpus_folder(stack), id, tokens=tokens)
+    found = explaining.explain(corpus, id, tokens=tokens)
     if as_json:
         return {"offset": offset, "place": place, "document": asdict(found)}
-    return f"token {offset:,} is token {place:,} of\n{explaining.describe(found)}"
+    return f"token {offset:,} is token {place:,} of\n{describe(found)}"
 
 
 def what_if(stack: Stack, changes: Sequence[str], *, labels: Path | None = None, as_json: bool = False) -> Any:
@@ -108,6 +113,19 @@ def _forgotten(stack: Stack, query: str) -> NotFoundError | None:
         if any(name in removal.keys[kind] for kind, name in names.items()):
             return NotFoundError(f"'{query[:80]}' was forgotten on {removal.when}: {removal.reason}", hint=removal.id)
     return None
+
+
+def _last(stack: Stack) -> tuple[Path, Path | None]:
+    """The corpus that was built last, and its token shards: told by what is recorded, so that an answer about one
+    document does not wait until all sources are hashed. Raises ``NotFoundError`` where there is no corpus."""
+    workshop = Workshop(stack.state, open_progress("quiet"))
+    corpus = last_corpus(workshop)
+    if corpus is None:
+        raise NotFoundError("the corpus is not built", where=stack.file.name, hint="lamina data build")
+    made = workshop.recorded("tokens")
+    tokens = stack.state / "tokens" / made["key"] / "documents" if made else None
+    mine = made is not None and made["recipe"]["inputs"].get("corpus") == digest_folder(corpus)
+    return corpus, tokens if mine and tokens is not None and tokens.exists() else None
 
 
 def _plan(stack: Stack) -> Plan:

@@ -20,8 +20,8 @@ from lamina.contracts.corpus import DOCUMENTS, SourceFile
 from lamina.data import corpus_files, executors, units
 from lamina.data.augment.apply import PARENT_CLOSE
 from lamina.data.augment.corpus import Augmentation, augment_corpus, languages_of
-from lamina.data.explain import describe as explain_in_words
 from lamina.data.explain import explain
+from lamina.data.explain_words import describe as explain_in_words
 from lamina.data.parts import PartWriter
 from lamina.data.pipeline import SourceInput, build_corpus
 from lamina.data.report import describe
