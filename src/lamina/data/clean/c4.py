@@ -23,11 +23,11 @@ from lamina.kit.registry import STEPS
 _FEWEST_WORDS, _LONGEST_WORD = 3, 1000
 
 
-@STEPS("c4", kind="signal", version=1)
+@STEPS("c4", kind="signal", version=2)
 def c4(batch: pa.RecordBatch, *, terminal: bool = True) -> pa.RecordBatch:
     """Adds, for each text (``terminal``: lines must end in punctuation; shares are null without lines):
 
-    - ``c4_sentences`` (int64): sentences of the lines that stay (C4 keeps ≥ 5)
+    - ``c4_sentences``, ``c4_characters`` (int64): of the lines that stay (C4 keeps ≥ 5 sentences)
     - ``c4_kept_lines``: share of lines that stay
     - ``c4_curly_bracket``, ``c4_lorem_ipsum`` (bool): in a line that would stay (C4 drops the page)
     - ``c4_terminal_lines``, ``c4_short_lines``, ``c4_long_word_lines``, ``c4_javascript_lines``, ``c4_policy_lines``:
@@ -52,6 +52,7 @@ def c4(batch: pa.RecordBatch, *, terminal: bool = True) -> pa.RecordBatch:
     columns = {f"c4_{name}_lines": ratio(found.per_text(which), lines) for name, which in shares.items()}
     facts = {
         "c4_sentences": found.per_text(found.lines[:, 5] * rules.kept),
+        "c4_characters": found.per_text(found.lines[:, 2] * rules.kept),
         "c4_curly_bracket": found.per_text(rules.curly_bracket) > 0,
         "c4_lorem_ipsum": found.per_text(rules.lorem_ipsum) > 0,
     }

@@ -8,10 +8,16 @@
 Each rule is a Decide of its own, so that its cost can be seen and its limit tried (`lamina data what-if`).
 
 The limits are those of the papers, as datatrove applies them to English; words are counted as there
-(``split = "marks"``). Other languages, by what the same share of their texts has (leads of Wikipedia, translations of a
-handbook): 0.77 for words with a letter, since most set more commas; Chinese, Japanese and Thai count characters, of
-which 80 say what 50 English words do, and repeat short runs of them, so only the longest n-grams count. A rule that
-does not apply (no table of stop words for the language, no spaces between words) drops nothing.
+(``split = "marks"``). Other languages have those that drop as large a share of them as of English texts of the same
+length, by measurements of our own on leads of Wikipedia and translations of handbooks (docs/log.md, 2026-11-26):
+
+- 0.77 for words with a letter, since most set more commas
+- 43 German, 48 French and Spanish words fill the room of 50 English ones
+- German, French and Spanish sentences are longer: of 600 characters, four count for five
+- Chinese, Japanese and Thai count characters, of which 80 say what 50 English words do, and repeat short runs of them,
+  so only the longest n-grams count
+
+A rule that does not apply (no table of stop words for the language, no spaces between words) drops nothing.
 """
 
 from __future__ import annotations
@@ -25,12 +31,24 @@ from lamina.kit.errors import ConfigError
 
 Steps = list[dict[str, Any]]
 
-_BY_CHARACTER = "LEFT(language, 2) IN ('zh', 'ja', 'th', 'lo', 'km', 'my')"  # zh-CN too
+_BY_CHARACTER = ("zh", "ja", "th", "lo", "km", "my")
+_LONG_SENTENCES = ("de", "es", "fr")
 
 
-def _by_script(characters: float, words: float) -> str:
+def _of(*languages: str) -> str:
+    """Whether a document is in one of the languages, in any region: zh-CN is zh."""
+    return f"LEFT(language, 2) IN ({', '.join(map(repr, languages))})"
+
+
+def _limit(other: float, **by_language: float) -> str:
+    """A limit by language, and the one for all others; no language is one of the others."""
+    cases = "".join(f"WHEN {_of(language)} THEN {limit} " for language, limit in by_language.items())
+    return f"CASE {cases}ELSE {other} END"
+
+
+def _by_script(characters: float, words: float | str) -> str:
     """A limit for scripts that are counted by character, and the one for all others."""
-    return f"CASE WHEN {_BY_CHARACTER} THEN {characters} ELSE {words} END"
+    return f"CASE WHEN {_of(*_BY_CHARACTER)} THEN {characters} ELSE {words} END"
 
 
 def _runs() -> dict[str, str]:
@@ -50,17 +68,17 @@ _REPETITION = {
     **_runs(),
 }
 _QUALITY = {
-    "words": f"words >= {_by_script(80, 50)} AND words <= 100000",
+    "words": f"words >= {_by_script(80, _limit(50, de=43, es=48, fr=48))} AND words <= 100000",
     "mean_word_length": "mean_word_length IS NULL OR (mean_word_length >= 3 AND mean_word_length <= 10)",
     "hashes_per_word": "hashes_per_word <= 0.1",
     "ellipses_per_word": "ellipses_per_word <= 0.1",
     "bullet_lines": "bullet_lines <= 0.9",
     "ellipsis_lines": "ellipsis_lines <= 0.3",
-    "alphabetic_words": "alphabetic_words >= CASE WHEN LEFT(language, 2) = 'en' THEN 0.8 ELSE 0.77 END",
+    "alphabetic_words": f"alphabetic_words >= {_limit(0.77, en=0.8)}",
     "stop_words": "stop_words IS NULL OR stop_words >= 2",
 }
 _C4 = {
-    "c4_sentences": "c4_sentences >= 5",
+    "c4_sentences": f"c4_sentences >= CASE WHEN {_of(*_LONG_SENTENCES)} AND c4_characters >= 600 THEN 4 ELSE 5 END",
     "c4_curly_bracket": "NOT c4_curly_bracket",
     "c4_lorem_ipsum": "NOT c4_lorem_ipsum",
 }
@@ -88,6 +106,7 @@ def _gopher() -> Steps:
 
 def _c4(terminal: bool) -> Steps:
     return [
+        {"signal": "language"},
         {"signal": "c4", "terminal": terminal},
         *_decides("C4", _C4),
         {"transform": "c4_lines", "terminal": terminal},
