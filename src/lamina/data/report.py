@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from lamina.data.augment.telling import in_words
 from lamina.data.ledger import by_action, dropped
+from lamina.data.report_duplicates import REASONS, search_in_words
 from lamina.data.report_flow import rights_in_words, rights_of
 
 if TYPE_CHECKING:
@@ -124,8 +125,11 @@ def _warnings(table: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if facts["documents"] and not facts["license"]:
             found.append(f"source '{name}' has no licence recorded")
         for reason, count in facts["dropped"].items():
+            if reason in REASONS:  # the pass has an alarm, with a share that is set
+                continue
             if facts["collected"] >= _MANY and count > _WIPED * facts["collected"]:
-                found.append(f"source '{name}' lost {count} of {facts['collected']} documents: {reason}")
+                share = f"{count / facts['collected']:.0%} of its documents"
+                found.append(f"source '{name}' lost {share} ({count:,} of {facts['collected']:,}): {reason}")
     return found
 
 
@@ -164,6 +168,7 @@ def describe(report: Mapping[str, Any], corpus: Path) -> str:
         f" ({report['train']:,} to train, {report['held_out']:,} held out), {report['characters']:,} characters"
     )
     lines += in_words(report["augmentation"]) if report.get("augmentation") else []
+    lines += search_in_words(report)
     lines += rights_in_words(rights_of(corpus), report["documents"])
     lines += [f"note: {warning}" for warning in report["warnings"]]
     total = report["files_read"] + report["files_unread"]

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from lamina.data.augment.telling import in_words, left_out, samples
+from lamina.data.report_duplicates import duplicates_section
 from lamina.data.report_flow import KEPT, flows, rights_in_words, rights_of
 from lamina.data.report_pictures import STYLE, alluvial, bar, histogram, sample, table
 from lamina.data.report_variety import variety_section
@@ -54,7 +55,7 @@ def report_page(corpus: Path, facts: Mapping[str, Any] | None = None) -> str:
         _histograms(corpus),
         _missing(corpus),
         _rights(corpus, report),
-        _duplicates(corpus),
+        duplicates_section(corpus, report),
         _augmentation(report, corpus),
         _unread(corpus),
         _samples(corpus),
@@ -160,30 +161,6 @@ def _rights(corpus: Path, report: Mapping[str, Any]) -> str:
     words = table(("signal, as it stood", "documents"), list(told["words"].items())) if told["words"] else ""
     shown = table(("source", "licence", "documents"), rows)
     return f"<h2>Rights</h2>{''.join(f'<p>{escape(line)}</p>' for line in lines)}{shown}{words}"
-
-
-def _duplicates(corpus: Path) -> str:
-    """The documents that took in most others, by name, with how alike they were."""
-    import polars as pl
-
-    ledger = pl.scan_parquet(corpus / "ledger.parquet").filter(pl.col("action") == "duplicate")
-    rows = ledger.select("value", id=pl.col("detail").str.json_path_match("$.keeper")).drop_nulls("id").collect()
-    if not rows.height:
-        return ""
-    value = pl.col("value").cast(pl.Float64, strict=False)
-    biggest = rows.group_by("id").agg(pl.len(), value.min()).sort("len", "id", descending=[True, False]).head(8)
-    data = pl.scan_parquet(sorted((corpus / "data").glob("*.parquet"))).select("id", "source", "title", "url")
-    named = biggest.join(data.filter(pl.col("id").is_in(biggest["id"].to_list())).collect(), on="id", how="left")
-    note = f"<p>{rows.height:,} documents were folded into {rows['id'].n_unique():,} others.</p>"
-    shown = [
-        (row["title"] or row["url"] or row["id"], row["source"] or "", row["len"], _likeness(row["value"]))
-        for row in named.sort("len", "id", descending=[True, False]).iter_rows(named=True)
-    ]
-    return f"<h2>Duplicates</h2>{note}" + table(("kept document", "source", "took in", "least alike"), shown)
-
-
-def _likeness(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
 
 
 def _augmentation(report: Mapping[str, Any], corpus: Path) -> str:

@@ -247,7 +247,7 @@ def test_a_source_that_loses_too_much_is_named(as_batches: Callable[..., Any]) -
     texts = [" ".join(prose(i % 15)) for i in range(60)]
     rows = {"id": [f"{i:02d}" for i in range(60)], "text": texts, "source": ["copies"] * 45 + ["other"] * 15}
     assert warnings_of(duplicates(as_batches(rows, 2)).schema) == [
-        "source 'copies' lost 30 of 45 documents to duplicates"
+        "source 'copies' lost 67% of its documents to duplicates (30 of 45; the alarm is set at 50%)"
     ]
     assert warnings_of(duplicates(as_batches(rows, 2), alarm=0.9).schema) == []
 

@@ -179,6 +179,7 @@ def _warnings(frame: pl.DataFrame, alarm: float) -> list[str]:
     lost = frame.group_by("source").agg(all=pl.len(), gone=pl.col("drop").is_not_null().sum()).sort("source")
     worth = (pl.col("all") >= _MANY) & (pl.col("gone") > alarm * pl.col("all"))
     return [
-        f"source '{source}' lost {gone:,} of {size:,} documents to duplicates"
+        f"source '{source}' lost {gone / size:.0%} of its documents to duplicates ({gone:,} of {size:,}; the alarm"
+        f" is set at {alarm:.0%})"
         for source, size, gone in lost.filter(worth).iter_rows()
     ]
