@@ -95,6 +95,18 @@ def test_the_limit_holds_and_seeds_choose(tmp_path: Path, tokenizer: ModelTokeni
     assert Shards(tmp_path / "r0").documents == 8
 
 
+def test_augmented_children_give_no_rows_and_no_context(tmp_path: Path, tokenizer: ModelTokenizer) -> None:
+    rows = [article(name) for name in NAMES]
+    children = [
+        {**row, "id": f"child {n}", "parent_id": row["id"], "text": row["text"].replace("lighthouse", "lighthuose")}
+        for n, row in enumerate(rows)
+    ]
+    plain = write_replay(corpus(tmp_path / "plain", rows), tmp_path / "p", tokenizer)
+    augmented = write_replay(corpus(tmp_path / "augmented", [*children, *rows]), tmp_path / "a", tokenizer)
+    assert shown(augmented, tokenizer) == shown(plain, tokenizer)
+    assert "lighthuose" not in str(shown(augmented, tokenizer))
+
+
 def test_rows_learn_the_completion_alone(tmp_path: Path, tokenizer: ModelTokenizer) -> None:
     prompt = [
         {"role": "user", "content": "the lamp"},

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lamina.cli import main
+from lamina.data.labelling import propose
+from lamina.data.tokenizer.sample import draw
 from lamina.kit.errors import ConfigError
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
@@ -135,6 +137,16 @@ def test_the_budget_of_characters_holds(stack: Stack, children: list[dict[str, A
     told = json.loads((corpus_folder(stack) / "report.json").read_bytes())["augmentation"]
     assert told["children"] == len(children)
     assert told["over_budget"] > 0, "more could have been made"
+
+
+def test_other_parts_take_documents_alone(stack: Stack, children: list[dict[str, Any]]) -> None:
+    corpus = corpus_folder(stack)
+    proposed, _ = propose(corpus, [], 1000)
+    assert len({row["id"] for row in proposed}) == 60
+    assert not {row["id"] for row in proposed} & {child["id"] for child in children}
+    assert json.loads((corpus / "variety.json").read_bytes())["documents"] == 60
+    sample = draw(sorted((corpus / "data").glob("train-*.parquet")))
+    assert sample.total == sum(len(row["text"]) for row in documents(corpus, "train") if not row["parent_id"])
 
 
 @pytest.mark.parametrize(

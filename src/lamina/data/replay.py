@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow.compute as pc
 
 from lamina.contracts.chat import Message
 from lamina.contracts.tokens import Tokenizer
@@ -42,7 +43,10 @@ def write_replay(
     limit: int = LIMIT,
     progress: Progress | None = None,
 ) -> Shards:
-    """At most ``limit`` chat rows from the training split, as shards; which ones follows from ``seed``."""
+    """At most ``limit`` chat rows from the training split, as shards; which ones follows from ``seed``.
+
+    Augmented children give none and stand in no context: an assistant should answer in real text, from real passages.
+    """
     files = sorted((corpus / "data").glob("train-*.parquet"))
     chosen = _choose(files, seed, limit)
     with ShardWriter(folder, tokenizer, split="train", kind="replay") as writer:
@@ -93,6 +97,7 @@ def _choose(files: Sequence[Path], seed: int, limit: int) -> tuple[set[str], set
         return set(), set()
     table = (
         pl.scan_parquet(list(files))
+        .filter(pl.col("parent_id").is_null())
         .select(
             "id",
             talk=pl.col("meta").str.contains('"messages"', literal=True).fill_null(False),
@@ -117,8 +122,8 @@ def _rows(
     """(document, source, turns), a loop over the chosen documents: each row is put into words of its own."""
     asked, retold = chosen
     company: list[tuple[str, str]] = []
-    for batch in read_parts(files, ["id", "source", "title", "text", "meta"]):
-        for row in batch.to_pylist():
+    for batch in read_parts(files, ["id", "source", "title", "text", "meta", "parent_id"]):
+        for row in batch.filter(pc.is_null(batch.column("parent_id"))).to_pylist():
             if row["id"] in retold:
                 turns = conversation(_talk(row["meta"]), CONVERSATION_CHARS)
                 if turns:

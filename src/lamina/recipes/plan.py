@@ -104,7 +104,7 @@ class Plan:
             function="lamina.recipes.corpus:tokenize",
             parameters={"replay": train.replay > 0, "seed": train.seed},
             inputs={"corpus": self.workshop.folder(self.corpus), "tokenizer": self.workshop.folder(self.tokenized_by)},
-            versions={"shards": 1, "replay": 1},
+            versions={"shards": 1, "replay": 2},
             context={
                 "reuse": None if self.reuse is None else str(self.reuse),
                 "workers": self.stack.data.workers if self.stack.data else None,

@@ -33,5 +33,5 @@ def tokenizer_stage(section: TokenizerSection, corpus: Path) -> Stage:
         function="lamina.recipes.corpus:train_tokenizer",
         parameters=config.resolved(section),
         inputs={"corpus": corpus},
-        versions={"tokenizer": 2},
+        versions={"tokenizer": 3},
     )

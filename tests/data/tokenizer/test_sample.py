@@ -4,10 +4,13 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lamina.contracts.corpus import DOCUMENTS
 from lamina.data.tokenizer.sample import Sample, draw, shares
 
 Make = Callable[..., Path]
@@ -64,6 +67,16 @@ def test_missing_texts_and_no_files(tmp_path: Path, corpus_of: Make) -> None:
     place = corpus_of(tmp_path, {"s": [None, "", "abc"]})
     assert taken(draw(files(place))) == {"s": 3}
     assert draw([]).total == 0
+
+
+def test_augmented_children_are_left_out(tmp_path: Path) -> None:
+    rows = [{"id": f"d{n}", "text": "real words here", "source": "s"} for n in range(4)]
+    rows += [{"id": f"c{n}", "text": "rael wrods ehre " * 9, "source": "s", "parent_id": f"d{n}"} for n in range(4)]
+    rows.append({"id": "c", "text": "all of this source is made", "source": "t", "parent_id": "d0"})
+    pq.write_table(pa.Table.from_pylist(rows, schema=DOCUMENTS), tmp_path / "train-0.parquet", row_group_size=3)
+    sample = draw([tmp_path / "train-0.parquet"])
+    assert taken(sample) == dict(sample.characters) == dict(sample.of) == {"s": 60}
+    assert {text for texts in sample for text in texts.to_pylist()} == {"real words here"}
 
 
 @given(

@@ -1,7 +1,8 @@
 """What a tokenizer learns from: a bounded sample of the corpus, each source with its share, no document with too much.
 
 Two passes over the files and no state but a small table a source. Which documents are taken follows from their ids
-alone: no order and no chance, and a larger sample holds a smaller one.
+alone: no order and no chance, and a larger sample holds a smaller one. Augmented children are left out: their slips and
+their translations are no words that a vocabulary should spend an id on.
 """
 
 from __future__ import annotations
@@ -100,8 +101,10 @@ def shares(of: Mapping[str, int], limit: int, temperature: float) -> dict[str, f
 
 
 def _parts(files: Sequence[Path], document: int) -> Iterator[tuple[str, NDArray[np.int64], pa.Array]]:
-    """Source, bucket of each document, and texts cut to ``document`` characters: a row group and source at a time."""
-    for batch in read_parts(files, ["id", "source", "text"]):
+    """Source, bucket of each document that is no child of another, and texts cut to ``document`` characters: a row
+    group and source at a time."""
+    for batch in read_parts(files, ["id", "source", "text", "parent_id"]):
+        batch = batch.filter(pc.is_null(batch.column("parent_id")))
         texts = pc.utf8_slice_codeunits(pc.fill_null(batch.column("text"), ""), 0, document)
         # A hash that stays the same from version to version; there is none for a whole column.
         numbers = np.fromiter((zlib.crc32(id.encode()) % _BUCKETS for id in batch.column("id").to_pylist()), np.int64)

@@ -32,8 +32,9 @@ def train_tokenizer(
 ) -> None:
     """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json into ``staging``.
 
-    Learns from the training split: ``sample`` characters, of each document the first ``document``, of each source its
-    share by ``temperature`` (see ``sample.draw``). ``vocabulary`` is the number of all ids.
+    Learns from the training split, augmented children left out: ``sample`` characters, of each document the first
+    ``document``, of each source its share by ``temperature`` (see ``sample.draw``). ``vocabulary`` is the number of all
+    ids.
 
     - "bpe": byte-level (Sennrich et al. 2016; Radford et al. 2019), ChatML; any text comes back. Also writes
       ranks.tiktoken and tiktoken.json.
