@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 
-NAMES = ("rules", "duplicates")
+NAMES = ("rules", "duplicates", "html")
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ links are not), then lists of links go. Where this finds little, the caller asks
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from lamina.data.readers.markup import text_of
@@ -43,7 +43,13 @@ _LIKELY = _named(
 _CONTENT = _named(
     "article articlebody content main body post entry story text page document footnotes? admonition note"
 )
+#: Within a line and hardly ever boilerplate by themselves: their tags go, their words stay.
+_INLINE = (
+    *("b", "i", "em", "strong", "tt", "code", "samp", "kbd", "var", "cite", "sub", "sup", "abbr", "acronym", "font"),
+    *("big", "u", "ins", "s", "strike", "mark", "q", "dfn", "wbr", "bdi", "bdo", "nobr"),
+)
 _INVISIBLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_MARKED = frozenset(("article", "main"))
 _KEPT = frozenset(("html", "body", "article", "main"))
 _WITH_ID = frozenset(("div", "ul", "aside"))  # ids of sections and headings are made of their words
 _WHOLE = frozenset(("p", "pre", "table", "ul", "ol", "dl", "tbody", "h1", "blockquote", "a", "span", "section"))
@@ -58,11 +64,10 @@ _SMALL = 0.1
 def parse(text: str) -> Any:
     """The page as a tree of lxml's, without comments; None where the parser gave up (nesting, size)."""
     from lxml import etree
-    from lxml import html as lenient
 
-    parser = lenient.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True)
+    parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True)
     try:
-        root = lenient.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
+        root = etree.fromstring(text.encode("utf-8", "replace"), parser=parser)
     except (etree.LxmlError, ValueError):
         return None
     fatal = any(entry.level >= etree.ErrorLevels.FATAL for entry in parser.error_log)
@@ -76,10 +81,12 @@ def main_text(root: Any) -> str:
     body = root.find("body")
     body = root if body is None else body
     etree.strip_elements(body, *_GONE, with_tail=False)
-    _without_boilerplate(body)
+    etree.strip_tags(body, *_INLINE)
     sizes = _Sizes(body)
+    _without_boilerplate(body, sizes)
     top = _holder(body, sizes)
     _without_link_lists(top, sizes)
+    etree.strip_tags(top, "a", "span")
     return text_of(top)
 
 
@@ -108,9 +115,19 @@ class _Sizes:
         """Characters outside of links."""
         return self.chars[element] - self.links[element]
 
+    def remove(self, element: Any) -> None:
+        """Take an element out of its tree; what follows it stays."""
+        chars, linked = self.chars[element], self.links[element]
+        for above in element.iterancestors():
+            if above not in self.chars:
+                break
+            linked = chars if above.tag == "a" else linked
+            self.chars[above] -= chars
+            self.links[above] -= linked
+        _remove(element)
 
-def _without_boilerplate(body: Any) -> None:
-    sizes = _Sizes(body)
+
+def _without_boilerplate(body: Any, sizes: _Sizes) -> None:
     whole = max(1, sizes.chars[body])
     for element in sizes.order:
         if not element.attrib or element.tag in _KEPT or sizes.chars[element] >= 0.5 * whole:
@@ -120,7 +137,7 @@ def _without_boilerplate(body: Any) -> None:
             continue
         linked = sizes.links[element] >= _DENSE * sizes.chars[element]
         if verdict == 2 or linked or sizes.text(element) < max(100.0, _SMALL * whole):
-            _remove(element)
+            sizes.remove(element)
 
 
 def _verdict(element: Any) -> int:
@@ -164,7 +181,7 @@ def _remove(element: Any) -> None:
 def _holder(body: Any, sizes: _Sizes) -> Any:
     """The smallest element that holds the text, as far as that can be seen."""
     top, whole = body, max(1, sizes.text(body))
-    marked = [element for element in _marked()(body) if element in sizes.chars]
+    marked = [element for element in body.iter() if _is_marked(element)]
     best = max(marked, key=sizes.text, default=None)
     if best is not None and sizes.text(best) >= 0.5 * whole:
         top = best
@@ -197,9 +214,6 @@ def _without_link_lists(top: Any, sizes: _Sizes) -> None:
             _remove(element)
 
 
-@cache
-def _marked() -> Any:
-    """Elements that say of themselves that they hold the text."""
-    from lxml import etree
-
-    return etree.XPath("//*[@itemprop='articleBody'] | //article | //main | //*[@role='main']")
+def _is_marked(element: Any) -> bool:
+    """Whether an element says of itself that it holds the text."""
+    return element.tag in _MARKED or element.get("role") == "main" or element.get("itemprop") == "articleBody"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.entities
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from lamina.kit.errors import DocumentError
@@ -28,7 +29,13 @@ _ENCODINGS = ("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "iso-8859-15",
 
 def local(element: Any) -> str:
     """The element's name without namespace, in lower case; "" for comments and the like."""
-    return element.tag.rpartition("}")[2].lower() if isinstance(element.tag, str) else ""
+    tag = element.tag
+    return _local(tag) if isinstance(tag, str) else ""
+
+
+@lru_cache(maxsize=1024)
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2].lower()
 
 
 def parse_xml(data: bytes, name: str) -> Any:
@@ -136,6 +143,8 @@ def _joined(marked: str) -> str:
     joined = ""
     before, marker = False, ""
     for block in marked.split(_BLOCK):
+        if not block or block.isspace():
+            continue
         lines = (" ".join(line.split()) for line in block.replace(_SPACE, "\0").split(_LINE))
         body = marker + "\n".join(lines).replace("\0", " ").strip("\n")
         marker = "- " if body.strip() == "-" else ""  # an item that begins with a paragraph
