@@ -16,6 +16,7 @@ from lamina.data.augment.telling import in_words, left_out, samples
 from lamina.data.report_duplicates import duplicates_section
 from lamina.data.report_flow import KEPT, flows, rights_in_words, rights_of
 from lamina.data.report_pictures import STYLE, alluvial, bar, histogram, sample, table
+from lamina.data.report_questions import questions_section
 from lamina.data.report_variety import variety_section
 from lamina.data.what_if_signals import BYTES_PER_TOKEN
 
@@ -39,8 +40,13 @@ _POWERS = ("_characters", "words", "perplexity")
 
 
 def report_page(corpus: Path, facts: Mapping[str, Any] | None = None) -> str:
-    """The page of a built corpus, as HTML; ``facts`` go to ``variety_section``."""
+    """The page of a built corpus, as HTML.
+
+    ``facts``: ``contamination`` (as ``questions_section`` takes it), and what ``variety_section`` takes.
+    """
     report: dict[str, Any] = orjson.loads((corpus / "report.json").read_bytes())
+    told = dict(facts or {})
+    held = told.pop("contamination", None)
     parts = [
         f"<h1>{report['documents']:,} documents</h1>",
         f"<p>{report['collected']:,} were collected from {report['files_read']:,} files"
@@ -51,11 +57,12 @@ def report_page(corpus: Path, facts: Mapping[str, Any] | None = None) -> str:
         _sources(report),
         _dropped(corpus),
         _shares(report),
-        variety_section(corpus, **(facts or {})),
+        variety_section(corpus, **told),
         _histograms(corpus),
         _missing(corpus),
         _rights(corpus, report),
         duplicates_section(corpus, report),
+        questions_section(corpus, held),
         _augmentation(report, corpus),
         _unread(corpus),
         _samples(corpus),

@@ -93,7 +93,7 @@ def what_if(stack: Stack, changes: Sequence[str], *, labels: Path | None = None,
 def report(stack: Stack, out: Path | None = None, facts: Mapping[str, Any] | None = None) -> str:
     """Write the corpus as one page with pictures; where it lies, and the report in words.
 
-    ``facts``: the variety with what was counted since the corpus was built, and the mixture of training.
+    ``facts``: what was counted since the corpus was built, as ``report_page`` takes it.
     """
     from lamina.data.report import describe
     from lamina.data.report_page import report_page

@@ -26,6 +26,7 @@ from lamina.kit.errors import LaminaError, NotFoundError
 from lamina.kit.identity import blake3_hex
 from lamina.kit.progress import Progress
 from lamina.kit.stages import Stage, Workshop
+from lamina.recipes import contamination
 from lamina.recipes.current import recall, remember
 from lamina.recipes.history import SHELF, forgetting
 from lamina.recipes.plan import Plan, passages_stage
@@ -224,6 +225,7 @@ class Sweep:
         stale += [state / SHELF / name for name in self._facts]
         if self._facts:
             stale += [folder for folder in sorted((state / "work").glob("*")) if folder.is_dir()]
+            stale += sorted((state / contamination.SHELF).glob("*"))  # which documents hold questions: told anew
         for folder in stale:
             remove(folder)
 

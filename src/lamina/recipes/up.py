@@ -11,6 +11,7 @@ from lamina.contracts.lineage import ModelVersion
 from lamina.kit.errors import NotFoundError
 from lamina.kit.progress import Progress, open_progress
 from lamina.kit.stages import Workshop
+from lamina.recipes import contamination
 from lamina.recipes.current import Current, remember
 from lamina.recipes.forget import finish
 from lamina.recipes.plan import Plan
@@ -33,7 +34,7 @@ def bring_up(file: Path, assignments: Sequence[str], *, places: Sequence[str], s
     if stack.data is not None:
         finish(stack, progress)
         serve_scorer(plan)
-        _show_corpus(plan.workshop.run(plan.corpus), progress)
+        _show_corpus(plan.workshop.run(plan.corpus), plan)
     if stack.model is not None:
         _bring_up_model(plan)
     if serve and stack.model is not None:
@@ -50,8 +51,9 @@ def build_data(stack: Stack, *, json: bool) -> Any:
     serve_scorer(plan)
     corpus = plan.workshop.run(plan.corpus)
     if json:
-        return {"corpus": corpus.name, **read_json(corpus / "report.json")}
-    _show_corpus(corpus, progress)
+        held = {"contamination": contamination.questions_in(stack, corpus, plan.workshop)}
+        return {"corpus": corpus.name, **read_json(corpus / "report.json"), **held}
+    _show_corpus(corpus, plan)
     return f"corpus: {corpus}"
 
 
@@ -165,10 +167,12 @@ def _base_name(stack: Stack) -> str | None:
     return model.base if isinstance(model.base, str) else model.base[0]
 
 
-def _show_corpus(corpus: Path, progress: Progress) -> None:
+def _show_corpus(corpus: Path, plan: Plan) -> None:
     from lamina.data.report import describe
 
-    progress.say(describe(read_json(corpus / "report.json"), corpus))
+    plan.progress.say(describe(read_json(corpus / "report.json"), corpus))
+    for line in contamination.in_words(contamination.questions_in(plan.stack, corpus, plan.workshop)):
+        plan.progress.say(line)
 
 
 def summary(evaluation: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from typing import Any
 from lamina.contracts.corpus import SourceFile
 from lamina.kit.errors import ConfigError, InputError, NotFoundError
 from lamina.kit.progress import Progress, open_progress
+from lamina.kit.stages import Workshop
 from lamina.recipes import collect
+from lamina.recipes.contamination import questions_in
 from lamina.recipes.corpus_tools import corpus_folder, tokens_folder
 from lamina.recipes.corpus_tools import report as write_report
 from lamina.recipes.current import recall
@@ -56,7 +58,11 @@ def variety(
 def report(stack: Stack, out: Path | None = None) -> str:
     """Write the corpus as one page with pictures; where it lies, and the report in words."""
     corpus = corpus_folder(stack)
-    facts = {"variety": measured(stack) if (corpus / "variety.json").is_file() else None, "mixture": mixture_of(stack)}
+    facts = {
+        "variety": measured(stack) if (corpus / "variety.json").is_file() else None,
+        "mixture": mixture_of(stack),
+        "contamination": questions_in(stack, corpus, Workshop(stack.state, open_progress("quiet"))),
+    }
     return write_report(stack, out, facts)
 
 

@@ -1,0 +1,75 @@
+"""The stack's own questions, looked for in its corpus after each build; counted and named, never dropped.
+
+A stage of its own: other questions must not make the corpus stale, and a model trained on it. Where a step of the stack
+drops what holds them (``pass = "decontaminate"`` with the file of questions among its sets), there is nothing to add.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lamina.data.steps import DEFAULT_STEPS
+from lamina.kit.durable import atomic_write
+from lamina.kit.errors import LaminaError
+from lamina.kit.progress import Progress
+from lamina.kit.stages import Stage, Workshop
+from lamina.recipes.plan import read_questions
+from lamina.recipes.stack import Stack
+
+SHELF = "contamination"
+_FILE = "contamination.json"
+
+
+def questions_in(stack: Stack, corpus: Path, workshop: Workshop) -> dict[str, Any] | None:
+    """What ``data.clean.contamination`` found in the corpus folder, measured where it is stale.
+
+    None where the stack has no questions, or a step drops what holds them; ``{"failed": …}`` where the questions cannot
+    be read: a corpus does not need them.
+    """
+    name = stack.model.evaluate.questions if stack.model is not None else None
+    if name is None or _dropped(stack, name):
+        return None
+    try:
+        questions = read_questions(stack.folder / name)
+    except LaminaError as error:
+        return {"failed": f"the questions of the evaluation were not looked for: {error}"}
+    stage = Stage(
+        name="contamination",
+        shelf=SHELF,
+        function="lamina.recipes.contamination:measure",
+        parameters={"name": name, "questions": questions},
+        inputs={"corpus": corpus},
+        versions={"contamination": 1},
+    )
+    return dict(json.loads((workshop.run(stage) / _FILE).read_bytes()))
+
+
+def measure(
+    staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
+) -> None:
+    """Writes ``contamination.json``."""
+    from lamina.data.clean.contamination import as_item, contamination
+
+    name = parameters["name"]
+    items = [as_item(name, number, row) for number, row in enumerate(parameters["questions"], 1)]
+    found = contamination(inputs["corpus"], items, name=name)
+    atomic_write(staging / _FILE, json.dumps(found, indent=1).encode())
+
+
+def in_words(found: Mapping[str, Any] | None) -> list[str]:
+    """The line of the printed report; none where nothing was looked for."""
+    from lamina.data.clean.contamination import in_words as line
+
+    if found is None:
+        return []
+    return [f"note: {found['failed']}" if "failed" in found else line(found)]  # type: ignore[arg-type]
+
+
+def _dropped(stack: Stack, name: str) -> bool:
+    """Whether a step drops documents for these questions."""
+    steps = DEFAULT_STEPS if stack.data is None or stack.data.steps is None else stack.data.steps
+    sets = [path for step in steps if step.get("pass") == "decontaminate" for path in step.get("sets", ())]
+    return any((stack.folder / path).resolve() == (stack.folder / name).resolve() for path in sets)
