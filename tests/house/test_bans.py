@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,19 @@ def test_constraints_pin_everything_without_local_versions() -> None:
     assert "torch==2.13.0" in lines
     for line in lines:
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line), line
+
+
+def test_every_extra_that_an_error_names_is_there_and_so_are_its_packages() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    pinned = {line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().split()}
+    for file in FILES:
+        for module, extra in re.findall(r"require\(\s*\"([\w.]+)\",\s*extra=\"(\w+)\"", file.read_text()):
+            if extra == "base":  # what every installation has
+                continue
+            assert extra in extras, f"{file}: {module}"
+            names = {re.split(r"[\[<>=]", package)[0] for package in extras[extra]}
+            assert names <= pinned
+            assert names <= {re.split(r"[\[<>=]", package)[0] for package in extras["dev"]}, "tested where the rest is"
 
 
 def test_the_lock_file_of_the_web_page_names_no_address() -> None:

@@ -4,7 +4,6 @@ import json
 import shutil
 import sys
 import threading
-import types
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +14,8 @@ import pytest
 
 from lamina.data.augment.apertium import Apertium, from_stream, read_mode, to_stream
 from lamina.data.augment.back_translation import back_translation
-from lamina.data.augment.translators import CTranslate2, Served, open_translator
+from lamina.data.augment.ctranslate2_models import CTranslate2
+from lamina.data.augment.translators import Served, open_translator
 from lamina.kit.errors import ConfigError, FetchError, InputError, MissingExtraError, RefusedError
 
 MODES = Path("/usr/share/apertium/modes")
@@ -149,51 +149,3 @@ def test_ctranslate2_is_an_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     with pytest.raises(MissingExtraError, match=r"lamina\[translate\]"):
         CTranslate2(tmp_path)
-
-
-def test_ctranslate2_models_are_asked_as_the_library_wants_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    calls: list[Any] = []
-
-    class Translator:
-        def __init__(self, folder: str, **options: Any) -> None:
-            calls.append((folder, options))
-
-        def translate_batch(self, pieces: list[list[str]], **options: Any) -> list[Any]:
-            calls.append((pieces, options))
-            return [types.SimpleNamespace(hypotheses=[list(reversed(p[:-1]))]) for p in pieces]
-
-    class Processor:
-        def __init__(self, model_file: str) -> None:
-            self.name = Path(model_file).name
-
-        def encode(self, text: str, out_type: type) -> list[str]:
-            assert self.name == "source.spm"
-            return text.split()
-
-        def decode(self, pieces: list[str]) -> str:
-            assert self.name == "target.spm"
-            return " ".join(pieces)
-
-    library = types.SimpleNamespace(Translator=Translator, set_random_seed=lambda seed: calls.append(seed))
-    monkeypatch.setitem(sys.modules, "ctranslate2", library)
-    monkeypatch.setitem(sys.modules, "sentencepiece", types.SimpleNamespace(SentencePieceProcessor=Processor))
-    with pytest.raises(ConfigError, match="no model"):
-        CTranslate2(tmp_path)
-    folder = tmp_path / "en-es"
-    folder.mkdir()
-    (folder / "model.bin").write_bytes(b"")
-    model = CTranslate2(tmp_path, temperature=0.8)
-    assert model.pairs == (("en", "es"),)
-    with pytest.raises(ConfigError, match=r"source\.spm"):
-        model.translate(["a"], "en", "es")
-    for name in ("source.spm", "target.spm"):
-        (folder / name).write_bytes(b"")
-    model.reseed((1 << 32) + 5)
-    assert model.translate(["a b", "c"], "en", "es") == ["b a", "c"]
-    assert calls[-2][0] == str(folder) if isinstance(calls[-2], tuple) else calls
-    assert 5 in calls
-    pieces, options = calls[-1]
-    assert pieces == [["a", "b", "</s>"], ["c", "</s>"]]
-    assert options["sampling_temperature"] == 0.8
-    with pytest.raises(InputError, match="no model es-en"):
-        model.translate(["a"], "es", "en")
