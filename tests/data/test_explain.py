@@ -121,6 +121,7 @@ def test_dropped_documents_are_found_by_any_spelling_of_their_address(pages: Pat
         found = explain(pages, address)
         assert (found.kept, found.text, found.facts["author"]) == (False, "Too short.", "Jo")
         assert found.facts["url"] == "https://harbour.example/lost?b=2&a=1"
+    assert explain(pages, "lost?b=2&a=1").id == found.id
     kept = explain(pages, "http://harbour.example#top")
     assert kept.kept
     assert kept.facts["file"] == "data/train-00000-of-00001.parquet"

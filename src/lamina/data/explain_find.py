@@ -50,12 +50,13 @@ def _by_name(corpus: Path, query: str) -> list[str]:
 
 
 def _by_page(corpus: Path, query: str) -> list[str]:
-    """By the page: scheme, tracking parameters, fragment and a last slash don't count."""
+    """By the page: scheme, tracking parameters, fragment and a last slash don't count; by the end of a path."""
     import polars as pl
 
     host = host_of(query)
     if not host:
-        return []
+        ends = pl.col("url").str.ends_with(f"/{query.strip('/')}")
+        return [] if any(c.isspace() for c in query) else _among([data(corpus), *_addresses(corpus)], ends)
     wanted = _page(query)
     last = re.split(r"[?#]", query)[0].rstrip("/").rpartition("/")[2]
     near = pl.col("url").str.contains(f"(?i){re.escape(host)}".replace("\\-", "-"))
