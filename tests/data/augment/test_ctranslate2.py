@@ -1,21 +1,15 @@
-"""Translation by the CTranslate2 library itself, with models small enough to be written down.
-
-Each model is a dictionary in the form of a Transformer: its decoder looks, at every place, at the word that stands in
-the same place of the source, and says one of its translations with the probability that the dictionary gives it.
-"""
+"""Translation by the CTranslate2 library itself, with the small models of ``dictionary_models``."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from lamina.data.augment import ctranslate2_models
 from lamina.data.augment.back_translation import back_translation
@@ -26,92 +20,18 @@ from lamina.kit.workers import WORKER
 
 pytest.importorskip("ctranslate2", reason="CTranslate2 is not installed: pip install 'lamina[translate]'")
 
-Table = Mapping[str, Mapping[str, float]]
-SPECIAL = ("<unk>", "<s>", "</s>")
-ONE = ("the la", "The La", "keeper guardián", "of de", "saw vio", "near cerca", "from desde", "was era", "and y")
-SPANISH: Table = {
-    **{a: {b: 1.0} for a, b in (pair.split() for pair in (*ONE, ". ."))},
-    "big": {"grande": 0.7, "enorme": 0.3},
-    "ship": {"barco": 0.6, "buque": 0.4},
-    "old": {"viejo": 0.6, "antiguo": 0.4},
-    "harbour": {"puerto": 1.0},
-    "lighthouse": {"faro": 1.0},
-    "quiet": {"tranquilo": 0.5, "callado": 0.5},
-}
-ENGLISH: Table = {
-    **{b: {a: 1.0} for a, b in (pair.split() for pair in (*ONE, ". ."))},
-    **{"grande": {"big": 0.5, "large": 0.5}, "enorme": {"huge": 1.0}, "faro": {"lighthouse": 1.0}},
-    **{"barco": {"ship": 0.5, "boat": 0.5}, "buque": {"vessel": 1.0}, "puerto": {"harbour": 0.4, "port": 0.6}},
-    **{"viejo": {"old": 0.6, "aged": 0.4}, "antiguo": {"ancient": 1.0}},
-    **{"tranquilo": {"quiet": 0.5, "calm": 0.5}, "callado": {"silent": 1.0}},
-}
+_spec = importlib.util.spec_from_file_location("dictionary_models", Path(__file__).with_name("dictionary_models.py"))
+assert _spec is not None
+assert _spec.loader is not None
+_models = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_models)
+SPANISH, write_model, write_pair = _models.SPANISH, _models.write_model, _models.write_pair
+write_tokenizer = _models.write_tokenizer
+
 TEXT = (
     "The keeper of the old lighthouse saw the big ship near the quiet harbour. "
     "The ship was old and the harbour was big. The keeper of the harbour was quiet. "
 )
-
-
-def write_model(folder: Path, table: Table, *, places: int = 64, **config: Any) -> list[str]:
-    """A model of CTranslate2; the words of its source."""
-    from ctranslate2.specs import TransformerSpec
-
-    sources = [*SPECIAL, *table]
-    targets = [*SPECIAL, *dict.fromkeys(word for said in table.values() for word in said if word not in SPECIAL)]
-    # What stands in a vector: the word, then its place, then the logarithm of what may be said.
-    place, said = max(len(sources), len(targets)), max(len(sources), len(targets)) + places
-    width = said + len(targets)
-    spec = TransformerSpec.from_config((1, 1), 1, no_final_norm=True)
-    where = np.zeros((places, width), np.float32)
-    where[range(places), range(place, said)] = 1
-    for side, embeddings, count in (
-        (spec.encoder, spec.encoder.embeddings[0], len(sources)),
-        (spec.decoder, spec.decoder.embeddings, len(targets)),
-    ):
-        embeddings.weight = np.eye(count, width, dtype=np.float32)
-        side.scale_embeddings = False
-        side.position_encodings.encodings = where
-        layer = side.layer[0]
-        for part, shapes in ((layer.self_attention, (3 * width, width)), (layer.ffn, (8, 8))):
-            norm(part.layer_norm, width)
-            first, second = part.linear if part is layer.self_attention else (part.linear_0, part.linear_1)
-            linear(first, np.zeros((shapes[0], width)))
-            linear(second, np.zeros((width, shapes[1])))
-    here = np.zeros((width, width))
-    here[range(place, said), range(place, said)] = 1
-    word = np.diag(np.arange(width) < len(sources)).astype(float)
-    spoken = np.zeros((width, width))
-    spoken[said:, : len(sources)] = -50
-    for number, source in enumerate(sources):
-        for target, probability in table.get(source, {source: 1.0}).items():
-            spoken[said + targets.index(target), number] = math.log(probability)
-    look = spec.decoder.layer[0].attention
-    norm(look.layer_norm, width)
-    for part, weight in zip(look.linear, (400 * here, np.vstack([here, word]), spoken), strict=True):
-        linear(part, weight)
-    linear(spec.decoder.projection, np.eye(width)[said:])
-    spec.register_source_vocabulary(sources)
-    spec.register_target_vocabulary(targets)
-    for name, value in config.items():
-        setattr(spec.config, name, value)
-    spec.validate()
-    folder.mkdir(parents=True)
-    spec.save(str(folder))
-    return [*dict.fromkeys([*sources, *targets])]
-
-
-def linear(part: Any, weight: np.ndarray) -> None:
-    part.weight, part.bias = weight.astype(np.float32), np.zeros(len(weight), np.float32)
-
-
-def norm(part: Any, width: int) -> None:
-    part.gamma, part.beta = np.ones(width, np.float32), np.zeros(width, np.float32)
-
-
-def write_tokenizer(folder: Path, words: list[str]) -> None:
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
-    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def write_pieces(folder: Path, name: str, words: list[str]) -> None:
@@ -136,10 +56,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("models")
-    for pair, table in (("en-es", SPANISH), ("es-en", ENGLISH)):
-        write_tokenizer(place / pair, write_model(place / pair, table))
-    return place
+    return Path(write_pair(tmp_path_factory.mktemp("models")))
 
 
 def test_texts_come_back_in_their_order_and_whole(folder: Path) -> None:

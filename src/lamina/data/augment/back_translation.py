@@ -20,7 +20,7 @@ from lamina.data.augment.gates import LANGUAGE, LEAST_RATIO, LENGTH, MOST_RATIO,
 from lamina.data.augment.protect import read_terms
 from lamina.data.augment.sentences import Sentence, exchange, sentences
 from lamina.data.augment.tags import primary
-from lamina.data.augment.translators import Sampler, open_translator
+from lamina.data.augment.translators import Sampler, open_translator, shown
 from lamina.kit.errors import ConfigError, InputError
 from lamina.kit.identity import blake3_hex
 from lamina.kit.registry import AUGMENTERS
@@ -78,7 +78,7 @@ def back_translation(
         part=part,
         sampled=temperature > 0 and translator != "apertium",
         terms=read_terms(terms, glossary),
-        told={"translator": translator, **({"model": model} if model else {})},
+        told={"translator": shown(translator), **({"model": model} if model else {})},
     )
 
 

@@ -11,7 +11,7 @@ from lamina.data.augment.back_translation import passing
 from lamina.data.augment.chrf import chrf
 from lamina.data.augment.parallel import read_parallel
 from lamina.data.augment.plan import Operation
-from lamina.data.augment.translators import OWN, Sampler, open_translator
+from lamina.data.augment.translators import OWN, Sampler, names_in, open_translator
 from lamina.kit.errors import FetchError, InputError
 
 LEAST_CHRF = 40.0
@@ -101,7 +101,7 @@ def _row(
     texts = samples(operation, language)
     if not texts or pivot == language:
         return None
-    candidates, failed = _candidates(operation.parameters, own)
+    candidates, failed = _candidates(operation, own)
     file = operation.parameters.get("parallel")
     parallel = read_parallel(Path(file), language, pivot) if file else []
     choice = choose_translator(candidates, source=language, pivot=pivot, samples=texts, parallel=parallel)
@@ -109,17 +109,21 @@ def _row(
     return row | {"reasons": [*failed, *choice.reasons]}
 
 
-def _candidates(parameters: Mapping[str, Any], own: str) -> tuple[list[Candidate], list[str]]:
+def _locations(operation: Operation, own: str) -> dict[str, str]:
+    """Where each translator that a table names is opened."""
+    names, placed = (names_in(values["translator"]) for values in (operation.told, operation.parameters))
+    return {name: f"{OWN}:{own}" if name == OWN else place for name, place in zip(names, placed, strict=True)}
+
+
+def _candidates(operation: Operation, own: str) -> tuple[list[Candidate], list[str]]:
     """The translators that a table names and that can be opened, and in words what cannot."""
-    names = parameters["translator"]
     found: list[Candidate] = []
     failed: list[str] = []
-    options = {key: parameters[key] for key in ("temperature", "model", "remote")}
-    for name in [names] if isinstance(names, str) else names:
+    options = {key: operation.parameters[key] for key in ("temperature", "model", "remote")}
+    for name, place in _locations(operation, own).items():
         if name == OWN and not own:
             failed.append(f"{OWN}: not taken: nothing says where it is served")
             continue
-        place = f"{OWN}:{own}" if name == OWN else name
         steady = open_translator(place, **{**options, "temperature": 0.0})
         found.append(Candidate(name=name, translator=open_translator(place, **options), own=name == OWN, steady=steady))
     return found, failed
@@ -131,7 +135,7 @@ def _with(operation: Operation, language: str, rows: Sequence[Mapping[str, Any]]
         return []
     name = rows[0]["translator"]
     pivots = [row["pivot"] for row in rows if row["translator"] == name]
-    opened = f"{OWN}:{own}" if name == OWN else name
+    opened = _locations(operation, own)[name]
     return [
         replace(
             operation,
@@ -158,6 +162,7 @@ def _judge(
             words.append(f"chrF {pairs} on {len(parallel)} held-out pairs")
             if candidate.own and min(onward, backward) < LEAST_CHRF:
                 return False, f"not taken: {words[0]}, at least {LEAST_CHRF:.0f} is needed"
+        candidate.translator.reseed(0)  # the same choice, and the same report, every time
         share, failed = passing(samples, candidate.translator, language=source, pivot=pivot, most=_SENTENCES)
     except (InputError, FetchError) as error:
         return False, f"not taken: {error}"

@@ -14,7 +14,7 @@ from lamina.data.augment.lexicon import LEXICON
 from lamina.data.augment.parallel import read_parallel
 from lamina.data.augment.tags import primary
 from lamina.data.augment.thesauri import compile_thesaurus
-from lamina.data.augment.translators import open_translator
+from lamina.data.augment.translators import CTRANSLATE2, names_in, open_translator
 from lamina.kit.config import bind, resolved
 from lamina.kit.durable import is_published, publish
 from lamina.kit.errors import ConfigError, InputError, LaminaError
@@ -97,7 +97,8 @@ def plan_augment(
         told = dict(parameters)
         copies, share = _amounts(own, place)
         if component.name == "back_translation":
-            _check_translator(parameters, place)
+            parameters["translator"] = _translators(parameters["translator"], number, places or {})
+            _check_translator(parameters, place, files)
         _run_on(NO_ROWS, component.function, parameters, place)
         if files:
             _place(parameters, number, places or {}, work, place)
@@ -122,11 +123,17 @@ def plan_augment(
 
 def named_files(tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """("0.thesaurus", what it says) of each value that names a file, a folder or a package to be fetched."""
-    return [
+    named = [
         (f"{number}.{key}", table[key])
         for number, table in enumerate(tables)
         for key in FILES
         if isinstance(table.get(key), str)
+    ]
+    return named + [
+        (f"{number}.translator.{n}", name.removeprefix(CTRANSLATE2))
+        for number, table in enumerate(tables)
+        for n, name in enumerate(names_in(table.get("translator", ())))
+        if name.startswith(CTRANSLATE2)
     ]
 
 
@@ -216,11 +223,20 @@ def _at(value: str, where: str) -> Placed:
     return Placed(path=value, sha256=blake3_hex(str(path.resolve()), str(path.stat().st_mtime_ns)))
 
 
-def _check_translator(parameters: Mapping[str, Any], where: str) -> None:
-    """Whether every translator that is named is there at all; nothing is asked of it yet."""
+def _translators(names: str | Sequence[str], number: int, places: Mapping[str, Placed]) -> str | list[str]:
+    """The translators with folders of models where they lie on this machine."""
+    found = []
+    for n, name in enumerate(names_in(names)):
+        placed = places.get(f"{number}.translator.{n}")
+        found.append(f"{CTRANSLATE2}{placed.path}" if placed else name)
+    return found[0] if isinstance(names, str) else found
+
+
+def _check_translator(parameters: Mapping[str, Any], where: str, files: bool) -> None:
+    """Whether every translator that is named is there at all (models only with ``files``); nothing is asked of it
+    yet."""
     own = {key: parameters[key] for key in ("temperature", "model", "remote")}
-    names = parameters["translator"]
-    names = [names] if isinstance(names, str) else names
+    names = names_in(parameters["translator"])
     if not names:
         raise ConfigError("no translator is named", where=f"{where}.translator", hint='for example ["apertium"]')
     for name in names:
@@ -228,6 +244,8 @@ def _check_translator(parameters: Mapping[str, Any], where: str) -> None:
             if not parameters.get("parallel"):
                 what = "the stack's own model must show its chrF on held-out pairs, and none are named"
                 raise ConfigError(what, where=f"{where}.parallel", hint="a file of texts in both languages")
+            continue
+        if name.startswith(CTRANSLATE2) and not files:
             continue
         try:
             open_translator(name, **own)

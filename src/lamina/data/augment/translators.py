@@ -15,6 +15,7 @@ from lamina.kit.errors import ConfigError, FetchError
 from lamina.kit.service import Service
 
 OWN = "own"  # the stack's own model: served like others, but it must show how good it is (see ``choose``)
+CTRANSLATE2 = "ctranslate2:"  # before a folder of models
 _HINT = (
     'write "apertium", "ctranslate2:FOLDER" (with folders such as en-es in it), "own" for the stack\'s own model, or '
     "the address of a served model"
@@ -50,8 +51,8 @@ def open_translator(location: str, *, temperature: float = 0.0, model: str = "",
     """
     if location == "apertium":
         return Apertium()
-    if location.startswith("ctranslate2:"):
-        return CTranslate2(Path(location.removeprefix("ctranslate2:")), temperature=temperature)
+    if location.startswith(CTRANSLATE2):
+        return CTranslate2(Path(location.removeprefix(CTRANSLATE2)), temperature=temperature)
     if location.startswith(f"{OWN}:"):
         # What its documents say must not find its way into translations.
         options = {"grounding": "weights only"}
@@ -59,6 +60,16 @@ def open_translator(location: str, *, temperature: float = 0.0, model: str = "",
     if location.startswith(("http://", "https://")):
         return Served(location, model=model, temperature=temperature, remote=remote)
     raise ConfigError(f"'{location}' is no translator", hint=_HINT)
+
+
+def names_in(value: str | Sequence[str]) -> list[str]:
+    """The translators that a table names, one or several."""
+    return [value] if isinstance(value, str) else [str(name) for name in value]
+
+
+def shown(location: str) -> str:
+    """A location without the path that is this machine's: what children tell of."""
+    return CTRANSLATE2 + Path(location).name if location.startswith(CTRANSLATE2) else location
 
 
 class Served:
