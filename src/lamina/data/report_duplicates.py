@@ -69,7 +69,8 @@ def _losses(report: Mapping[str, Any]) -> str:
         lost = sum(facts["dropped"].get(reason, 0) for reason in REASONS)
         if lost:
             part = lost / max(facts["collected"], 1)
-            rows.append((name, facts["collected"], lost, f"{part:.1%}", bar(part, 1, lost=True, longest=5)))
+            share = f"{part:.1%}" if part >= 0.001 else "<0.1%"
+            rows.append((name, facts["collected"], lost, share, bar(part, 1, lost=True, longest=5)))
     head = ("source", "collected", "lost", "share", "")
     return f"<h3>What sources lost to them</h3>{table(head, rows)}" if rows else ""
 
