@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 
-NAMES = ("rules", "duplicates", "html")
+NAMES = ("rules", "duplicates", "html", "tokenize", "augment")
 
 
 def main() -> int:
