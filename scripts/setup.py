@@ -150,6 +150,8 @@ def bench() -> None:
         "peft": [*torch, "peft", "transformers"],
         "datatrove": ["datatrove[processing,io]==0.10.1", "spacy"],
         "text-dedup": ["text-dedup==0.4.0"],
+        "nlpaug": ["nlpaug==1.1.11", "nltk", "numpy<2", "pandas", "pyarrow"],
+        "textattack": [*torch, "textattack==0.3.11"],
     }
     for name, packages in peers.items():
         folder = ROOT / ".bench" / name

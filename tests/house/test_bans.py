@@ -47,8 +47,6 @@ def test_every_extra_that_an_error_names_is_there_and_so_are_its_packages() -> N
     pinned = {line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().split()}
     for file in FILES:
         for module, extra in re.findall(r"require\(\s*\"([\w.]+)\",\s*extra=\"(\w+)\"", file.read_text()):
-            if extra == "base":  # what every installation has
-                continue
             assert extra in extras, f"{file}: {module}"
             names = {re.split(r"[\[<>=]", package)[0] for package in extras[extra]}
             assert names <= pinned

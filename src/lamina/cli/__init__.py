@@ -235,6 +235,7 @@ def main() -> None:
     """Run the command line; a ``LaminaError`` becomes one line and an exit code, never a traceback."""
     # Threads of a matrix product that spin while they wait starve each other as soon as anything else runs.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; torch has threads of its own
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lamina.kit.errors import FetchError, require
+from lamina.kit.errors import FetchError
 from lamina.kit.progress import Progress
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
@@ -150,7 +150,8 @@ def _version(kind: str, file: Path) -> str:
 
 def snapshot(name: str, revision: str | None, folder: Path, match: Sequence[str], progress: Progress) -> str:
     """Fetch a Hugging Face repository (``org/name`` or ``datasets/org/name``) into ``folder``; the exact commit."""
-    hub = require("huggingface_hub", extra="base", why="for hf: locations")
+    import huggingface_hub as hub
+
     kind, repository = ("dataset", name.removeprefix("datasets/")) if name.startswith("datasets/") else ("model", name)
     try:
         with progress.task(f"fetch hf:{name}", total=None, unit="bytes") as task, _watched(folder, task.advance):
