@@ -22,7 +22,7 @@ _FIELDS = ("text", "title", "author", "meta")  # conversations lie in ``meta`` t
 Action = Literal["mask", "hash", "remove"]
 
 
-@STEPS("pii", kind="transform", version=2)
+@STEPS("pii", kind="transform", version=3)
 def pii(
     batch: pa.RecordBatch,
     *,
@@ -66,7 +66,7 @@ def pii(
     return with_columns(batch, frame)
 
 
-@STEPS("personal", kind="signal", version=1)
+@STEPS("personal", kind="signal", version=2)
 def personal(batch: pa.RecordBatch, *, national: tuple[str, ...] = ()) -> pa.RecordBatch:
     """Adds how many of each kind a text holds, for a Decide that drops documents instead of masking them:
 

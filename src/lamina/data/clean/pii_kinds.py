@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 Check = Callable[[str], bool]
+Around = Callable[[str, str], bool]  # what stands before a match, and behind it
+_NEAR = 12  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,13 @@ class Kind:
     pattern: str
     placeholder: str
     check: Check = bool
+    around: Around = lambda before, after: True
 
     def found(self, text: str) -> list[tuple[int, int]]:
         """Start and end of each one in ``text``."""
         spans = (m.span(1) if m.re.groups and m[1] is not None else m.span() for m in re.finditer(self.pattern, text))
-        return [(a, b) for a, b in spans if text[a:b] != self.placeholder and self.check(text[a:b])]
+        matches = [(a, b) for a, b in spans if text[a:b] != self.placeholder and self.check(text[a:b])]
+        return [(a, b) for a, b in matches if self.around(text[max(0, a - _NEAR) : a], text[b : b + _NEAR])]
 
 
 EMAIL = r"[A-Za-z0-9][A-Za-z0-9._%+\-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}\b"
@@ -39,6 +43,9 @@ PHONE = (
 )
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _IPV4 = rf"\b{_OCTET}(?:\.{_OCTET}){{3}}\b"
+#: Around four numbers that are those of a version: "version 4.6.2.0", "v4.6.2.0", "lib-4.6.2.0", "4.6.2.0.1".
+_VERSION_BEFORE = re.compile(r"(?:\b(?:versions?|release|revision)\s|[A-Za-z]-|\d\.)$", re.IGNORECASE)
+_VERSION_AFTER = re.compile(r"\.\d")
 _IPV6 = r"\b(?:[0-9A-Fa-f]{1,4}:){2,7}(?::?[0-9A-Fa-f]{1,4}){1,6}\b"
 _CARD = r"\b[3-6]\d{3}(?:[ \-]?\d){8,14}\d\b"
 _IBAN = r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"
@@ -89,6 +96,15 @@ def public_address(text: str) -> bool:
         return ipaddress.ip_address(text).is_global
     except ValueError:
         return False
+
+
+def no_version(before: str, after: str) -> bool:
+    """Whether four numbers are not those of a version, by what stands around them.
+
+    >>> no_version("seen from ", " at"), no_version("libfoo-", ".tar"), no_version("version ", "")
+    (True, False, False)
+    """
+    return not _VERSION_BEFORE.search(before) and not _VERSION_AFTER.match(after)
 
 
 def drawn_by_chance(text: str) -> bool:
@@ -185,6 +201,9 @@ KINDS: Mapping[str, tuple[Kind, ...]] = {
     "email": (Kind("email", EMAIL, "email@example.com"),),
     "iban": (Kind("iban", _IBAN, "XX00 0000 0000 0000", iban),),
     "card": (Kind("card", _CARD, "0000 0000 0000 0000", _card),),
-    "ip": (Kind("ip", _IPV4, "192.0.2.1", public_address), Kind("ip", _IPV6, "2001:db8::1", public_address)),
+    "ip": (
+        Kind("ip", _IPV4, "192.0.2.1", public_address, no_version),
+        Kind("ip", _IPV6, "2001:db8::1", public_address),
+    ),
     "phone": (Kind("phone", PHONE, "555-0100"),),
 }
