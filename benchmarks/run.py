@@ -1,4 +1,4 @@
-"""Run benchmarks and write RESULTS.md from their rows: `python benchmarks/run.py [NAME…] [--quick]`.
+"""Run benchmarks and write RESULTS.md from their rows: `python benchmarks/run.py [NAME[:ROW]…] [--quick]`.
 
 Each ``bench_<name>.py --json`` prints one object a line (see docs/how-to of each file's own head). Rows of benchmarks
 that did not run now are kept from ``rows.jsonl``.
@@ -37,17 +37,18 @@ COLUMNS = "\n".join(
 def main() -> int:
     """Run what was asked for, keep the rest, write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="engine, train, …; default: all")
+    parser.add_argument("names", nargs="*", help="engine, train, data:html, …; default: all")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     names = arguments.names or sorted(p.stem.removeprefix("bench_") for p in HERE.glob("bench_*.py"))
     rows = [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
-    for name in names:
-        command = [sys.executable, str(HERE / f"bench_{name}.py"), "--json", *(["--quick"] if arguments.quick else [])]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    for name, _, row in (name.partition(":") for name in names):
+        command = [str(HERE / f"bench_{name}.py"), *([row] if row else []), *(["--quick"] if arguments.quick else [])]
+        done = subprocess.run([sys.executable, *command, "--json"], stdout=subprocess.PIPE, text=True, check=False)
         fresh = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         now = datetime.now(UTC).date().isoformat()
-        fresh = [row | {"benchmark": name, "date": now, "command": f"benchmarks/bench_{name}.py"} for row in fresh]
+        told = f"benchmarks/bench_{name}.py" + (f" {row}" if row else "")
+        fresh = [found | {"benchmark": name, "date": now, "command": told} for found in fresh]
         measured = {(name, row["work"], row["peer"]) for row in fresh}
         rows = [row for row in rows if (row["benchmark"], row["work"], row["peer"]) not in measured] + fresh
         rows.sort(key=lambda row: (row["benchmark"], row["work"], row["peer"]))
