@@ -10,23 +10,10 @@ from lamina.data.readers.main_text import main_text, parse
 from lamina.data.readers.markup import text_of
 from lamina.data.readers.page_head import head_of
 from lamina.data.readers.page_links import links_of
-from lamina.data.readers.streams import MAX_REPLACED
+from lamina.data.readers.streams import MAX_REPLACED, recognised
 from lamina.kit.errors import DocumentError
 
 MAX_BYTES = 20 << 20  # of a decoded page
-_MAGIC = {
-    b"%PDF-": "a PDF file",
-    b"PK\x03\x04": "a zip file",
-    b"\x1f\x8b": "a gzip file",
-    b"\x28\xb5\x2f\xfd": "a zstd file",
-    b"\x89PNG": "a picture",
-    b"GIF8": "a picture",
-    b"\xff\xd8\xff": "a picture",
-    b"\x7fELF": "a program",
-    b"MZ\x90": "a program",
-    b"OggS": "sound or video",
-    b"ID3": "sound",
-}
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 #: The encodings of the web (WHATWG Encoding Standard §4.2) less UTF-7, HZ and ISO-2022, in which markup can hide.
@@ -121,9 +108,8 @@ def sniff(page: bytes) -> None:
     head = page[:4096]
     if not head.strip():
         raise DocumentError("is empty")
-    for magic, what in _MAGIC.items():
-        if head.startswith(magic):
-            raise DocumentError(f"is {what}, not a page")
+    if what := recognised(head):
+        raise DocumentError(f"is {what}, not a page")
     utf16 = head[:2] in (b"\xff\xfe", b"\xfe\xff")
     if not utf16 and (b"\0" in head or len(_CONTROLS.findall(head)) > len(head) // 100):
         raise DocumentError("is binary, not a page")
