@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,14 @@ def ours(files: list[Path], work: Path) -> tuple[float, set[str]]:
         found = duplicates(FileBatches(files, work / "pass", workers))
     gone = {i for i, d in zip(found["id"].to_pylist(), found["drop"].to_pylist(), strict=True) if d}
     dropped = pa.array(sorted(gone), pa.string())
-    for file in files:
-        table = pq.read_table(file)
+
+    def write_kept(file: Path) -> None:
+        table = pq.read_table(file, use_threads=False)
         kept = pa.compute.invert(pa.compute.is_in(table["id"], dropped))
         pq.write_table(table.filter(kept), work / "kept" / file.name, compression="snappy")
+
+    with ThreadPoolExecutor(WORKERS) as threads:
+        list(threads.map(write_kept, files))
     return time.perf_counter() - begin, gone
 
 

@@ -108,7 +108,7 @@ def _plants(bases: dict[int, str], copies: int, n: int) -> list[_Plant]:
 def _grams(words: NDArray[np.uint64], n: int) -> set[tuple[int, ...]]:
     """The n-grams themselves: by none of the hashes that the search goes by."""
     own = words.tolist()
-    return {tuple(own[i : i + n]) for i in range(max(len(own) - n + 1, 1))}
+    return set(zip(*(own[i:] for i in range(n)), strict=False)) if len(own) >= n else {tuple(own)}
 
 
 def _found(plants: Sequence[_Plant], bases: dict[int, str], found: Found, wanted: Search, work: Path) -> list[bool]:

@@ -31,7 +31,7 @@ DOCUMENTS = pa.schema([("id", pa.string()), ("source", pa.string()), ("score", p
 ARRAYS = {"words": ("u64", np.uint64, 2), "raw": ("u64", np.uint64, 1), "facts": ("u32", np.uint32, 2)}
 _SEED = 0x5EED
 SAMPLE, SAMPLE_SHINGLES = 40, 40  # documents of a unit by which the search is measured, and shingles that each has
-_SAMPLE_CHARACTERS = 50_000
+_SAMPLE_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +53,10 @@ class Scheme:
 
 
 def column_of(folder: Path, name: str) -> NDArray[Any]:
-    """An array of a sketch, mapped into memory; ``name`` as in ``ARRAYS``, or "band-00"."""
+    """An array of a sketch; ``name`` as in ``ARRAYS``, or "band-00"."""
     kind, dtype, width = ARRAYS.get(name, ("u64", np.uint64, 1))
-    path = folder / f"{name}.{kind}"
-    rows = path.stat().st_size // (np.dtype(dtype).itemsize * width)
-    shape = (rows,) if width == 1 else (rows, width)
-    return np.memmap(path, dtype, "r", shape=shape) if rows else np.zeros(shape, dtype)
+    values = np.fromfile(folder / f"{name}.{kind}", dtype)
+    return values if width == 1 else values.reshape(-1, width)
 
 
 def utf8(column: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
