@@ -1,9 +1,9 @@
 """Rows of `bench_data.py` for augmentation: the operations of EDA over Wikipedia leads, against nlpaug and TextAttack.
 
 Ours is the stack's own unit of augmentation in two worker processes: children with the edits that made them, checked
-against their parent and their siblings, with their ledger, in Parquet; starting the workers counts. Theirs make lists
-of texts in memory in two processes; starting those and reading WordNet does not count. All use WordNet 3.1. What NLTK
-wants beside it and no registry has (the weights of its tagger, its stop words) is left empty, which makes it quicker.
+against their parent and their siblings, with their ledger, in Parquet. Theirs make lists of texts in memory in two
+processes. Starting processes and reading WordNet counts on neither side. All use WordNet 3.1. What NLTK wants beside it
+and no registry has (the weights of its tagger, its stop words) is left empty, which makes it quicker.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ COPIES = 4  # as the paper advises for more than 2,000 texts
 ALPHA = 0.1
 FOLDER = ROOT / ".cache" / "bench" / "augment"
 _ROW_GROUP = 250
+_AUGMENT = "lamina.data.augment.apply:augment_unit"
 #: Peer: its operations, and how many of the leads it gets in a run.
 PEERS = {
     "nlpaug": (("synonyms", "swap", "deletion"), 4000),
-    "textattack": (("synonyms", "insertion", "swap", "deletion"), 4),
+    "textattack": (("synonyms", "insertion", "swap", "deletion"), 2),
 }
 
 
@@ -73,16 +74,19 @@ def tables(operations: Sequence[str]) -> list[dict[str, Any]]:
 def ours(file: Path, operations: Sequence[str], work: Path) -> tuple[float, int]:
     """Seconds, and how many children were made. The thesaurus was read before, as it is once for a stack."""
     planned = [o.json() for o in plan_augment(tables(operations), work=FOLDER / "thesauri")]
-    begin = time.perf_counter()
+    told = {"operations": planned, "seed": 0}
+    begun = units_of([documents(20)]) * WORKERS
     with Workers(WORKERS) as workers:
         work.mkdir(parents=True)
+        payloads = [told | {"unit": unit, "folder": str(work / f"begun-{n}")} for n, unit in enumerate(begun)]
+        list(workers.map(_AUGMENT, payloads))
         payloads = [
-            {"unit": unit, "folder": str(work / f"{n:05d}"), "operations": planned, "seed": 0}
-            for n, unit in enumerate(units_of([file]))
+            told | {"unit": unit, "folder": str(work / f"unit-{n:05d}")} for n, unit in enumerate(units_of([file]))
         ]
-        list(workers.map("lamina.data.augment.apply:augment_unit", payloads))
-    seconds = time.perf_counter() - begin
-    return seconds, sum(pq.read_metadata(place).num_rows for place in work.glob("*/children.parquet"))
+        begin = time.perf_counter()
+        list(workers.map(_AUGMENT, payloads))
+        seconds = time.perf_counter() - begin
+    return seconds, sum(pq.read_metadata(place).num_rows for place in work.glob("unit-*/children.parquet"))
 
 
 def theirs(peer: str, file: Path, operations: Sequence[str]) -> tuple[float, int]:

@@ -36,7 +36,7 @@ def document_id(source: str, key: str) -> str:
 
 def text_hash(text: str) -> str:
     """32 hexadecimal digits of the text's blake3 (UTF-8)."""
-    return blake3_hex(text)[:32]
+    return blake3(_bytes(text)).hexdigest(length=16)
 
 
 def new_id(prefix: str) -> str:

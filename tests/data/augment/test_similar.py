@@ -24,7 +24,7 @@ def runs(text: str) -> set[tuple[str, ...]]:
 
 
 def near(a: str, b: str) -> bool:
-    return Trigrams.of([a]).near([0], Trigrams.of([b]), [0])[0]
+    return Trigrams.of([a]).near(np.zeros(1, np.int64), Trigrams.of([b]), np.zeros(1, np.int64))[0]
 
 
 def test_trigrams_are_those_of_the_words_between_white_space() -> None:

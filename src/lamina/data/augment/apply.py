@@ -178,38 +178,59 @@ class _Kin:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts
-        self._families: list[tuple[Trigrams, dict[int, list[int]]]] = []  # by parent's row
+        self._families: list[tuple[Trigrams, _Members]] = []
 
     def refuse(self, texts: Sequence[str], rows: Sequence[int], gone: Sequence[bool]) -> list[str | None]:
         """Why each child, of the parents ``rows``, says nothing new, or None; those that are ``gone`` count for
         nothing. Those that stay are of the family."""
+        count = len(self._texts)
         if not self._families:
-            self._families.append((Trigrams.of(self._texts), {row: [row] for row in range(len(self._texts))}))
+            self._families.append((Trigrams.of(self._texts), _Members.of(np.arange(count), np.arange(count), count)))
         grams = Trigrams.of(texts)
         found: list[str | None] = [None] * len(texts)
-        for number, (others, family) in enumerate(self._families):
-            pairs = [(n, m) for n, row in enumerate(rows) if not gone[n] for m in family.get(row, ())]
-            for n, _ in _near(grams, others, pairs):
+        of = np.array(rows, np.int64)
+        here = np.flatnonzero(~np.array(gone, np.bool_))
+        for number, (others, members) in enumerate(self._families):
+            for n in np.unique(_near(grams, others, *members.pairs(here, of[here]))[0]).tolist():
                 found[n] = found[n] or (AS_CHILD if number else AS_PARENT)
-        own: dict[int, list[int]] = {}
-        pairs = []
-        for n, row in enumerate(rows):
-            if not gone[n] and found[n] is None:
-                siblings = own.setdefault(row, [])
-                pairs += [(n, m) for m in siblings]
-                siblings.append(n)
-        for n, m in _near(grams, grams, pairs):
+        here = here[[found[n] is None for n in here.tolist()]]
+        one, other = _Members.of(here, of[here], count).pairs(here, of[here])
+        before = other < one
+        for n, m in zip(*(some.tolist() for some in _near(grams, grams, one[before], other[before])), strict=True):
             if found[m] is None:
                 found[n] = AS_CHILD
-        stay = {row: [n for n in numbers if found[n] is None] for row, numbers in own.items()}
-        self._families.append((grams, stay))
+        here = here[[found[n] is None for n in here.tolist()]]
+        self._families.append((grams, _Members.of(here, of[here], count)))
         return found
 
 
-def _near(grams: Trigrams, others: Trigrams, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Those of ``pairs`` that are near."""
-    near = grams.near([n for n, _ in pairs], others, [m for _, m in pairs])
-    return [pair for pair, is_near in zip(pairs, near, strict=True) if is_near]
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """Numbers of texts by the row of their parent: row r has ``numbers[starts[r] : starts[r + 1]]``, in their order."""
+
+    numbers: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, numbers: NDArray[np.int64], rows: NDArray[np.int64], count: int) -> _Members:
+        """``numbers[i]`` is of the parent ``rows[i]``, of ``count``."""
+        order = np.argsort(rows, kind="stable")
+        return cls(numbers[order], np.searchsorted(rows[order], np.arange(count + 1)))
+
+    def pairs(self, texts: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Each of ``texts``, of the parents ``rows``, with each member of its family: two arrays (P,)."""
+        sizes = self.starts[rows + 1] - self.starts[rows]
+        begins = np.cumsum(sizes) - sizes
+        within = np.arange(int(sizes.sum())) - np.repeat(begins, sizes)
+        return np.repeat(texts, sizes), self.numbers[np.repeat(self.starts[rows], sizes) + within]
+
+
+def _near(
+    grams: Trigrams, others: Trigrams, one: NDArray[np.int64], other: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The pairs of ``one`` and ``other`` that are near."""
+    near = grams.near(one, others, other)
+    return one[near], other[near]
 
 
 def _chosen(

@@ -125,18 +125,17 @@ def _assemble(
     begins = (edits[:, kernel.BEGIN] - offsets).tolist()
     lasts = (edits[:, kernel.END] - offsets).tolist()
     bounds = np.searchsorted(edits[:, kernel.CHILD], np.arange(len(children) + 1)).tolist()
-    for child, text in enumerate(children):
+    every = list(zip(begins, lasts, new, strict=True))
+    made = [n for n, text in enumerate(children) if bounds[n] < bounds[n + 1] and text and not text.isspace()]
+    for child in made:
         a, b = bounds[child], bounds[child + 1]
-        if a == b or not text.strip():
-            continue
-        listed = min(b, a + _LISTED)
-        detail = {**told, "edits": list(zip(begins[a:listed], lasts[a:listed], new[a:listed], strict=True))}
-        if b > listed:
-            detail["more"] = b - listed
-        columns["parent"].append(rows[child // copies])
-        columns["copy"].append(child % copies)
-        columns["text"].append(text)
+        detail = {**told, "edits": every[a : min(b, a + _LISTED)]}
+        if b > a + _LISTED:
+            detail["more"] = b - a - _LISTED
         columns["detail"].append(orjson.dumps(detail).decode())
+    columns["parent"] += [rows[child // copies] for child in made]
+    columns["copy"] += [child % copies for child in made]
+    columns["text"] += [children[child] for child in made]
 
 
 def scan_documents(

@@ -40,14 +40,14 @@ class Trigrams:
         kernel.trigrams(batch.codes, batch.ends, tables().classes, hashes, ends)
         return cls(hashes, ends)
 
-    def near(self, rows: Sequence[int], other: Trigrams, others: Sequence[int]) -> list[bool]:
+    def near(self, rows: NDArray[np.int64], other: Trigrams, others: NDArray[np.int64]) -> NDArray[np.bool_]:
         """For each pair of a text of ``rows`` and one of ``others`` in ``other`` whether they share nearly all (Jaccard
-        at least 0.98)."""
+        at least 0.98), (P,)."""
         from lamina.data.augment.kernels import trigrams as kernel
 
-        a, b = np.array(rows, np.int64), np.array(others, np.int64)
-        found: NDArray[np.bool_] = kernel.near_pairs(self.hashes, self.ends, a, other.hashes, other.ends, b, _NEAR)
-        return list(found.tolist())
+        found: NDArray[np.bool_]
+        found = kernel.near_pairs(self.hashes, self.ends, rows, other.hashes, other.ends, others, _NEAR)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

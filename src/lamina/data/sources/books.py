@@ -21,10 +21,11 @@ from lamina.data.sources.unpacked import files_of
 from lamina.kit.errors import DocumentError
 from lamina.kit.jail import Jail
 from lamina.kit.registry import SOURCES
+from lamina.kit.workers import cores
 
 _SPDX = re.compile(r"(?:CC0|CC-BY|PDDL|ODbL|ODC|GFDL|MIT|BSD|Apache|GPL|LGPL|MPL)(?:-[A-Za-z0-9.]+)*", re.IGNORECASE)
 _DEED = re.compile(r"creativecommons\.org/(licenses|publicdomain)/([a-z-]+)/(\d\.\d)", re.IGNORECASE)
-_WORKERS = 2
+_WORKERS = min(4, cores())
 
 
 @SOURCES("books", kind="separable", version=3)

@@ -19,11 +19,12 @@ from lamina.kit.errors import DocumentError, LaminaError
 from lamina.kit.identity import blake3_hex
 from lamina.kit.jail import Jail
 from lamina.kit.registry import SOURCES
+from lamina.kit.workers import cores
 
 MAX_MESSAGE = 32 << 20  # bytes, attachments included
 _READER = "lamina.data.readers.mail:read"
 _BOXES = (".mbox", ".mbx")
-_WORKERS = 2
+_WORKERS = min(4, cores())
 _TOGETHER = 64  # messages that a parser gets at a time
 _BYTES = 4 << 20
 _FROM = re.compile(rb"From (?:\S|[ ]).{0,300}\d")

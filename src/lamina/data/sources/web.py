@@ -20,7 +20,7 @@ from lamina.kit.jail import Jail
 from lamina.kit.registry import SOURCES
 from lamina.kit.workers import cores
 
-_WORKERS = max(2, cores())
+_WORKERS = cores()
 _HOSTS = 8  # pages on their way at a time, each of another host
 _MOST = 1000  # pages of a crawl, where max_pages does not say
 

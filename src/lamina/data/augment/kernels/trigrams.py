@@ -74,14 +74,20 @@ def near_pairs(a, a_ends, rows, b, b_ends, others, least):
 @compiled
 def _is_near(a, b, least):
     """Whether two sorted sets have a Jaccard similarity of ``least``."""
+    # With more that only one of them has, their similarity is less, whatever comes.
+    room = int((len(a) + len(b)) * (1 - least) / (1 + least))
     i = j = shared = 0
     while i < len(a) and j < len(b):
         if a[i] == b[j]:
             shared += 1
             i += 1
             j += 1
-        elif a[i] < b[j]:
+            continue
+        if a[i] < b[j]:
             i += 1
         else:
             j += 1
+        room -= 1
+        if room < 0:
+            return False
     return shared >= least * (len(a) + len(b) - shared)
