@@ -39,8 +39,8 @@ _ROW_GROUP = 250
 _AUGMENT = "lamina.data.augment.apply:augment_unit"
 #: Peer: its operations, and how many of the leads it gets in a run.
 PEERS = {
-    "nlpaug": (("synonyms", "swap", "deletion"), 4000),
-    "textattack": (("synonyms", "insertion", "swap", "deletion"), 2),
+    "nlpaug": (("synonyms", "swap", "deletion"), 10_000),
+    "textattack": (("synonyms", "insertion", "swap", "deletion"), 1),
 }
 
 
@@ -75,7 +75,7 @@ def ours(file: Path, operations: Sequence[str], work: Path) -> tuple[float, int]
     """Seconds, and how many children were made. The thesaurus was read before, as it is once for a stack."""
     planned = [o.json() for o in plan_augment(tables(operations), work=FOLDER / "thesauri")]
     told = {"operations": planned, "seed": 0}
-    begun = units_of([documents(20)]) * WORKERS
+    begun = units_of([documents(500)])[:1] * WORKERS
     with Workers(WORKERS) as workers:
         work.mkdir(parents=True)
         payloads = [told | {"unit": unit, "folder": str(work / f"begun-{n}")} for n, unit in enumerate(begun)]
@@ -118,7 +118,7 @@ def rows(quick: bool = False, runs: int = 3) -> list[dict[str, Any]]:
 def _row(peer: str, quick: bool, runs: int) -> dict[str, Any]:
     operations, count = PEERS[peer]
     largest = PEERS["nlpaug"][1] // (8 if quick else 1)
-    count = count // (8 if quick else 1)
+    count = max(1, count // (8 if quick else 1))
     row: dict[str, Any] = {
         "work": f"augment ({', '.join(operations)}; {COPIES} copies), {largest:,} Wikipedia leads",
         "peer": f"{peer}, 2 processes" + (f", {count:,} leads" if count != largest else ""),

@@ -204,3 +204,8 @@ def test_a_token_leads_back_to_its_document(corpus: Path, tmp_path: Path) -> Non
     assert [whereis(tmp_path, n) for n in range(5)] == [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1)]
     with pytest.raises(InputError, match="the shards have 5"):
         whereis(tmp_path, 5)
+
+
+def test_a_long_passage_that_was_pasted_is_found_by_its_beginning(corpus: Path) -> None:
+    row = max(pq.read_table(corpus / "data").to_pylist(), key=lambda row: len(row["text"]))
+    assert explain(corpus, row["text"] + " and words that no document has" * 300).id == row["id"]

@@ -129,6 +129,8 @@ def test_a_step_drops_what_holds_the_questions_and_nothing_is_left_to_say(tmp_pa
     assert found["contamination"] is None
     assert (found["documents"], found["dropped"]) == (7, {"evaluation item": 1})
     assert contamination.in_words(None) == []
+    lenient = stack_of(tmp_path, STEP)  # keeps what holds a question without its answer
+    assert build_data(lenient, json=True)["contamination"] is not None
     other = stack_of(tmp_path, STEP.replace("exam", "other"))
     (tmp_path / "other.jsonl").write_text(json.dumps({"question": "Was it another exam than this one?"}))
     assert len(build_data(other, json=True)["contamination"]["documents"]) == 1

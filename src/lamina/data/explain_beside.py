@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from typing import NotRequired, TypedDict
 
 DIFFERENCES = 12  # shown; of more there is only their number
-_WORDS = 800  # compared of each text: matching is quadratic
+_WORDS = 800  # compared of each text: matching takes more than quadratic time at worst
 _CONTEXT = 6  # words of what both have, at either end of a stretch
 _LONGEST = 240  # characters of a stretch
 #: A character of a script that is written without spaces counts as a word.

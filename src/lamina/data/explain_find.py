@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MOST = 6  # documents that fit
+_WORDS = 60  # of a text that are looked for: patterns of Rust have a largest size
 _SNIPPET = 12  # characters that a piece of text must have to be looked for
 
 
@@ -59,7 +60,7 @@ def _by_page(corpus: Path, query: str) -> list[str]:
         return [] if any(c.isspace() for c in query) else _among([data(corpus), *_addresses(corpus)], ends)
     wanted = _page(query)
     last = re.split(r"[?#]", query)[0].rstrip("/").rpartition("/")[2]
-    near = pl.col("url").str.contains(f"(?i){re.escape(host)}".replace("\\-", "-"))
+    near = pl.col("url").str.contains(f"(?i){_escaped(host)}")
     if last.lower() != host:  # the same pages are few, so that Python may look at each
         near &= pl.col("url").str.contains(last, literal=True)
     else:
@@ -79,11 +80,11 @@ def _by_words(corpus: Path, query: str) -> list[str]:
     """By words of the text: as they stand, then whatever the case and the signs between them, then in the ledger."""
     import polars as pl
 
-    words = query.split()
+    words = query.split()[:_WORDS]
     if len(" ".join(words)) < _SNIPPET:
         return []
     exact = r"\s+".join(map(_escaped, words))
-    loose = r"(?i)" + r"\W+".join(re.findall(r"\w+", query) or [exact])
+    loose = r"(?i)" + r"\W+".join(re.findall(r"\w+", " ".join(words)) or [exact])
     texts = [data(corpus).select("id", "text"), *_dropped(corpus)]
     for pattern in (exact, loose):
         if found := _among(texts, pl.col("text").str.contains(pattern)):

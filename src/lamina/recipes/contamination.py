@@ -1,7 +1,8 @@
 """The stack's own questions, looked for in its corpus after each build; counted and named, never dropped.
 
 A stage of its own: other questions must not make the corpus stale, and a model trained on it. Where a step of the stack
-drops what holds them (``pass = "decontaminate"`` with the file of questions among its sets), there is nothing to add.
+drops whatever holds them (``pass = "decontaminate"`` with the file of questions among its sets and ``answers =
+"ignore"``), there is nothing to add.
 """
 
 from __future__ import annotations
@@ -69,7 +70,11 @@ def in_words(found: Mapping[str, Any] | None) -> list[str]:
 
 
 def _dropped(stack: Stack, name: str) -> bool:
-    """Whether a step drops documents for these questions."""
+    """Whether a step drops all documents that hold these questions, with an answer or without."""
     steps = DEFAULT_STEPS if stack.data is None or stack.data.steps is None else stack.data.steps
-    sets = [path for step in steps if step.get("pass") == "decontaminate" for path in step.get("sets", ())]
+    sets = [path for step in steps if _strict(step) for path in step.get("sets", ())]
     return any((stack.folder / path).resolve() == (stack.folder / name).resolve() for path in sets)
+
+
+def _strict(step: Mapping[str, Any]) -> bool:
+    return step.get("pass") == "decontaminate" and step.get("answers") == "ignore"

@@ -19,7 +19,8 @@ from lamina.recipes.stack import Stack
 
 
 def corpus_folder(stack: Stack) -> Path:
-    """The stack's corpus as it was built last. Raises ``NotFoundError`` where it was not."""
+    """The corpus that the stack file and its sources, as they are now, ask for; all of them are hashed to know which.
+    Raises ``NotFoundError`` where it was not built."""
     plan = _plan(stack)
     folder = plan.workshop.folder(plan.corpus)
     if not folder.exists():

@@ -256,7 +256,7 @@ def read_questions(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         raise ConfigError("there is no such file", where=f"model.evaluate.questions: {file}")
     questions = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(file.read_bytes().splitlines(), 1):
         if not line.strip():
             continue
         try:

@@ -109,14 +109,24 @@ def test_identity_numbers_by_choice_and_by_their_check_digits(name: str, valid: 
 
 
 @pytest.mark.parametrize(
-    "text", ["version 4.6.2.0", "Release 4.6.2.0", "v4.6.2.0", "libfoo-4.6.2.0.tar", "4.6.2.0.1", "1.4.6.2.0"]
+    "text", ["version 4.6.2.0", "Release 4.6.2.0", "v4.6.2.0", "libfoo-4.6.2.0.tar", "foo_4.6.2.0-1_amd64.deb"]
 )
 def test_the_number_of_a_version_is_no_address(text: str) -> None:
     assert mask(text)["text"] == text
 
 
 @pytest.mark.parametrize(
-    "text", ["from 8.8.4.4.", "ip=8.8.4.4", "(8.8.4.4)", "8.8.4.4:443", "8.8.4.4-8.8.4.4", "http://8.8.4.4/x"]
+    "text",
+    [
+        "from 8.8.4.4.",
+        "ip=8.8.4.4",
+        "(8.8.4.4)",
+        "8.8.4.4:443",
+        "8.8.4.4-8.8.4.4",
+        "host-8.8.4.4",
+        "8.8.4.4.443",
+        "http://8.8.4.4/x",
+    ],
 )
 def test_addresses_among_other_signs_are_masked(text: str) -> None:
     assert "8.8.4.4" not in (mask(text)["text"] or "")

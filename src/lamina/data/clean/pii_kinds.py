@@ -43,9 +43,11 @@ PHONE = (
 )
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _IPV4 = rf"\b{_OCTET}(?:\.{_OCTET}){{3}}\b"
-#: Around four numbers that are those of a version: "version 4.6.2.0", "v4.6.2.0", "lib-4.6.2.0", "4.6.2.0.1".
-_VERSION_BEFORE = re.compile(r"(?:\b(?:versions?|release|revision)\s|[A-Za-z]-|\d\.)$", re.IGNORECASE)
-_VERSION_AFTER = re.compile(r"\.\d")
+#: Around four numbers that are those of a version: "version 4.6.2.0", "lib-4.6.2.0.tar.gz".
+_VERSION = re.compile(r"\b(?:versions?|release|revision)\s$", re.IGNORECASE)
+_PACKAGE = re.compile(
+    r"(?:\.(?:tar|t?gz|zip|xz|bz2|deb|rpm|whl|jar|apk|exe|msi|dmg|dll|so)|[-_](?:\d|amd|x86|arm|src|linux|win))"
+)
 _IPV6 = r"\b(?:[0-9A-Fa-f]{1,4}:){2,7}(?::?[0-9A-Fa-f]{1,4}){1,6}\b"
 _CARD = r"\b[3-6]\d{3}(?:[ \-]?\d){8,14}\d\b"
 _IBAN = r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"
@@ -99,12 +101,12 @@ def public_address(text: str) -> bool:
 
 
 def no_version(before: str, after: str) -> bool:
-    """Whether four numbers are not those of a version, by what stands around them.
+    """Whether four numbers are not those of a version, by what stands around them. In doubt they are an address.
 
-    >>> no_version("seen from ", " at"), no_version("libfoo-", ".tar"), no_version("version ", "")
+    >>> no_version("seen from host-", " at"), no_version("libfoo-", ".tar"), no_version("version ", "")
     (True, False, False)
     """
-    return not _VERSION_BEFORE.search(before) and not _VERSION_AFTER.match(after)
+    return not _VERSION.search(before) and not (before[-1:] in ("-", "_") and _PACKAGE.match(after))
 
 
 def drawn_by_chance(text: str) -> bool:

@@ -37,7 +37,7 @@ _LONG_SENTENCES = ("de", "es", "fr")
 
 def _of(*languages: str) -> str:
     """Whether a document is in one of the languages, in any region: zh-CN is zh."""
-    return f"LEFT(language, 2) IN ({', '.join(map(repr, languages))})"
+    return f"SPLIT_PART(language, '-', 1) IN ({', '.join(map(repr, languages))})"
 
 
 def _limit(other: float, **by_language: float) -> str:

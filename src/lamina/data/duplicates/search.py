@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lamina.contracts.corpus import Batches
 from lamina.data.duplicates.index import check_index
 from lamina.data.duplicates.sets import Sets, collect_sets
-from lamina.data.duplicates.sketch import Scheme, column_of
+from lamina.data.duplicates.sketch import Scheme, read_columns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -220,7 +220,7 @@ class _Looking:
         return sets, np.searchsorted(keys, first)
 
     def _column(self, name: str) -> NDArray[Any]:
-        columns = [column_of(folder, name) for folder in self._folders]
+        columns = read_columns(self._folders, name)
         if self._departed is not None:
             place = len(self._wanted.against)
             columns[place] = columns[place][self._departed]

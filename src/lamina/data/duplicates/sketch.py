@@ -10,7 +10,7 @@ sample.parquet      id and text of a few documents, by which the search is measu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -53,10 +53,19 @@ class Scheme:
 
 
 def column_of(folder: Path, name: str) -> NDArray[Any]:
-    """An array of a sketch; ``name`` as in ``ARRAYS``, or "band-00"."""
+    """An array of a sketch, mapped into memory; ``name`` as in ``ARRAYS``, or "band-00"."""
     kind, dtype, width = ARRAYS.get(name, ("u64", np.uint64, 1))
-    values = np.fromfile(folder / f"{name}.{kind}", dtype)
-    return values if width == 1 else values.reshape(-1, width)
+    path = folder / f"{name}.{kind}"
+    rows = path.stat().st_size // (np.dtype(dtype).itemsize * width)
+    shape = (rows,) if width == 1 else (rows, width)
+    return np.memmap(path, dtype, "r", shape=shape) if rows else np.zeros(shape, dtype)
+
+
+def read_columns(folders: Sequence[Path], name: str) -> list[NDArray[Any]]:
+    """The arrays of many sketches, to be read whole: mapping each of hundreds of small files takes longer."""
+    kind, dtype, width = ARRAYS.get(name, ("u64", np.uint64, 1))
+    found = [np.fromfile(folder / f"{name}.{kind}", dtype) for folder in folders]
+    return found if width == 1 else [values.reshape(-1, width) for values in found]
 
 
 def utf8(column: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -81,6 +81,9 @@ def main_text(root: Any) -> str:
     body = root.find("body")
     body = root if body is None else body
     etree.strip_elements(body, *_GONE, with_tail=False)
+    for element in list(body.iter(*_INLINE)):
+        if element.attrib and _verdict(element) == 2:
+            _remove(element)
     etree.strip_tags(body, *_INLINE)
     sizes = _Sizes(body)
     _without_boilerplate(body, sizes)
