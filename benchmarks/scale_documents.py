@@ -41,16 +41,18 @@ _TARGET = 5_000_000
 
 @dataclass
 class Clock:
-    """``lamina.kit.progress.Progress`` that adds up how long each task took (s)."""
+    """``lamina.kit.progress.Progress`` that adds up how long each task took (s), and knows which one it is."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    doing: str = "the rest"
 
     @contextmanager
     def task(self, name: str, *, total: float | None, unit: str, done: float = 0.0) -> Iterator[Clock]:
         """A task under its name."""
-        begun = time.monotonic()
+        begun, self.doing = time.monotonic(), name
         print(f"  {name} …", file=sys.stderr, flush=True)
         yield self
+        self.doing = f"after {name}"
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
 
     def advance(self, n: float = 1, **facts: Any) -> None:
@@ -61,10 +63,15 @@ class Clock:
 
 
 class Memory:
-    """Watches this process and all that it started: the peak of their memory (MiB, shared pages counted once)."""
+    """Watches this process and all that it started: the peak of their memory (MiB), by what was being done.
 
-    def __init__(self, every: float = 0.25) -> None:
-        self.peak = self.own = 0.0
+    Pages of files that are mapped count apart: the system takes them back when it needs them.
+    """
+
+    def __init__(self, clock: Clock, every: float = 0.25) -> None:
+        self.peak = self.mapped = 0.0
+        self.by_task: dict[str, int] = {}
+        self._clock = clock
         self._every, self._over = every, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -79,8 +86,9 @@ class Memory:
     def _watch(self) -> None:
         while not self._over.wait(self._every):
             sizes = [_megabytes(pid) for pid in _family(os.getpid())]
-            self.peak = max(self.peak, sum(sizes))
-            self.own = max(self.own, sizes[0])
+            own, mapped = (sum(size[kind] for size in sizes) for kind in (0, 1))
+            self.peak, self.mapped = max(self.peak, own), max(self.mapped, mapped)
+            self.by_task[self._clock.doing] = max(self.by_task.get(self._clock.doing, 0), round(own))
 
 
 def _family(root: int) -> list[int]:
@@ -97,12 +105,16 @@ def _family(root: int) -> list[int]:
     return found
 
 
-def _megabytes(pid: int) -> float:
+def _megabytes(pid: int) -> tuple[float, float]:
+    """Of its own, and of files; what several processes share is divided among them."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
+        return 0.0, 0.0
+    facts = {
+        name: int(rest.split()[0]) / 1024 for name, _, rest in (line.partition(":") for line in text.splitlines()[1:])
+    }
+    return facts.get("Pss_Anon", 0.0) + facts.get("Pss_Shmem", 0.0), facts.get("Pss_File", 0.0)
 
 
 def documents(count: int, seed: int = 1) -> Path:
@@ -163,7 +175,7 @@ def measured(count: int, workers: int, keep: bool) -> dict[str, Any]:
     clock = Clock()
     before = _processor()
     begun = time.monotonic()
-    with Memory() as memory:
+    with Memory(clock) as memory:
         report = build_corpus(
             folder / "out", folder / "work", sources=[source], steps=DEFAULT_STEPS, held_out=0.05, progress=clock,
             workers=workers,
@@ -178,7 +190,8 @@ def measured(count: int, workers: int, keep: bool) -> dict[str, Any]:
         "documents_per_second": round(count / seconds),
         "processor_ms_per_document": round(1000 * spent / count, 3),
         "peak_mib": round(memory.peak),
-        "peak_mib_of_the_first_process": round(memory.own),
+        "peak_mib_of_mapped_files": round(memory.mapped),
+        "peak_mib_by_task": memory.by_task,
         "seconds_by_task": {name: round(value, 1) for name, value in parts.items()},
     }
     if not keep:
