@@ -110,7 +110,10 @@ class _Rows:
             self.keys[part][~self.own[part]] = 0
         frame = _described(batch, first, self.orders[part]).filter(pl.Series(self.own[part]))
         near = frame.filter(pl.col("order") <= pl.lit(self._limit, pl.UInt64))
-        return frame.drop("text", "id", "row", "order"), near.with_columns(pl.col("text").str.head(_SHOWN))
+        near = near.with_columns(pl.col("text").str.head(_SHOWN))
+        # Strings of polars look into the batch that they came from, which would stay whole in memory for a few of them.
+        own = pl.DataFrame({name: near[name].to_list() for name in near.columns}, schema=near.schema)
+        return frame.drop("text", "id", "row", "order"), own
 
 
 def _limit(size: int, total: int) -> int:
