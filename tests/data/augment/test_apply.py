@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from lamina.contracts.corpus import DOCUMENTS, LEDGER
-from lamina.data.augment.apply import AS_CHILD, CHILD_CLOSE, PARENT_CLOSE, augment_unit, child_id
+from lamina.data.augment.apply import CHILD_CLOSE, PARENT_CLOSE, augment_unit, child_id
 from lamina.data.augment.children import UNTOUCHED
 from lamina.data.augment.corpus import gather, tallied
+from lamina.data.augment.kin import AS_CHILD
 from lamina.data.augment.plan import Operation, Placed, budget, keep_share, named_files, plan_augment
 from lamina.data.augment.similar import HeldOut
 from lamina.data.units import units_of
