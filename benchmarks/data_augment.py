@@ -39,8 +39,8 @@ _ROW_GROUP = 250
 _AUGMENT = "lamina.data.augment.apply:augment_unit"
 #: Peer: its operations, and how many of the leads it gets in a run.
 PEERS = {
-    "nlpaug": (("synonyms", "swap", "deletion"), 10_000),
-    "textattack": (("synonyms", "insertion", "swap", "deletion"), 1),
+    "nlpaug": (("synonyms", "swap", "deletion"), 4000),
+    "textattack": (("synonyms", "insertion", "swap", "deletion"), 2),
 }
 
 
@@ -75,7 +75,7 @@ def ours(file: Path, operations: Sequence[str], work: Path) -> tuple[float, int]
     """Seconds, and how many children were made. The thesaurus was read before, as it is once for a stack."""
     planned = [o.json() for o in plan_augment(tables(operations), work=FOLDER / "thesauri")]
     told = {"operations": planned, "seed": 0}
-    begun = units_of([documents(500)])[:1] * WORKERS
+    begun = units_of([documents(20)]) * WORKERS
     with Workers(WORKERS) as workers:
         work.mkdir(parents=True)
         payloads = [told | {"unit": unit, "folder": str(work / f"begun-{n}")} for n, unit in enumerate(begun)]

@@ -33,6 +33,21 @@ def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
+def plug_in() -> Callable[[Path, str, str], str]:
+    """``plug_in(folder, code, entries)`` writes a package with entry points; the PYTHONPATH on which it is found."""
+
+    def write(folder: Path, code: str, entries: str) -> str:
+        about = folder / "noted_plugin-1.dist-info"
+        about.mkdir(parents=True)
+        (folder / "noted_plugin.py").write_text(code)
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: noted-plugin\nVersion: 1\n")
+        (about / "entry_points.txt").write_text(entries)
+        return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def material() -> Callable[[str], Path]:
     """The folder of a fetched package; skips where it is not at hand, which under CI is a failure."""
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -77,17 +78,11 @@ def text(i: int) -> str:
 class Builds:
     """Builds of one corpus in child processes."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, path: str) -> None:
         self.rows = place / "rows.jsonl"
         lines = [orjson.dumps({"id": i % 680, "text": text(i)}) + b"\n" for i in range(700)]
         self.rows.write_bytes(b"".join(lines))
-        plug = place / "plug"
-        about = plug / "noted_plugin-1.dist-info"
-        about.mkdir(parents=True)
-        (plug / "noted_plugin.py").write_text(_PLUGIN)
-        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: noted-plugin\nVersion: 1\n")
-        (about / "entry_points.txt").write_text(_ENTRIES)
-        self.path = os.pathsep.join([str(plug), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self.path = path  # where the plug-in is found
 
     def start(self, folder: Path, workers: int) -> subprocess.Popen[bytes]:
         """A build in ``folder``, which begins now."""
@@ -109,8 +104,9 @@ class Builds:
 
 
 @pytest.fixture(scope="module")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
-    return Builds(tmp_path_factory.mktemp("builds"))
+def builds(tmp_path_factory: pytest.TempPathFactory, plug_in: Any) -> Builds:
+    place = tmp_path_factory.mktemp("builds")
+    return Builds(place, plug_in(place / "plug", _PLUGIN, _ENTRIES))
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,23 +70,16 @@ def text(number: int) -> str:
 class Builds:
     """``lamina data build`` of one stack, each in a state folder of its own."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, path: str) -> None:
         self.place = place
         (place / "lamina.toml").write_text(_STACK)
         lines = [json.dumps({"id": n, "text": text(n)}) + "\n" for n in range(600)]
         (place / "rows.jsonl").write_text("".join(lines))
-        plug = place / "plug"
-        about = plug / "noted_plugin-1.dist-info"
-        about.mkdir(parents=True)
-        (plug / "noted_plugin.py").write_text(_PLUGIN)
-        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: noted-plugin\nVersion: 1\n")
-        (about / "entry_points.txt").write_text(_ENTRIES)
-        self.path = os.pathsep.join([str(plug), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self.path = path  # where the plug-in is found
 
     def start(self, folder: Path) -> subprocess.Popen[str]:
         folder.mkdir(exist_ok=True)
-        # One thread for the linear algebra: more of them wait for each other where the processors are shared.
-        env = os.environ | {"PYTHONPATH": self.path, "NOTED": str(folder), "OPENBLAS_NUM_THREADS": "1"}
+        env = os.environ | {"PYTHONPATH": self.path, "NOTED": str(folder)}
         words = ["data", "build", "--stack", str(self.place / "lamina.toml")]
         words += ["--set", f"state={folder / 'state'}"]
         command = [sys.executable, "-c", _COMMAND, *words]
@@ -119,8 +113,9 @@ def held(folder: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
-    return Builds(tmp_path_factory.mktemp("builds"))
+def builds(tmp_path_factory: pytest.TempPathFactory, plug_in: Any) -> Builds:
+    place = tmp_path_factory.mktemp("builds")
+    return Builds(place, plug_in(place / "plug", _PLUGIN, _ENTRIES))
 
 
 @pytest.mark.slow

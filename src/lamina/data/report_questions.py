@@ -20,7 +20,7 @@ def questions_section(corpus: Path, found: Mapping[str, Any] | None) -> str:
     if "failed" in found:
         return f'<h2>Evaluation</h2><p class="warn">{escape(found["failed"])}</p>'
     kind = ' class="warn"' if found["documents"] else ""
-    line = in_words(found).removeprefix("note: ").removeprefix("evaluation: ")  # type: ignore[arg-type]
+    line = in_words(found)
     said = f"<p{kind}>{escape(line[:1].upper() + line[1:])}.</p>"
     if not found["documents"]:
         return f"<h2>Evaluation</h2>{said}"

@@ -62,11 +62,13 @@ def measure(
 
 def in_words(found: Mapping[str, Any] | None) -> list[str]:
     """The line of the printed report; none where nothing was looked for."""
-    from lamina.data.clean.contamination import in_words as line
+    from lamina.data.clean.contamination import in_words as sentence
 
     if found is None:
         return []
-    return [f"note: {found['failed']}" if "failed" in found else line(found)]  # type: ignore[arg-type]
+    if "failed" in found:
+        return [f"note: {found['failed']}"]
+    return [f"{'note: ' if found['documents'] else ''}evaluation: {sentence(found)}"]
 
 
 def _dropped(stack: Stack, name: str) -> bool:

@@ -50,6 +50,17 @@ def test_one_word_in_hundreds_makes_no_new_text_and_a_few_do() -> None:
     assert not near("a b c", "a b C")
 
 
+@pytest.mark.parametrize("count", [40, 150, 299, 300, 301, 600])
+def test_near_is_the_jaccard_similarity_up_to_the_very_limit(count: int) -> None:
+    words = prose(5, count).split()
+    for changed in range(8):
+        for place in range(changed):
+            words[place * count // 8 + 1] = f"other{place}"
+        other = " ".join(words[: count - changed % 3])
+        one, two = runs(prose(5, count)), runs(other)
+        assert near(prose(5, count), other) == (len(one & two) >= 0.98 * len(one | two)), changed
+
+
 def test_half_of_a_texts_runs_make_it_close() -> None:
     held_out = HeldOut.of([prose(1), prose(2)])
     half = prose(1).split()

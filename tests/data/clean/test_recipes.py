@@ -71,6 +71,15 @@ def test_han_texts_are_measured_by_character(language: str) -> None:
     assert found["duplicate_10_grams"] is False
 
 
+@pytest.mark.parametrize(("language", "enough"), [("de", True), ("de-AT", True), ("en", False), ("deu", False)])
+def test_a_limit_of_a_language_holds_in_all_its_regions_and_in_no_other(language: str, enough: bool) -> None:
+    text = " ".join(["Der alte Kapitän sah lange auf das Meer."] * 6)[:-1]
+    found = {
+        label.split(": ")[-1]: verdict for label, verdict in verdicts(text, [{"recipe": "gopher"}], language).items()
+    }
+    assert (len(text.split()), found["words"]) == (48, enough)
+
+
 @pytest.mark.parametrize(
     ("step", "words"),
     [

@@ -8,7 +8,7 @@ collected with the rest, a page that quotes them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -73,19 +73,19 @@ def contamination(corpus: Path, items: Sequence[Item], *, name: str) -> Contamin
     )
 
 
-def in_words(found: Contamination) -> str:
-    """One line for the printed report."""
+def in_words(found: Mapping[str, Any]) -> str:
+    """A sentence of a ``Contamination``, for the printed report and for the page."""
     few = found["too_short"]
     short = f"; {few:,} have fewer than {_WORDS} words and were not looked for" if few else ""
     asked = f"{found['questions']:,} questions of {found['set']}"
     holders = found["documents"]
     if not holders:
-        return f"evaluation: no document holds one of the {asked}{short}"
+        return f"no document holds one of the {asked}{short}"
     many = "1 document holds" if len(holders) == 1 else f"{len(holders):,} documents hold"
     sources = ", ".join(f"{source} {count:,}" for source, count in list(found["by_source"].items())[:4])
     named = ", ".join(h["id"] for h in holders[:_NAMED]) + (", …" if len(holders) > _NAMED else "")
     return (
-        f"note: evaluation: {many} {found['held']:,} of the {asked}, {found['with_answer']:,} with an answer beside it"
+        f"{many} {found['held']:,} of the {asked}, {found['with_answer']:,} with an answer beside it"
         f" ({sources}: {named}); nothing was dropped{short}"
     )
 
@@ -129,6 +129,6 @@ def _rule(*, near: bool) -> Rule:
     return Rule(name="coverage", n=_WORDS, threshold=_THRESHOLD, window=_WINDOW, near=near)
 
 
-def as_item(set: str, number: int, row: dict[str, Any]) -> Item:
-    """A question (``{"question", "answers"}``) of a stack's evaluation."""
-    return Item(set=set, name=str(number), question=row["question"], answers=tuple(row["answers"]))
+def as_item(name: str, number: int, row: dict[str, Any]) -> Item:
+    """A question (``{"question", "answers"}``) of the set called ``name``."""
+    return Item(set=name, name=str(number), question=row["question"], answers=tuple(row["answers"]))

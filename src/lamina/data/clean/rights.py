@@ -10,7 +10,7 @@ models; the column ``rights`` has these words as they stood. This is a reading o
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Literal, get_args
@@ -77,7 +77,7 @@ def rights(batch: pa.RecordBatch, *, reserved_by: tuple[Reservation, ...] = _ALL
     return with_columns(batch, columns)
 
 
-def reservations(words: str, day: object = None) -> tuple[Reservation, ...]:
+def reservations(words: str, day: date | None = None) -> tuple[Reservation, ...]:
     """The ways in which the words of ``rights`` reserve the text; ``day``: when it was collected (a date).
 
     >>> reservations("content-signal: search=yes, ai-train=no; robots: noindex, noai")
@@ -97,11 +97,11 @@ def reservations(words: str, day: object = None) -> tuple[Reservation, ...]:
     return tuple(found)
 
 
-def _passed(text: str, day: object) -> bool:
+def _passed(text: str, day: date | None) -> bool:
     """Whether a date in one of the usual forms is before ``day`` (today where None); False for what is no date."""
     for read in (parsedate_to_datetime, datetime.fromisoformat, lambda t: datetime.strptime(t, "%d-%b-%Y %H:%M:%S %Z")):
         try:
-            return read(text.strip()).date() < (day or datetime.now(UTC).date())  # type: ignore[operator]
+            return read(text.strip()).date() < (day or datetime.now(UTC).date())
         except (ValueError, TypeError, IndexError):
             continue
     return False

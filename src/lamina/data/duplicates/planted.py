@@ -76,7 +76,7 @@ def _bases(found: Found, units: Sequence[Path], most: int) -> dict[int, str]:
     kept = (found.keeper == own) & (own >= found.known)
     frame = found.documents.select("id", "folder").with_row_index("row").filter(pl.Series(kept))
     frame = frame.with_columns(hash=pl.Series(found.column("raw")[kept]))
-    first = int(found.documents["folder"].max() or 0) - len(units) + 1 if units else 0  # type: ignore[arg-type]
+    first = int(found.documents["folder"].to_numpy().max(initial=0)) - len(units) + 1 if units else 0
     rows: list[tuple[int, int, str]] = []
     for number, unit in enumerate(units, first):
         sample = pl.DataFrame(pq.read_table(unit / "sample.parquet"))

@@ -38,7 +38,7 @@ _LETTERS = {
     **{r"\ldots": "…", r"\dots": "…", r"\LaTeX": "LaTeX", r"\TeX": "TeX", r"\textbackslash": "\\", r"\S": "§"},
 }
 _LETTER = re.compile(
-    r"\\(?:ss|ae|AE|o|O|aa|AA|l|ldots|dots|LaTeX|TeX|textbackslash|S)(?![A-Za-z])(?:\{\}|[ \t](?=\S))?"
+    r"(\\(?:ss|ae|AE|o|O|aa|AA|l|ldots|dots|LaTeX|TeX|textbackslash|S))(?![A-Za-z])(?:\{\}|[ \t](?=\S))?"
 )
 _HIDE = "\ue000"
 
@@ -72,7 +72,7 @@ def _words(text: str) -> str:
     text = re.sub(r"\\(?:begin|end)\{[A-Za-z*]{1,30}\}(?:\[[^\[\]]{0,200}\]|\{[^{}]{0,200}\}){0,2}", "\n\n", text)
     text = re.sub(r"\\([ij])(?![A-Za-z])", r"\1", text)  # the dotless ones, under accents
     text = _ACCENT.sub(lambda m: normalize("NFC", (m[2] or m[4]) + _ACCENTS[m[1] or m[3]]), text)
-    text = _LETTER.sub(lambda m: _LETTERS[re.match(r"\\[A-Za-z]+", m[0])[0]], text)  # type: ignore[index]
+    text = _LETTER.sub(lambda m: _LETTERS[m[1]], text)
     text = re.sub(r"\\\\(?:\[[^\[\]]{0,20}\])?|\\newline\b|\\par\b", "\n", text)
     text = re.sub(r"\\([%&#_{}$])", lambda m: chr(0xE100 + ord(m[1])), text)
     for _ in range(5):  # commands within commands

@@ -9,10 +9,13 @@ import io
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from lamina.contracts.corpus import FilePart
 from lamina.kit.errors import DocumentError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MAX_FILE = 256 << 20  # bytes of a file that is read whole
 MAX_REPLACED = 0.01  # share of characters that may be undecodable
@@ -156,10 +159,11 @@ class _Stretch(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        piece = self._raw.read(min(len(buffer), self._left))
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        room = memoryview(buffer)
+        piece = self._raw.read(min(len(room), self._left))
         self._left -= len(piece)
-        buffer[: len(piece)] = piece
+        room[: len(piece)] = piece
         return len(piece)
 
     def close(self) -> None:
@@ -178,14 +182,15 @@ class _Unpacked(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        room = memoryview(buffer)
         if not self._rest:
             self._rest = memoryview(_guarded(lambda: next(self._pieces, b""), self._bytes))
             self._bytes += len(self._rest)
             if self._bytes > _FREE and self._bytes > _RATIO * max(1, self._raw.tell()):
                 raise DocumentError(f"unpacks to more than {_RATIO} times its size: past {_mib(self._bytes)} MiB")
-        taken = self._rest[: len(buffer)]
-        buffer[: len(taken)] = taken
+        taken = self._rest[: len(room)]
+        room[: len(taken)] = taken
         self._rest = self._rest[len(taken) :]
         return len(taken)
 
