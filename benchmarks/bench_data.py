@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `lamina` itself sets it
 
 NAMES = ("rules", "duplicates", "html", "tokenize", "augment")
 

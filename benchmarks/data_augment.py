@@ -1,8 +1,9 @@
 """Rows of `bench_data.py` for augmentation: the operations of EDA over Wikipedia leads, against nlpaug and TextAttack.
 
-Ours is the stack's own unit of augmentation in two worker processes: children with the edits that made them, checked
-against their parent and their siblings, with their ledger, in Parquet. Theirs make lists of texts in memory in two
-processes. Starting processes and reading WordNet counts on neither side. All use WordNet 3.1. What NLTK wants beside it
+Two works. "operations": lists of texts in memory in two processes on both sides; ours with the edits that made each.
+"augment": ours is the stack's whole unit in two worker processes: children checked against their parent and their
+siblings, with their ledger, in Parquet; theirs is the same as before. Starting processes and reading WordNet counts on
+neither side. All use WordNet 3.1. What NLTK wants beside it
 and no registry has (the weights of its tagger, its stop words) is left empty, which makes it quicker.
 """
 
@@ -13,6 +14,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,10 +66,10 @@ def documents(count: int) -> Path:
     return place
 
 
-def tables(operations: Sequence[str]) -> list[dict[str, Any]]:
+def tables(operations: Sequence[str], *, copies: int = COPIES, alpha: float = ALPHA) -> list[dict[str, Any]]:
     """As in the stack file."""
     own = {"thesaurus": str(nltk_files.wordnet())}
-    common = {"copies": COPIES, "alpha": ALPHA}
+    common = {"copies": copies, "alpha": alpha}
     return [{"use": use, **common, **(own if use in ("synonyms", "insertion") else {})} for use in operations]
 
 
@@ -89,10 +91,12 @@ def ours(file: Path, operations: Sequence[str], work: Path) -> tuple[float, int]
     return seconds, sum(pq.read_metadata(place).num_rows for place in work.glob("unit-*/children.parquet"))
 
 
-def theirs(peer: str, file: Path, operations: Sequence[str]) -> tuple[float, int]:
-    """The slower process' seconds, and how many texts both made."""
-    command = [str(ROOT / ".bench" / peer / "bin" / "python"), str(Path(__file__).parent / "peer_augment.py"), peer]
+def in_memory(peer: str, file: Path, operations: Sequence[str]) -> tuple[float, int]:
+    """The slower process' seconds, and how many texts both made; ``peer`` may be "lamina"."""
+    python = sys.executable if peer == "lamina" else str(ROOT / ".bench" / peer / "bin" / "python")
+    command = [python, str(Path(__file__).parent / "peer_augment.py"), peer]
     told = {"operations": list(operations), "copies": COPIES, "alpha": ALPHA, "of": WORKERS, "file": str(file)}
+    told["work"] = str(FOLDER / "thesauri")
     running = [
         subprocess.Popen(
             [*command, json.dumps(told | {"part": part})],
@@ -111,40 +115,47 @@ def theirs(peer: str, file: Path, operations: Sequence[str]) -> tuple[float, int
 
 
 def rows(quick: bool = False, runs: int = 3) -> list[dict[str, Any]]:
-    """A row for each peer: children a second."""
-    return [_row(peer, quick, runs) for peer in PEERS]
+    """Two rows for each peer: children a second."""
+    return [row for peer in PEERS for row in _rows(peer, quick, runs)]
 
 
-def _row(peer: str, quick: bool, runs: int) -> dict[str, Any]:
+def _rows(peer: str, quick: bool, runs: int) -> list[dict[str, Any]]:
     operations, count = PEERS[peer]
     largest = PEERS["nlpaug"][1] // (8 if quick else 1)
     count = max(1, count // (8 if quick else 1))
-    row: dict[str, Any] = {
-        "work": f"augment ({', '.join(operations)}; {COPIES} copies), {largest:,} Wikipedia leads",
-        "peer": f"{peer}, 2 processes" + (f", {count:,} leads" if count != largest else ""),
-        "unit": "children/s",
-        "machine": machine(),
-        "versions": {"lamina": lamina.__version__, "numba": numba.__version__},
-    }
     there = (ROOT / ".bench" / peer / "bin" / "python").exists()
-    rates: dict[str, list[float]] = {"ours": [], "theirs": []}
+    rates: dict[str, list[float]] = {"operations": [], "augment": [], "theirs": []}
     for _ in range(1 if quick else runs):
         shutil.rmtree(FOLDER / "work", ignore_errors=True)
-        seconds, children = ours(documents(largest), operations, FOLDER / "work")
-        rates["ours"].append(children / seconds)
+        ways = {"augment": lambda: ours(documents(largest), operations, FOLDER / "work")}
+        ways["operations"] = lambda: in_memory("lamina", documents(largest), operations)
         if there:
-            seconds, children = theirs(peer, documents(count), operations)
-            rates["theirs"].append(children / seconds)
-    row |= {"ours": statistics.median(rates["ours"]), "runs": len(rates["ours"])}
-    if not there:
-        return row | {"theirs": "not installed: make bench-setup"}
-    ratios = [a / b for a, b in zip(rates["ours"], rates["theirs"], strict=True)]
-    return row | {
-        "theirs": statistics.median(rates["theirs"]),
+            ways["theirs"] = lambda: in_memory(peer, documents(count), operations)
+        for name, way in ways.items():
+            seconds, children = way()
+            rates[name].append(children / seconds)
+    leads = "" if count == largest else f", {count:,} leads"
+    told: dict[str, Any] = {
+        "peer": f"{peer}, 2 processes" + leads,
+        "unit": "children/s",
+        "runs": len(rates["augment"]),
+        "machine": machine(),
+        "versions": {"lamina": lamina.__version__, "numba": numba.__version__} | (_version(peer) if there else {}),
+        "quality": f"alpha {ALPHA} on both sides; ours keeps case, marks and layout, and tells every edit",
+    }
+    names = f"({', '.join(operations)}; {COPIES} copies), {largest:,} Wikipedia leads"
+    return [told | {"work": f"{work} {names}"} | _compared(rates[work], rates["theirs"]) for work in list(rates)[:2]]
+
+
+def _compared(mine: list[float], other: list[float]) -> dict[str, Any]:
+    if not other:
+        return {"ours": statistics.median(mine), "theirs": "not installed: make bench-setup"}
+    ratios = [a / b for a, b in zip(mine, other, strict=True)]
+    return {
+        "ours": statistics.median(mine),
+        "theirs": statistics.median(other),
         "ratio": statistics.median(ratios),
         "spread": f"{min(ratios):.0f}-{max(ratios):.0f}",
-        "quality": f"alpha {ALPHA} on both sides; ours keeps case, marks and layout, and tells every edit",
-        "versions": row["versions"] | _version(peer),
     }
 
 

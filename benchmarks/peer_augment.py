@@ -1,6 +1,6 @@
-"""nlpaug or TextAttack over a part of some texts: `peer_augment.py PEER JSON`, by the interpreter in `.bench/PEER`.
+"""nlpaug, TextAttack or Lamina over a part of some texts, in memory: `peer_augment.py PEER JSON`, by its interpreter.
 
-JSON: operations, copies, alpha, file (Parquet, column text), part, of. Prints a JSON object: seconds, children.
+JSON: operations, copies, alpha, file (Parquet, column text), part, of, work. Prints a JSON object: seconds, children.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow.parquet as pq
+
+BATCH = 500  # texts that Lamina gets at a time
 
 
 def nlpaug(operation: str, copies: int, alpha: float) -> Callable[[str], list[str]]:
@@ -39,15 +41,47 @@ def textattack(operation: str, copies: int, alpha: float) -> Callable[[str], lis
     return kind(pct_words_to_swap=alpha, transformations_per_example=copies).augment
 
 
+def lamina(operation: str, copies: int, alpha: float, work: str) -> Callable[[list[str]], int]:
+    """One of our operations over batches of texts, each child with the edits that made it."""
+    from pathlib import Path
+
+    import pyarrow as pa
+    from data_augment import tables  # beside this file
+
+    from lamina.data.augment.plan import plan_augment
+    from lamina.kit.registry import AUGMENTERS
+
+    (planned,) = plan_augment(tables([operation], copies=copies, alpha=alpha), work=Path(work))
+    function = AUGMENTERS.get(operation).function
+
+    def make(texts: list[str]) -> int:
+        count = 0
+        for start in range(0, len(texts), BATCH):
+            some = texts[start : start + BATCH]
+            ids = [str(number) for number in range(len(some))]
+            batch = pa.RecordBatch.from_pydict({"id": ids, "text": some, "language": ["en"] * len(some)})
+            count += len(function(batch, copies=copies, seed=0, **planned.parameters)["text"].to_pylist())
+        return count
+
+    return make
+
+
 def main(peer: str, told: dict[str, Any]) -> None:
     """Make the children of this part's texts."""
     texts = pq.read_table(told["file"], columns=["text"])["text"].to_pylist()[told["part"] :: told["of"]]
-    makers = [globals()[peer](name, told["copies"], told["alpha"]) for name in told["operations"]]
+    makers = [_maker(peer, name, told) for name in told["operations"]]
     for make in makers:
-        make("The quick brown fox jumps over the lazy dog by the old river, again and again.")
+        make(["The quick brown fox jumps over the lazy dog by the old river, again and again."])
     begin = time.perf_counter()
-    children = sum(len(make(text)) for make in makers for text in texts)
+    children = sum(make(texts) for make in makers)
     print(json.dumps({"seconds": time.perf_counter() - begin, "children": children}))
+
+
+def _maker(peer: str, operation: str, told: dict[str, Any]) -> Callable[[list[str]], int]:
+    if peer == "lamina":
+        return lamina(operation, told["copies"], told["alpha"], told["work"])
+    one = {"nlpaug": nlpaug, "textattack": textattack}[peer](operation, told["copies"], told["alpha"])
+    return lambda texts: sum(len(one(text)) for text in texts)
 
 
 if __name__ == "__main__":

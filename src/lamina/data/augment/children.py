@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
@@ -178,15 +178,22 @@ def _scan(
     seed: int,
     terms: tuple[str, ...],
 ) -> Scanned:
+    chosen = tuple(strings[row] for row in rows)
+    long = sum(map(len, chosen)) > 2 * _CHARACTERS
+    scanned = (_scan_texts.__wrapped__ if long else _scan_texts)(chosen, primary(language), terms)
+    return replace(scanned, seeds=seeds_of([ids[row] for row in rows], operation, seed))
+
+
+@lru_cache(maxsize=16)  # the operations of a unit read the same texts one after another; some 3 MB each
+def _scan_texts(chosen: tuple[str, ...], tag: str, terms: tuple[str, ...]) -> Scanned:
+    """What of a scan is the same for all operations; without seeds."""
     from lamina.data.augment.kernels import scan as kernel
 
-    chosen = [strings[row] for row in rows]
     texts, table = encode(chosen), tables()
     mask = mask_of(chosen, texts)
     tokens = np.empty((len(texts.codes), 5), np.int64)
     hashes = np.empty(len(texts.codes), np.uint64)
-    token_ends = np.empty(len(rows) + 1, np.int64)
-    tag = primary(language)
+    token_ends = np.empty(len(chosen) + 1, np.int64)
     count = kernel.scan(
         texts.codes,
         texts.ends,
@@ -200,16 +207,15 @@ def _scan(
         hashes,
         token_ends,
     )
-    tokens, hashes = tokens[:count], hashes[:count]
+    tokens, hashes = tokens[:count].copy(), hashes[:count].copy()
     if terms:
         kernel.protect_terms(tokens, hashes, token_ends, *term_table(terms))
-    seeds = seeds_of([ids[row] for row in rows], operation, seed)
     return Scanned(
         texts=texts,
         tokens=tokens,
         hashes=hashes,
         token_ends=token_ends,
-        seeds=seeds,
+        seeds=np.empty(0, np.uint64),
         mask=mask,
         language=tag or None,
         tables=table,
