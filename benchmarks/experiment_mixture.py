@@ -133,7 +133,7 @@ def one(payload: Mapping[str, Any]) -> dict[str, Any]:
     from lamina.data.shards import Shards
     from lamina.kit.log import MetricsWriter
     from lamina.kit.tokenizer import open_tokenizer
-    from lamina.model.architectures.gpt import preset
+    from lamina.model.architectures.presets import preset
     from lamina.model.evaluate.bits_per_byte import bits_per_byte
     from lamina.model.train import TrainParameters, train
     from lamina.model.transformer import Transformer

@@ -23,6 +23,7 @@ from lamina.model.spec import (
     ModelSpec,
     NormSpec,
     RotarySpec,
+    StackSpec,
 )
 from lamina.model.transformer import Transformer
 
@@ -69,9 +70,9 @@ def _llama(vocabulary: int) -> ModelSpec:
         norm=norm,
     )
     return ModelSpec(
-        embeddings=EmbeddingSpec(vocabulary=vocabulary, width=64),
-        blocks=(block, block),
-        norm=norm,
+        decoder=StackSpec(
+            embeddings=EmbeddingSpec(vocabulary=vocabulary, width=64), blocks=(block, block), norm=norm, causal=True
+        ),
         head=HeadSpec(tied=True),
         max_positions=160,
     )
@@ -85,9 +86,12 @@ def _gpt2(vocabulary: int) -> ModelSpec:
         norm=norm,
     )
     return ModelSpec(
-        embeddings=EmbeddingSpec(vocabulary=vocabulary, width=64, positions="learned"),
-        blocks=(block, block),
-        norm=norm,
+        decoder=StackSpec(
+            embeddings=EmbeddingSpec(vocabulary=vocabulary, width=64, positions="learned"),
+            blocks=(block, block),
+            norm=norm,
+            causal=True,
+        ),
         head=HeadSpec(),
         max_positions=160,
     )

@@ -51,6 +51,6 @@ def test_one_flipped_weight_bit_breaks_it(model_folder) -> None:
     folder = model_folder()
     seal = make_seal(folder)
     model = open_served(folder)
-    model.blocks[0].attention.q.weight[3, 5] ^= 64
+    model.stack.blocks[0].attention.q.weight[3, 5] ^= 64
     with pytest.raises(CorruptError):
         check_seal(model, open_tokenizer(folder), seal)

@@ -49,12 +49,12 @@ def test_merging_computes_what_the_adapters_did(kind: str, tied: bool):
 @torch.no_grad()
 def test_an_adapter_on_a_tied_head_unties_and_leaves_the_embedding(tmp_path: Path):
     model = make(tied=True)
-    embedding = model.embeddings.token.weight.clone()
+    embedding = model.stack.embeddings.token.weight.clone()
     add_lora(model, rank=2, alpha=4.0, targets=("head",))
     disturb(model)
     adapted = model.logits(model(IDS))
     merge_lora(model)
-    assert torch.equal(model.embeddings.token.weight, embedding)
+    assert torch.equal(model.stack.embeddings.token.weight, embedding)
     assert not model.spec.head.tied
     save_model(model, tmp_path)
     again = open_model(tmp_path)
@@ -68,13 +68,13 @@ def test_without_the_head_the_tie_stays():
     disturb(model)
     merge_lora(model)
     assert model.spec.head.tied
-    assert model.head.weight is model.embeddings.token.weight
+    assert model.head.weight is model.stack.embeddings.token.weight
 
 
 def test_only_the_adapters_learn():
     model = make()
     names = add_lora(model, rank=2, alpha=4.0, targets=("q", "v"))
-    assert names == [f"blocks.{i}.attention.{p}" for i in range(2) for p in "qv"]
+    assert names == [f"decoder.blocks.{i}.attention.{p}" for i in range(2) for p in "qv"]
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trainable == {f"{name}.lora_{side}" for name in names for side in ("down", "up")}
     merge_lora(model)

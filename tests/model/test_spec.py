@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamina.kit.errors import ConfigError
-from lamina.model.architectures.gpt import PRESETS, gpt2, llama, preset
+from lamina.model.architectures.gpt import gpt2, llama
+from lamina.model.architectures.presets import PRESETS, preset
 from lamina.model.spec import AttentionSpec, ModelSpec, NormSpec, RotarySpec
 
 
@@ -27,8 +28,8 @@ def test_a_spec_survives_json(heads: int, per_head: int, layers: int, tied: bool
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_presets_take_the_tokenizers_vocabulary(name: str):
-    assert preset(name, vocabulary=1234).embeddings.vocabulary == 1234
-    assert preset(name).embeddings.vocabulary > 1234
+    assert preset(name, vocabulary=1234).stack.embeddings.vocabulary == 1234
+    assert preset(name).stack.embeddings.vocabulary > 1234
 
 
 def test_smollm2_preset_has_the_published_size():
@@ -61,9 +62,10 @@ def test_json_with_unknown_or_missing_or_wrong_values_is_refused():
     good = llama().to_json()
     with pytest.raises(ConfigError, match="colour"):
         ModelSpec.from_json(good | {"colour": 1})
+    stack = good["decoder"]
     with pytest.raises(ConfigError, match="missing: norm"):
-        ModelSpec.from_json({k: v for k, v in good.items() if k != "norm"})
+        ModelSpec.from_json(good | {"decoder": {k: v for k, v in stack.items() if k != "norm"}})
     with pytest.raises(ConfigError, match="max_positions"):
         ModelSpec.from_json(good | {"max_positions": "many"})
-    with pytest.raises(ConfigError, match=r"spec\.norm"):
-        ModelSpec.from_json(good | {"norm": 3})
+    with pytest.raises(ConfigError, match=r"spec\.decoder\.norm"):
+        ModelSpec.from_json(good | {"decoder": stack | {"norm": 3}})

@@ -7,6 +7,7 @@ import torch
 
 from lamina.model.architectures.gpt import gpt2, llama
 from lamina.model.checkpoint import open_model
+from lamina.model.layers.cache import KeyValueCache
 from lamina.model.spec import ModelSpec
 from lamina.model.transformer import Transformer
 
@@ -49,13 +50,12 @@ def test_packed_documents_equal_separate_ones(reference, variant):
 
 
 @torch.no_grad()
-def test_cached_equals_uncached(reference, variant, list_cache):
+def test_cached_equals_uncached(reference, variant):
     folder, theirs = reference(variant)
-    ours, cache, ids = open_model(folder), list_cache(), tokens(2, 14)
+    ours, cache, ids = open_model(folder), KeyValueCache(), tokens(2, 14)
     pieces, start = [], 0
     for length in (6, 1, 1, 4, 2):
-        positions = torch.arange(start, start + length).expand(2, length)
-        pieces.append(ours(ids[:, start : start + length], positions=positions, cache=cache))
+        pieces.append(ours(ids[:, start : start + length], cache=cache))
         start += length
     torch.testing.assert_close(ours.logits(torch.cat(pieces, dim=1)), theirs(input_ids=ids).logits, **TOLERANCE)
 
@@ -72,7 +72,7 @@ def test_no_gradient_reaches_other_documents_or_the_future(spec: ModelSpec):
     torch.manual_seed(0)
     model = Transformer(spec)
     rows: list[torch.Tensor] = []
-    model.embeddings.register_forward_hook(lambda _m, _i, out: rows.append(out) or out.retain_grad())
+    model.stack.embeddings.register_forward_hook(lambda _m, _i, out: rows.append(out) or out.retain_grad())
     segments = torch.tensor([[1] * 6 + [2] * 7 + [3] * 5 + [0] * 2])
     hidden = model(tokens(1, 20), segments=segments)
     place = 9  # the fourth token of document 2
@@ -86,9 +86,9 @@ def test_no_gradient_reaches_other_documents_or_the_future(spec: ModelSpec):
 
 def test_a_tied_head_is_the_embedding():
     model = Transformer(llama(vocabulary=31, width=16, layers=1, heads=2, tied=True))
-    assert model.head.weight is model.embeddings.token.weight
+    assert model.head.weight is model.stack.embeddings.token.weight
     untied = Transformer(llama(vocabulary=31, width=16, layers=1, heads=2, tied=False))
-    assert untied.head.weight is not untied.embeddings.token.weight
+    assert untied.head.weight is not untied.stack.embeddings.token.weight
     assert untied.parameter_count == model.parameter_count + 31 * 16
 
 

@@ -33,7 +33,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    from lamina.model.architectures.gpt import preset
+    from lamina.model.architectures.presets import preset
     from lamina.model.checkpoint import save_model
     from lamina.model.transformer import Transformer
 

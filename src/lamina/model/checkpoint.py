@@ -23,7 +23,7 @@ from lamina.kit.errors import ModelFileError, NotFoundError
 from lamina.model.families import family_of_config, family_of_spec
 from lamina.model.families.weights import Family
 from lamina.model.spec import ModelSpec
-from lamina.model.transformer import Transformer
+from lamina.model.transformer import Transformer, table_name
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -50,18 +50,15 @@ def open_model(folder: Path, *, dtype: torch.dtype | None = torch.float32) -> Tr
     config = read_config(folder)
     where = str(folder / "config.json")
     family = family_of_config(config, where)
-    spec = family.to_spec(config, where)
     tensors = _cast(read_tensors(folder), dtype)
+    spec = family.settle(family.to_spec(config, where), tensors)
     spec = _settle_tie(spec, family, tensors, folder)
     with torch.device("meta"):
         model = Transformer(spec)
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if spec.head.tied:
-        del shapes["head.weight"]
+    shapes = {name: t.shape for name, t in model.state_dict().items() if name not in model.aliases}
     ours = family.from_file(tensors, shapes, str(folder))
     model.load_state_dict({name: t.contiguous() for name, t in ours.items()}, strict=False, assign=True)
-    if spec.head.tied:
-        model.head.weight = model.embeddings.token.weight
+    model.tie()
     return model.eval()
 
 
@@ -73,9 +70,7 @@ def save_model(model: Transformer, folder: Path, *, like: Path | None = None) ->
     """
     folder.mkdir(parents=True, exist_ok=True)
     family, config = family_of_spec(model.spec)
-    weights = {name: t.detach() for name, t in model.state_dict().items()}
-    if model.spec.head.tied:
-        del weights["head.weight"]
+    weights = {name: t.detach() for name, t in model.state_dict().items() if name not in model.aliases}
     file = family.to_file(weights)
     if sum(t.numel() for t in file.values()) != model.parameter_count:
         raise ModelFileError(
@@ -84,10 +79,11 @@ def save_model(model: Transformer, folder: Path, *, like: Path | None = None) ->
             hint="merge the LoRA adapters first",
         )
     config["dtype"] = config["torch_dtype"] = str(next(iter(file.values())).dtype).removeprefix("torch.")
+    old: dict[str, Any] = {}
     if like is not None:
         old = read_config(like) if (like / "config.json").is_file() else {}  # or a folder with a tokenizer alone
-        config = (old if old.get("model_type") == config["model_type"] else {}) | config
         copy_companions(like, folder)
+    config = {**family.defaults, **(old if old.get("model_type") == config["model_type"] else {}), **config}
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     save_file(file, folder / WEIGHTS, metadata={"format": "pt"})
 
@@ -165,12 +161,15 @@ def _cast(tensors: dict[str, Tensor], dtype: torch.dtype | None) -> dict[str, Te
 
 def _settle_tie(spec: ModelSpec, family: Family, tensors: dict[str, Tensor], folder: Path) -> ModelSpec:
     """A tied model's head must be its embedding: drop an equal copy; untie, with a warning, where they differ."""
-    if not spec.head.tied or "lm_head.weight" not in tensors:
+    if not spec.head or not spec.head.tied:
         return spec
-    embedding = next(r.theirs for r in family.rules if r.ours == ("embeddings.token.weight",))
+    head = family.their_name("head.weight")
+    if head not in tensors:
+        return spec
+    embedding = family.their_name(table_name(spec))
     table = tensors.get(embedding, tensors.get(embedding.removeprefix(family.prefix)))
-    if table is None or torch.equal(table, tensors["lm_head.weight"]):
-        del tensors["lm_head.weight"]
+    if table is None or torch.equal(table, tensors[head]):
+        del tensors[head]
         return spec
     _log.warning("%s: says tie_word_embeddings but holds a head of its own; opened untied", folder)
     return dataclasses.replace(spec, head=dataclasses.replace(spec.head, tied=False))

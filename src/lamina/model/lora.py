@@ -107,7 +107,7 @@ def merge_lora(model: Transformer) -> Transformer:
         plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
         plain.weight, plain.bias = nn.Parameter(layer.merged()), layer.bias
         model.set_submodule(name, plain)
-        if name == "head" and model.spec.head.tied:
+        if name == "head" and model.spec.head and model.spec.head.tied:
             model.spec = dataclasses.replace(model.spec, head=dataclasses.replace(model.spec.head, tied=False))
     model.requires_grad_(True)
     return model

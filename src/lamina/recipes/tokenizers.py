@@ -157,9 +157,9 @@ def _width(stack: Stack) -> int:
     model = stack.model
     if model is None or model.preset is None:
         return _WIDTH
-    from lamina.model.architectures.gpt import preset
+    from lamina.model.architectures.presets import preset
 
-    return preset(model.preset, vocabulary=1).embeddings.width
+    return preset(model.preset, vocabulary=1).stack.embeddings.width
 
 
 def _table(found: Sequence[Figures], width: int) -> str:

@@ -44,7 +44,7 @@ def fresh_model(
     import torch
 
     from lamina.kit.tokenizer import open_tokenizer
-    from lamina.model.architectures.gpt import preset
+    from lamina.model.architectures.presets import preset
     from lamina.model.checkpoint import save_model
     from lamina.model.transformer import Transformer
 

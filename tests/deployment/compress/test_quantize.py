@@ -18,6 +18,7 @@ from lamina.model.spec import (
     ModelSpec,
     NormSpec,
     RotarySpec,
+    StackSpec,
 )
 from lamina.model.transformer import Transformer
 
@@ -30,9 +31,9 @@ def llama(*, tied: bool = True, width: int = 48, vocabulary: int = 97) -> ModelS
         norm=norm,
     )
     return ModelSpec(
-        embeddings=EmbeddingSpec(vocabulary=vocabulary, width=width),
-        blocks=(block, block),
-        norm=norm,
+        decoder=StackSpec(
+            embeddings=EmbeddingSpec(vocabulary=vocabulary, width=width), blocks=(block, block), norm=norm, causal=True
+        ),
         head=HeadSpec(tied=tied),
         max_positions=64,
     )
@@ -46,9 +47,12 @@ def gpt2() -> ModelSpec:
         norm=norm,
     )
     return ModelSpec(
-        embeddings=EmbeddingSpec(vocabulary=97, width=48, positions="learned"),
-        blocks=(block, block),
-        norm=norm,
+        decoder=StackSpec(
+            embeddings=EmbeddingSpec(vocabulary=97, width=48, positions="learned"),
+            blocks=(block, block),
+            norm=norm,
+            causal=True,
+        ),
         head=HeadSpec(),
         max_positions=64,
     )
@@ -117,8 +121,8 @@ def test_saved_and_opened_again_it_says_the_same(spec: ModelSpec, tmp_path) -> N
 
 def test_tied_table_is_held_once() -> None:
     model = quantize(Transformer(llama()))
-    assert isinstance(model.embeddings.token, Int8Embedding)
-    assert model.head.weight.data_ptr() == model.embeddings.token.weight.data_ptr()
+    assert isinstance(model.stack.embeddings.token, Int8Embedding)
+    assert model.head.weight.data_ptr() == model.stack.embeddings.token.weight.data_ptr()
 
 
 def test_plain_folder(tmp_path) -> None:

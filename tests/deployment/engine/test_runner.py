@@ -87,7 +87,7 @@ def test_weights_are_held_once(tiny_model) -> None:
     model = quantize(tiny_model())
     run = runner(model, "compiled")
     fused = run._layers[0].products[0].weight
-    assert model.blocks[0].attention.k.weight.untyped_storage().data_ptr() == fused.untyped_storage().data_ptr()
+    assert model.stack.blocks[0].attention.k.weight.untyped_storage().data_ptr() == fused.untyped_storage().data_ptr()
     assert run._compiled is not None
     assert run._compiled._layers[0][0][0].ctypes.data == fused.data_ptr()
 

@@ -76,7 +76,7 @@ def test_batches_and_head_chunks_change_nothing(monkeypatch):
 def test_a_uniform_model_needs_log2_of_the_vocabulary():
     model = make()
     with torch.no_grad():
-        model.norm.weight.zero_()
+        model.stack.norm.weight.zero_()
     assert bits_per_byte(model, Bytes(), TEXTS).value == pytest.approx(math.log2(257), rel=1e-6)
 
 
@@ -102,7 +102,7 @@ def test_another_head_may_be_swapped_in():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x @ self.stored.float().T
 
-    model.head = Half(model.embeddings.token.weight)
+    model.head = Half(model.stack.embeddings.token.weight)
     assert bits_per_byte(model, Bytes(), TEXTS).value == pytest.approx(before, rel=1e-3)
 
 

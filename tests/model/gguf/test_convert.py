@@ -119,7 +119,7 @@ def test_weights_come_out_in_the_order_of_the_hugging_face_files(tmp_path):
     for i in range(LAYERS):
         for theirs, ours in {"attn_q": "attention.q", "attn_k": "attention.k", "ffn_down": "feedforward.down"}.items():
             expected = torch.from_numpy(tensors[f"blk.{i}.{theirs}.weight"])
-            assert torch.equal(state[f"blocks.{i}.{ours}.weight"], expected)
+            assert torch.equal(state[f"decoder.blocks.{i}.{ours}.weight"], expected)
     assert torch.equal(state["head.weight"], torch.from_numpy(tensors["token_embd.weight"]))
 
 
@@ -129,7 +129,7 @@ def test_each_type_gives_the_values_that_it_stands_for(tmp_path, kind):
     write_gguf(tmp_path / "m.gguf", tensors, kind=kind)
     model = opened(tmp_path / "m.gguf", tmp_path / "hf")
     expected = dequantize(quantize(tensors["blk.1.ffn_up.weight"], kind), kind)
-    assert np.array_equal(model.blocks[1].feedforward.up.weight.numpy(force=True), expected)
+    assert np.array_equal(model.stack.blocks[1].feedforward.up.weight.numpy(force=True), expected)
 
 
 def test_configuration_and_settings(tmp_path):

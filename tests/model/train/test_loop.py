@@ -94,7 +94,7 @@ def test_it_learns(tmp_path: Path, method: str, schedule: str):
     assert result.tokens == rows[-1]["tokens"] == 60 * 4 * 12
     assert not list(lora_layers(model))
     unchanged = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
-    assert ("embeddings.token.weight" in unchanged) == (method == "lora")
+    assert ("decoder.embeddings.token.weight" in unchanged) == (method == "lora")
 
 
 def test_accumulation_equals_one_large_batch():
@@ -233,7 +233,7 @@ def test_bfloat16_learns_too(tmp_path: Path):
 def test_a_run_that_diverges_says_so(tmp_path: Path):
     model = make()
     with torch.no_grad():
-        model.blocks[0].feedforward.up.weight[0, 0] = float("nan")
+        model.stack.blocks[0].feedforward.up.weight[0, 0] = float("nan")
     with pytest.raises(StageError, match="not finite"):
         run(model, tmp_path)
 
@@ -245,7 +245,7 @@ def test_one_bad_step_is_passed_over(tmp_path: Path):
         calls.append(1)
         return out * float("nan") if len(calls) == 3 else out
 
-    handle = model.norm.register_forward_hook(poison)
+    handle = model.stack.norm.register_forward_hook(poison)
     result = run(model, tmp_path)
     handle.remove()
     assert result.steps == 12

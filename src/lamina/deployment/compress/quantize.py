@@ -18,7 +18,7 @@ from lamina.deployment.compress.int8 import Int8Embedding, Int8Linear, wide_dtyp
 from lamina.kit.errors import InputError, ModelFileError
 from lamina.model.checkpoint import WEIGHTS, copy_companions, open_model, read_config, read_tensors, save_model
 from lamina.model.families import family_of_config, family_of_spec
-from lamina.model.transformer import Transformer
+from lamina.model.transformer import Transformer, table_name
 
 Quantization = Literal["int8", "none"]
 METHOD = "lamina-int8"
@@ -32,14 +32,14 @@ def quantize(model: Transformer) -> Transformer:
 
     A tied head and its embedding share one int8 table. Norms, biases and place vectors become float32.
     """
-    table = Int8Embedding.of(model.embeddings.token)
-    head = Int8Linear(table.weight, table.scale) if model.spec.head.tied else Int8Linear.of(model.head)  # type: ignore[arg-type]
+    table = Int8Embedding.of(model.stack.embeddings.token)
+    head = Int8Linear(table.weight, table.scale) if _is_tied(model) else Int8Linear.of(model.head)  # type: ignore[arg-type]
     model.head = nn.Identity()  # so that a tied table is not visited twice
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
                 setattr(parent, name, Int8Linear.of(child))
-    model.embeddings.token = table  # type: ignore[assignment]
+    model.stack.embeddings.token = table
     model.head = head
     for parameter in model.parameters():
         parameter.data = parameter.data.float()
@@ -47,9 +47,13 @@ def quantize(model: Transformer) -> Transformer:
     return model.eval()
 
 
+def _is_tied(model: Transformer) -> bool:
+    return model.spec.head is not None and model.spec.head.tied
+
+
 def is_quantized(model: Transformer) -> bool:
     """Whether ``model`` went through ``quantize`` (or was opened from a quantised folder)."""
-    return isinstance(model.embeddings.token, Int8Embedding)
+    return isinstance(model.stack.embeddings.token, Int8Embedding)
 
 
 def save_served(model: Transformer, folder: Path, *, like: Path | None, quantize: Quantization = "int8") -> None:
@@ -103,7 +107,7 @@ def _split(model: Transformer) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     weights: dict[str, Tensor] = {}
     scales: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
-        if name.startswith("head.") and model.spec.head.tied:
+        if name.startswith("head.") and _is_tied(model):
             continue
         if name.endswith(".scale"):
             scales[name.removesuffix(".scale") + ".weight"] = tensor[:, None]
@@ -117,9 +121,7 @@ def _open_int8(folder: Path, config: dict[str, Any]) -> Transformer:
     family = family_of_config(config, str(folder / "config.json"))
     with torch.device("meta"):
         model = Transformer(family.to_spec(config, str(folder / "config.json")))
-    shapes = {name: t.shape for name, t in model.state_dict().items()}
-    if model.spec.head.tied:
-        del shapes["head.weight"]
+    shapes = {name: t.shape for name, t in model.state_dict().items() if name not in model.aliases}
     tensors = read_tensors(folder)
     scaled = {n.removesuffix(_SCALE): t for n, t in tensors.items() if n.endswith(_SCALE)}
     weights = family.from_file({n: t for n, t in tensors.items() if not n.endswith(_SCALE)}, shapes, where)
@@ -132,12 +134,12 @@ def _open_int8(folder: Path, config: dict[str, Any]) -> Transformer:
 
 def _fill(model: Transformer, weights: dict[str, Tensor], scales: dict[str, Tensor], where: str) -> None:
     """Put the int8 layers and the plain tensors in the place of ``model``'s empty ones."""
-    table = "embeddings.token.weight"
+    table = table_name(model.spec)
     if table not in scales:
         raise ModelFileError("the token table is not int8", where=where)
-    model.embeddings.token = Int8Embedding(weights.pop(table).contiguous(), scales.pop(table))  # type: ignore[assignment]
-    if model.spec.head.tied:
-        model.head = Int8Linear(model.embeddings.token.weight, model.embeddings.token.scale)  # type: ignore[arg-type]
+    model.stack.embeddings.token = Int8Embedding(weights.pop(table).contiguous(), scales.pop(table))
+    if _is_tied(model):
+        model.head = Int8Linear(model.stack.embeddings.token.weight, model.stack.embeddings.token.scale)
     for name, scale in scales.items():
         path = name.removesuffix(".weight")
         bias = weights.pop(path + ".bias", None)

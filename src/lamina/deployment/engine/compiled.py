@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamina.deployment.engine.place import Place
-from lamina.model.spec import ModelSpec
+from lamina.model.spec import StackSpec
 
 _log = logging.getLogger(__name__)
 Array = NDArray[Any]
@@ -34,7 +34,7 @@ class CompiledDecoder:
     def __init__(
         self,
         kernels: ModuleType,
-        spec: ModelSpec,
+        spec: StackSpec,
         *,
         embed: Callable[[Tensor, Tensor], Tensor],
         layers: Sequence[tuple[tuple[Any, ...], tuple[Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]],
@@ -51,6 +51,7 @@ class CompiledDecoder:
             for products, norms, store, tables in layers
         ]
         self._norm = _array(norm)
+        self._eps = np.float32(spec.norm.eps if spec.norm else 0.0)
         self._head = _arrays((head,))
         self._threads = max(1, torch.get_num_threads())
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode") if self._threads > 1 else None
@@ -87,7 +88,7 @@ class CompiledDecoder:
         """Scores (B, V) float32 from hidden states (B, D) before the final norm."""
         rows = _array(hidden)
         scores = np.empty((rows.shape[0], self._head[0].shape[0]), np.float32)
-        self._kernels.score_rows(rows, self._norm, np.float32(self._spec.norm.eps), *self._head, scores)
+        self._kernels.score_rows(rows, self._norm, self._eps, *self._head, scores)
         return torch.from_numpy(scores)
 
     def close(self) -> None:
@@ -97,7 +98,7 @@ class CompiledDecoder:
 
     def _compute(self, hidden: Array, positions: Array, places: Sequence[Place], scores: Array) -> None:
         self._layers_over(hidden, positions, places)
-        self._kernels.score_rows(hidden, self._norm, np.float32(self._spec.norm.eps), *self._head, scores)
+        self._kernels.score_rows(hidden, self._norm, self._eps, *self._head, scores)
 
     def _layers_over(self, hidden: Array, positions: Array, places: Sequence[Place]) -> None:
         """All layers over rows ``hidden`` (M, D), in place."""
@@ -124,9 +125,14 @@ class CompiledDecoder:
             )
 
 
-def load_kernels(spec: ModelSpec) -> ModuleType | None:
+def load_kernels(spec: StackSpec) -> ModuleType | None:
     """The compiled kernels, if they know models like ``spec`` and numba works here; else None."""
-    if spec.norm.kind != "rms" or spec.embeddings.positions != "none" or not all(_known(b) for b in spec.blocks):
+    if (
+        spec.norm is None
+        or spec.norm.kind != "rms"
+        or spec.embeddings.positions != "none"
+        or not all(_known(b) for b in spec.blocks)
+    ):
         return None
     try:
         from lamina.deployment.engine import kernels

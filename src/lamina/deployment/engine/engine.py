@@ -95,7 +95,7 @@ class Engine:
             tokenizer,
             version=version,
             context=self.context,
-            vocabulary=model.spec.embeddings.vocabulary,
+            vocabulary=model.spec.stack.embeddings.vocabulary,
             generation=self.generation,
         )
         self._blocks = BlockManager(count, block_tokens, root=version)

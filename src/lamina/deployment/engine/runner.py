@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from lamina.deployment.engine.compiled import CompiledDecoder, load_kernels
 from lamina.deployment.engine.operations import bare, fuse, norm, rotary, rotate
 from lamina.deployment.engine.place import Place
-from lamina.model.spec import BlockSpec
+from lamina.kit.errors import ConfigError
+from lamina.model.spec import BlockSpec, HeadSpec, ModelSpec
 from lamina.model.transformer import Transformer
 
 #: Prefill products get at least so many rows (padding): from there on a row's result does not depend on their number.
@@ -63,15 +64,19 @@ class Runner:
         self, model: Transformer, *, blocks: int, block_tokens: int, context: int, kernels: Kernels = "auto"
     ) -> None:
         self.model: Any = model
+        self._stack: Any = model.stack
+        self._spec = model.spec.stack
         self.block_tokens = block_tokens
-        first: Any = model.blocks[0]
+        _check_served(model.spec)
+        first: Any = self._stack.blocks[0]
         weight = first.attention.o.weight.dtype
         self._int8 = weight == torch.int8
         self._narrow = torch.bfloat16 if self._int8 else weight
         self._wide = getattr(first.attention.o, "wide", weight)
-        self._norm = norm(model.norm, model.spec.norm)
-        tables = {key: rotary(frequencies, context) for key, frequencies in model._frequencies.items()}
-        self._layers = [self._layer(i, tables, blocks * block_tokens) for i in range(len(model.blocks))]
+        assert self._spec.norm is not None  # _check_served saw to it
+        self._norm = norm(self._stack.norm, self._spec.norm)
+        tables = {key: rotary(frequencies, context) for key, frequencies in self._stack.frequencies.items()}
+        self._layers = [self._layer(i, tables, blocks * block_tokens) for i in range(len(self._spec.blocks))]
         self._offsets = torch.arange(block_tokens)
         self._compiled = self._compile() if self._int8 and kernels != "torch" else None
         if self._compiled is not None and kernels == "auto":
@@ -90,7 +95,7 @@ class Runner:
     @staticmethod
     def bytes_per_token(model: Transformer) -> int:
         """Bytes of keys and values that a token needs."""
-        return sum(2 * b.attention.kv_heads * b.attention.head_dim * 4 for b in model.spec.blocks)
+        return sum(2 * b.attention.kv_heads * b.attention.head_dim * 4 for b in model.spec.stack.blocks)
 
     @torch.inference_mode()
     def decode(self, tokens: Sequence[int], places: Sequence[Place]) -> Tensor:
@@ -141,7 +146,7 @@ class Runner:
         self, ids: Tensor, positions: Tensor, attend: Callable[[_Layer, Tensor, Tensor], Tensor], *, few: bool
     ) -> Tensor:
         """Hidden states (N, D) float32 before the final norm, for N rows; ``few``: by the kernels for decoding."""
-        hidden = self.model.embeddings(ids[None], positions[None])[0].float()
+        hidden = self._stack.embeddings(ids[None], positions[None])[0].float()
         dtype = self._narrow if few else self._wide
         tables: dict[int, tuple[Tensor, Tensor]] = {}
         for layer in self._layers:
@@ -186,8 +191,8 @@ class Runner:
         return scores
 
     def _layer(self, index: int, tables: dict[Any, tuple[Tensor, Tensor]], slots: int) -> _Layer:
-        block: Any = self.model.blocks[index]
-        spec = self.model.spec.blocks[index]
+        block: Any = self._stack.blocks[index]
+        spec = self._spec.blocks[index]
         attention, feedforward = block.attention, block.feedforward
         up = feedforward.up if feedforward.gate is None else fuse([feedforward.gate, feedforward.up])
         products: tuple[Any, ...] = (fuse([attention.q, attention.k, attention.v]), attention.o, up, feedforward.down)
@@ -210,11 +215,11 @@ class Runner:
         )
 
     def _compile(self) -> CompiledDecoder | None:
-        kernels = load_kernels(self.model.spec)
+        kernels = load_kernels(self._spec)
         if kernels is None:
             return None
         layers = []
-        for layer, block in zip(self._layers, self.model.blocks, strict=True):
+        for layer, block in zip(self._layers, self._stack.blocks, strict=True):
             assert layer.rotary is not None  # load_kernels saw to it
             half = layer.rotary[0].shape[-1] // 2
             norms = (block.attention_norm.weight.float(), block.feedforward_norm.weight.float())
@@ -222,10 +227,10 @@ class Runner:
             layers.append((layer.products, norms, layer.store, tables))
         return CompiledDecoder(
             kernels,
-            self.model.spec,
-            embed=self.model.embeddings,
+            self._spec,
+            embed=self._stack.embeddings,
             layers=layers,
-            norm=self.model.norm.weight.float(),
+            norm=self._stack.norm.weight.float(),
             head=self.model.head,
             block_tokens=self.block_tokens,
         )
@@ -261,6 +266,22 @@ class Runner:
             first = used[0] * self.block_tokens
             return slice(first, first + end)
         return self._slots(place, 0, end)
+
+
+def _check_served(spec: ModelSpec) -> None:
+    """Raise ``ConfigError`` where the steps above would not compute what ``Transformer.forward`` does."""
+    stack = spec.stack
+    usual = stack.norm and all(
+        block.placement == "pre" and not block.attention.window and block.attention.scale is None
+        for block in stack.blocks
+    )
+    plain = spec.head is not None and spec.head == HeadSpec(tied=spec.head.tied) and spec.encoder is None
+    if not (usual and plain and stack.causal) or (stack.norm and stack.norm.offset):
+        raise ConfigError(
+            "the engine serves decoders with plain norms before their parts and attention to the whole context",
+            where="deployment",
+            hint="this model can be trained and evaluated, not served yet",
+        )
 
 
 def _attend(layer: _Layer, q: Tensor, view: slice | Tensor, mask: Tensor | None) -> Tensor:

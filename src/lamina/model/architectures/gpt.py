@@ -1,10 +1,11 @@
-"""Decoder-only transformers: GPT-2's form, Llama's form, and presets of them."""
+"""Decoder-only transformers: GPT-2's form, Llama's and its descendants', and a small modern one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from lamina.kit.errors import ConfigError
+from lamina.model.architectures.sizes import rounded, share
 from lamina.model.spec import (
     AttentionSpec,
     BlockSpec,
@@ -14,6 +15,7 @@ from lamina.model.spec import (
     ModelSpec,
     NormSpec,
     RotarySpec,
+    StackSpec,
 )
 
 
@@ -22,17 +24,15 @@ def gpt2(
 ) -> ModelSpec:
     """LayerNorm, learned positions, biases, tanh-GELU, tied head (Radford et al. 2019). Defaults: the 124 M model."""
     norm = NormSpec(kind="layer", eps=1e-5)
+    head_dim = share(width, heads)
     block = BlockSpec(
-        attention=AttentionSpec(
-            heads=heads, kv_heads=heads, head_dim=_share(width, heads), bias=True, out_bias=True, rotary=None
-        ),
+        attention=AttentionSpec(heads=heads, kv_heads=heads, head_dim=head_dim, bias=True, out_bias=True),
         feedforward=FeedForwardSpec(inner=4 * width, activation="gelu-tanh", bias=True),
         norm=norm,
     )
+    embeddings = EmbeddingSpec(vocabulary=vocabulary, width=width, positions="learned")
     return ModelSpec(
-        embeddings=EmbeddingSpec(vocabulary=vocabulary, width=width, positions="learned"),
-        blocks=(block,) * layers,
-        norm=norm,
+        decoder=StackSpec(embeddings=embeddings, blocks=(block,) * layers, norm=norm, causal=True),
         head=HeadSpec(tied=True),
         max_positions=max_positions,
     )
@@ -45,6 +45,7 @@ def llama(
     layers: int = 8,
     heads: int = 8,
     kv_heads: int | None = None,
+    head_dim: int | None = None,
     inner: int | None = None,
     max_positions: int = 2048,
     theta: float = 10000.0,
@@ -57,63 +58,44 @@ def llama(
         attention=AttentionSpec(
             heads=heads,
             kv_heads=kv_heads or heads,
-            head_dim=_share(width, heads),
+            head_dim=head_dim or share(width, heads),
             rotary=RotarySpec(theta=theta),
         ),
-        feedforward=FeedForwardSpec(inner=inner or _rounded(width * 8 // 3), activation="silu", gated=True),
+        feedforward=FeedForwardSpec(inner=inner or rounded(width * 8 // 3), activation="silu", gated=True),
         norm=norm,
     )
+    embeddings = EmbeddingSpec(vocabulary=vocabulary, width=width)
     return ModelSpec(
-        embeddings=EmbeddingSpec(vocabulary=vocabulary, width=width),
-        blocks=(block,) * layers,
-        norm=norm,
+        decoder=StackSpec(embeddings=embeddings, blocks=(block,) * layers, norm=norm, causal=True),
         head=HeadSpec(tied=tied),
         max_positions=max_positions,
     )
 
 
-def _smollm2_135m(vocabulary: int | None) -> ModelSpec:
-    """SmolLM2-135M (arXiv 2502.02737)."""
-    return llama(
-        vocabulary=vocabulary or 49152,
-        width=576,
-        layers=30,
-        heads=9,
-        kv_heads=3,
-        inner=1536,
-        max_positions=8192,
-        theta=100000.0,
+def qwen2(spec: ModelSpec) -> ModelSpec:
+    """A ``llama`` with biases of queries, keys and values (arXiv 2407.10671)."""
+    return _with_attention(spec, lambda attention: replace(attention, bias=True))
+
+
+def qwen3(spec: ModelSpec) -> ModelSpec:
+    """A ``llama`` with norms of queries and keys (arXiv 2505.09388)."""
+    norm = spec.stack.blocks[0].norm
+    return _with_attention(spec, lambda attention: replace(attention, qk_norm=norm))
+
+
+def smollm3(spec: ModelSpec, *, every: int = 4) -> ModelSpec:
+    """A ``llama`` in which every fourth layer has no positions (arXiv 2305.19466)."""
+    stack = spec.stack
+    blocks = tuple(
+        replace(
+            block, attention=replace(block.attention, rotary=None if (i + 1) % every == 0 else RotarySpec(theta=2e6))
+        )
+        for i, block in enumerate(stack.blocks)
     )
+    return replace(spec, decoder=replace(stack, blocks=blocks))
 
 
-#: Presets by name; each takes the vocabulary size of the tokenizer, or None for the published one.
-PRESETS: dict[str, Callable[[int | None], ModelSpec]] = {
-    "nano": lambda vocabulary: llama(
-        vocabulary=vocabulary or 4096, width=128, layers=4, heads=4, inner=320, max_positions=512
-    ),
-    "tiny": lambda vocabulary: llama(
-        vocabulary=vocabulary or 8192, width=192, layers=6, heads=3, inner=512, max_positions=1024
-    ),
-    "small": lambda vocabulary: llama(
-        vocabulary=vocabulary or 16384, width=384, layers=8, heads=6, inner=1024, max_positions=2048
-    ),
-    "smollm2-135m": _smollm2_135m,
-    "gpt2": lambda vocabulary: gpt2(vocabulary=vocabulary or 50257),
-}
-
-
-def preset(name: str, *, vocabulary: int | None = None) -> ModelSpec:
-    """The specification of a preset, for a tokenizer of ``vocabulary`` tokens."""
-    if name not in PRESETS:
-        raise ConfigError(f"there is no preset '{name}'", where="model.preset", hint="known: " + ", ".join(PRESETS))
-    return PRESETS[name](vocabulary)
-
-
-def _share(width: int, heads: int) -> int:
-    if heads < 1 or width % heads:
-        raise ConfigError(f"a width of {width} cannot be shared out over {heads} heads", where="model")
-    return width // heads
-
-
-def _rounded(inner: int, multiple: int = 64) -> int:
-    return -(-inner // multiple) * multiple
+def _with_attention(spec: ModelSpec, change: Callable[[AttentionSpec], AttentionSpec]) -> ModelSpec:
+    stack = spec.stack
+    blocks = tuple(replace(block, attention=change(block.attention)) for block in stack.blocks)
+    return replace(spec, decoder=replace(stack, blocks=blocks))

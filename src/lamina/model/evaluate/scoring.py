@@ -25,7 +25,7 @@ class Passage:
 @torch.inference_mode()
 def score(model: Transformer, passages: Sequence[Passage]) -> list[float]:
     """The sum (nats) of each passage's scored tokens, all in one batch padded on the right."""
-    device = model.embeddings.token.weight.device
+    device = model.stack.embeddings.token.weight.device
     longest = max(len(p.ids) for p in passages) - 1
     inputs = torch.zeros(len(passages), longest, dtype=torch.int64)
     targets = torch.full((len(passages), longest), -1, dtype=torch.int64)
@@ -42,7 +42,7 @@ def score(model: Transformer, passages: Sequence[Passage]) -> list[float]:
 
 def _nll(model: Transformer, hidden: Tensor, targets: Tensor) -> Tensor:
     """-log p (nats, float32) of ``targets`` (N,) at the states ``hidden`` (N, D)."""
-    rows = max(1, _CHUNK_ELEMENTS // model.spec.embeddings.vocabulary)
+    rows = max(1, _CHUNK_ELEMENTS // model.spec.stack.embeddings.vocabulary)
     out = []
     for part, wanted in zip(hidden.split(rows), targets.split(rows), strict=True):
         logits = model.logits(part).float()

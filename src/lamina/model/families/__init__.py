@@ -6,11 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from lamina.kit.errors import ModelFileError
-from lamina.model.families import gpt2, llama
+from lamina.model.families import bert, gemma, gpt2, llama, marian, qwen, smollm3, t5
 from lamina.model.families.weights import Family
 from lamina.model.spec import ModelSpec
 
-FAMILIES: tuple[Family, ...] = (llama.FAMILY, gpt2.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    llama.FAMILY,
+    qwen.QWEN2,
+    qwen.QWEN3,
+    smollm3.FAMILY,
+    gemma.FAMILY,
+    gpt2.FAMILY,
+    bert.FAMILY,
+    t5.FAMILY,
+    marian.FAMILY,
+)
 
 
 def family_of_config(config: Mapping[str, Any], where: str) -> Family:

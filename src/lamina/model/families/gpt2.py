@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lamina.model.families.weights import Family, Fields, Rule, same
+from lamina.model.families.weights import Family, Fields, Rule, plain_decoder, same
 from lamina.model.spec import (
     Activation,
     AttentionSpec,
@@ -19,6 +19,7 @@ from lamina.model.spec import (
     HeadSpec,
     ModelSpec,
     NormSpec,
+    StackSpec,
 )
 
 _ACTIVATIONS: dict[str, Activation] = {
@@ -30,10 +31,10 @@ _ACTIVATIONS: dict[str, Activation] = {
 }
 
 _H = "transformer.h.{i}"
-_B = "blocks.{i}"
+_B = "decoder.blocks.{i}"
 _RULES = (
-    same("embeddings.token.weight", "transformer.wte.weight"),
-    same("embeddings.position.weight", "transformer.wpe.weight"),
+    same("decoder.embeddings.token.weight", "transformer.wte.weight"),
+    same("decoder.embeddings.position.weight", "transformer.wpe.weight"),
     *(
         rule
         for kind, transpose in (("weight", True), ("bias", False))
@@ -46,8 +47,8 @@ _RULES = (
             Rule((f"{_B}.feedforward.down.{kind}",), f"{_H}.mlp.c_proj.{kind}", transpose),
         )
     ),
-    same("norm.weight", "transformer.ln_f.weight"),
-    same("norm.bias", "transformer.ln_f.bias"),
+    same("decoder.norm.weight", "transformer.ln_f.weight"),
+    same("decoder.norm.bias", "transformer.ln_f.bias"),
     same("head.weight", "lm_head.weight"),
 )
 
@@ -75,51 +76,59 @@ def to_spec(config: Mapping[str, Any], where: str) -> ModelSpec:
         ),
         norm=norm,
     )
+    embeddings = EmbeddingSpec(vocabulary=fields.whole("vocab_size", 50257), width=width, positions="learned")
     return ModelSpec(
-        embeddings=EmbeddingSpec(vocabulary=fields.whole("vocab_size", 50257), width=width, positions="learned"),
-        blocks=(block,) * fields.whole("n_layer", 12),
-        norm=norm,
+        decoder=StackSpec(embeddings=embeddings, blocks=(block,) * fields.whole("n_layer", 12), norm=norm, causal=True),
         head=HeadSpec(tied=fields.flag("tie_word_embeddings", True)),
         max_positions=fields.whole("n_positions", 1024),
     )
 
 
 def _expressible(spec: ModelSpec) -> bool:
-    block = spec.blocks[0]
-    attention, feedforward = block.attention, block.feedforward
+    stack = spec.decoder
+    if stack is None or not plain_decoder(spec):
+        return False
+    block = stack.blocks[0]
+    attention, feedforward, embeddings = block.attention, block.feedforward, stack.embeddings
+    usual = EmbeddingSpec(vocabulary=embeddings.vocabulary, width=embeddings.width, positions="learned")
     return (
-        all(b == block for b in spec.blocks)
-        and block.norm == spec.norm
-        and spec.norm.kind == "layer"
-        and spec.embeddings.positions == "learned"
+        all(b == block for b in stack.blocks)
+        and block.norm == stack.norm
+        and block.norm.kind == "layer"
+        and block.placement == "pre"
+        and embeddings == usual
         and attention.rotary is None
+        and attention.window is None
+        and attention.scale is None
         and attention.qk_norm is None
         and attention.bias
         and attention.out_bias
         and attention.heads == attention.kv_heads
-        and attention.heads * attention.head_dim == spec.embeddings.width
+        and attention.heads * attention.head_dim == embeddings.width
         and feedforward.bias
         and not feedforward.gated
+        and feedforward.activation in _ACTIVATIONS.values()
     )
 
 
 def from_spec(spec: ModelSpec) -> dict[str, Any] | None:
     """The ``config.json`` of ``spec``, or None where GPT-2 cannot express it."""
-    if not _expressible(spec):
+    stack, head = spec.decoder, spec.head
+    if stack is None or head is None or not _expressible(spec):
         return None
-    feedforward = spec.blocks[0].feedforward
+    feedforward = stack.blocks[0].feedforward
     return {
         "model_type": "gpt2",
         "architectures": ["GPT2LMHeadModel"],
-        "vocab_size": spec.embeddings.vocabulary,
+        "vocab_size": stack.embeddings.vocabulary,
         "n_positions": spec.max_positions,
-        "n_embd": spec.embeddings.width,
-        "n_layer": len(spec.blocks),
-        "n_head": spec.blocks[0].attention.heads,
+        "n_embd": stack.embeddings.width,
+        "n_layer": len(stack.blocks),
+        "n_head": stack.blocks[0].attention.heads,
         "n_inner": feedforward.inner,
         "activation_function": next(n for n, ours in _ACTIVATIONS.items() if ours == feedforward.activation),
-        "layer_norm_epsilon": spec.norm.eps,
-        "tie_word_embeddings": spec.head.tied,
+        "layer_norm_epsilon": stack.blocks[0].norm.eps,
+        "tie_word_embeddings": head.tied,
     }
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lamina.kit.errors import ModelFileError
-from lamina.model.spec import ModelSpec
+from lamina.model.spec import HeadSpec, ModelSpec
 
 _SHOWN = 8  # names listed of each side in an error
 
@@ -20,17 +20,49 @@ _SHOWN = 8  # names listed of each side in an error
 class Rule:
     """Our parameters ``ours``, stacked along their first dimension, are ``theirs`` (transposed where it says so).
 
-    ``{i}`` stands for the number of the layer.
+    ``{i}`` stands for the number of the layer. ``row``: theirs has a first dimension of 1 more. The rule is for models
+    that have the parameter ``beside`` as well, or do not have ``without``.
     """
 
     ours: tuple[str, ...]
     theirs: str
     transpose: bool = False
+    row: bool = False
+    beside: str | None = None
+    without: str | None = None
+
+    def of_layer(self, i: int) -> Rule:
+        """The rule for layer ``i``."""
+
+        def named(name: str | None) -> str | None:
+            return None if name is None else name.replace("{i}", str(i))
+
+        return replace(
+            self,
+            ours=tuple(name.replace("{i}", str(i)) for name in self.ours),
+            theirs=self.theirs.replace("{i}", str(i)),
+            beside=named(self.beside),
+            without=named(self.without),
+        )
 
 
-def same(ours: str, theirs: str) -> Rule:
+def plain_decoder(spec: ModelSpec) -> bool:
+    """Whether ``spec`` is a causal decoder alone, with a head that is a matrix and no outputs beside it."""
+    stack, head = spec.decoder, spec.head
+    return bool(
+        stack
+        and head
+        and spec.encoder is None
+        and stack.causal
+        and stack.relative is None
+        and head == HeadSpec(tied=head.tied)
+        and not spec.outputs
+    )
+
+
+def same(ours: str, theirs: str, *, beside: str | None = None, without: str | None = None) -> Rule:
     """One tensor under two names."""
-    return Rule((ours,), theirs)
+    return Rule((ours,), theirs, beside=beside, without=without)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +71,10 @@ class Family:
 
     ``to_spec`` refuses what it cannot express; ``from_spec`` gives None for what the family cannot express.
     ``prefix`` may be missing from every key of a file (a model saved without its head); ``ignored`` are patterns of
-    keys that hold no weights.
+    keys that hold no weights; ``renamed``: patterns of old names, with what stands there now.
+    ``settle`` corrects a specification by the names that a file holds, where config.json does not say enough.
+    ``bare``: a file in which every name would have the prefix is written without it. ``defaults`` stand in a written
+    config.json where nothing else is known, since the family's own would be wrong.
     """
 
     model_type: str
@@ -47,7 +82,15 @@ class Family:
     from_spec: Callable[[ModelSpec], dict[str, Any] | None]
     rules: tuple[Rule, ...]
     prefix: str
-    ignored: tuple[str, ...] = field(default=())
+    ignored: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    settle: Callable[[ModelSpec, Collection[str]], ModelSpec] = lambda spec, names: spec
+    bare: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def their_name(self, ours: str) -> str:
+        """The family's name of a parameter that is a tensor of its own, and of no layer."""
+        return next(rule.theirs for rule in self.rules if rule.ours == (ours,))
 
     def from_file(
         self, theirs: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], where: str
@@ -56,11 +99,12 @@ class Family:
 
         Raises ``ModelFileError`` that lists missing and unknown names, or the first tensor of a wrong shape.
         """
-        named = self._with_prefix(theirs)
+        rules = self._expand(shapes)
+        named = self._with_prefix(theirs, {rule.theirs for rule in rules})
         ours: dict[str, Tensor] = {}
         used: set[str] = set()
         missing: list[str] = []
-        for rule in self._expand(shapes):
+        for rule in rules:
             if rule.theirs not in named:
                 missing.append(rule.theirs)
                 continue
@@ -80,23 +124,39 @@ class Family:
         file: dict[str, Tensor] = {}
         for rule in self._expand({name: t.shape for name, t in ours.items()}):
             stacked = torch.cat([ours[name] for name in rule.ours]) if len(rule.ours) > 1 else ours[rule.ours[0]]
-            file[rule.theirs] = (stacked.T if rule.transpose else stacked).contiguous()
+            stacked = stacked.T if rule.transpose else stacked
+            file[rule.theirs] = (stacked[None] if rule.row else stacked).contiguous()
+        if self.bare and all(name.startswith(self.prefix) for name in file):
+            return {name.removeprefix(self.prefix): tensor for name, tensor in file.items()}
         return file
 
-    def _with_prefix(self, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _with_prefix(self, theirs: Mapping[str, Tensor], known: Collection[str]) -> dict[str, Tensor]:
+        """Without what is to be ignored; the prefix is added where the family would have it and no name has."""
+
+        def ignored(name: str) -> bool:
+            return any(re.fullmatch(pattern, name) for pattern in self.ignored)
+
         bare = not any(name.startswith(self.prefix) for name in theirs)
-        renamed = {(self.prefix + n if bare and not n.startswith("lm_head.") else n): t for n, t in theirs.items()}
-        return {n: t for n, t in renamed.items() if not any(re.fullmatch(p, n) for p in self.ignored)}
+        found: dict[str, Tensor] = {}
+        for name, tensor in theirs.items():
+            for old, new in self.renamed:
+                name = re.sub(old, new, name)
+            full = self.prefix + name
+            name = full if bare and (full in known or ignored(full)) else name
+            if not ignored(name):
+                found[name] = tensor
+        return found
 
     def _expand(self, shapes: Mapping[str, torch.Size]) -> list[Rule]:
         """The rules, one for each layer, of parameters that the model has."""
-        layers = 1 + max((int(m[1]) for name in shapes if (m := re.match(r"blocks\.(\d+)\.", name))), default=-1)
+        layers = 1 + max((int(m[1]) for name in shapes if (m := re.search(r"\.blocks\.(\d+)\.", name))), default=-1)
         rules = []
         for rule in self.rules:
             for i in range(layers) if "{i}" in rule.theirs else range(1):
-                ours = tuple(name.replace("{i}", str(i)) for name in rule.ours)
-                if all(name in shapes for name in ours):
-                    rules.append(Rule(ours, rule.theirs.replace("{i}", str(i)), rule.transpose))
+                at = rule.of_layer(i)
+                fits = (at.beside is None or at.beside in shapes) and at.without not in shapes
+                if fits and all(name in shapes for name in at.ours):
+                    rules.append(at)
         return rules
 
 
@@ -104,11 +164,13 @@ def _read(rule: Rule, tensor: Tensor, shapes: Mapping[str, torch.Size], where: s
     expected = [shapes[name] for name in rule.ours]
     whole = torch.Size([sum(s[0] for s in expected), *expected[0][1:]])
     shape = torch.Size(reversed(whole)) if rule.transpose else whole
+    shape = torch.Size([1, *shape]) if rule.row else shape
     if tensor.shape != shape:
         raise ModelFileError(
             f"the tensor '{rule.theirs}' has shape {tuple(tensor.shape)}; config.json asks for {tuple(shape)}",
             where=where,
         )
+    tensor = tensor[0] if rule.row else tensor
     parts = (tensor.T if rule.transpose else tensor).split([s[0] for s in expected])
     return dict(zip(rule.ours, parts, strict=True))
 
@@ -155,6 +217,24 @@ class Fields:
         if value not in choices:
             raise self.refuse(key, f"is {value!r}; known: {', '.join(choices)}")
         return choices[value]
+
+    def optional_whole(self, key: str) -> int | None:
+        """A whole number, or None where it is missing or null."""
+        return None if self._config.get(key) is None else self.whole(key)
+
+    def words(self, key: str) -> list[str]:
+        """A list of words; empty where it is missing or null."""
+        value = self._config.get(key) or []
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+            raise self.refuse(key, f"must be a list of words, not {value!r}")
+        return value
+
+    def wholes(self, key: str) -> list[int]:
+        """A list of whole numbers; empty where it is missing or null."""
+        value = self._config.get(key) or []
+        if not isinstance(value, list) or not all(isinstance(number, int) for number in value):
+            raise self.refuse(key, f"must be a list of whole numbers, not {value!r}")
+        return value
 
     def table(self, key: str) -> Mapping[str, Any]:
         """A table; empty where it is missing or null."""

@@ -1,75 +1,107 @@
-"""Causal self-attention, its mask, and the face of the cache that inference hands in."""
+"""Attention, one class for self- and cross-attention, and T5's relative positions."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lamina.model.layers.cache import KeyValueCache
 from lamina.model.layers.embeddings import rotate
+from lamina.model.layers.masks import Mask
 from lamina.model.layers.norms import make_norm
-from lamina.model.spec import AttentionSpec
-
-
-class Cache(Protocol):
-    """Keys and values of the tokens so far; whoever runs the model owns it and knows how it lies in memory."""
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Store ``k``, ``v`` (B, Hkv, T, Dh) for ``layer``; attend causally with ``q`` (B, H, T, Dh) over all stored.
-
-        Rotary positions are already applied. Returns (B, H, T, Dh).
-        """
-        ...
-
-
-def segment_mask(segments: Tensor) -> Tensor | None:
-    """What may attend to what in packed rows: True (B, 1, T, T) where the document is the same and not later.
-
-    None where plain causal attention gives the same for every real token: each row is one document, then padding
-    (``segments`` (B, T) int64, documents numbered from 1, 0 = padding). What padding computes is never read.
-    """
-    real = segments != 0
-    one_document = ((segments == segments[:, :1]) | ~real).all()
-    if bool(one_document) and not bool((real[:, 1:] & ~real[:, :-1]).any()):
-        return None
-    length = segments.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    return (segments[:, None, :, None] == segments[:, None, None, :]) & causal
+from lamina.model.spec import AttentionSpec, RelativeSpec
 
 
 class Attention(nn.Module):
-    """Multi-head causal self-attention with grouped queries (arXiv 1706.03762, 2305.13245)."""
+    """Multi-head attention with grouped queries (arXiv 1706.03762, 2305.13245)."""
 
-    def __init__(self, spec: AttentionSpec, width: int, layer: int) -> None:
+    def __init__(self, spec: AttentionSpec, width: int, layer: int, *, source_width: int | None = None) -> None:
         super().__init__()
         self.layer = layer
         self.heads, self.kv_heads, self.head_dim = spec.heads, spec.kv_heads, spec.head_dim
+        self.scale = spec.scale
         self.q = nn.Linear(width, spec.heads * spec.head_dim, bias=spec.bias)
-        self.k = nn.Linear(width, spec.kv_heads * spec.head_dim, bias=spec.bias)
-        self.v = nn.Linear(width, spec.kv_heads * spec.head_dim, bias=spec.bias)
+        self.k = nn.Linear(source_width or width, spec.kv_heads * spec.head_dim, bias=spec.bias)
+        self.v = nn.Linear(source_width or width, spec.kv_heads * spec.head_dim, bias=spec.bias)
         self.o = nn.Linear(spec.heads * spec.head_dim, width, bias=spec.out_bias)
         self.q_norm = make_norm(spec.qk_norm, spec.head_dim) if spec.qk_norm else None
         self.k_norm = make_norm(spec.qk_norm, spec.head_dim) if spec.qk_norm else None
 
     def forward(
-        self, x: Tensor, *, rotary: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: Cache | None
+        self,
+        x: Tensor,
+        *,
+        mask: Mask,
+        rotary: tuple[Tensor, Tensor] | None = None,
+        bias: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        source: Tensor | None = None,
     ) -> Tensor:
-        """(B, T, D) -> (B, T, D). ``mask`` (B, 1, T, T) bool, or None for plain causal; unused with a ``cache``."""
+        """(B, T, D) -> (B, T, D): attention to ``source`` (B, S, D'), or to ``x`` itself and what ``cache`` holds.
+
+        ``bias`` (B, H, T, S) is added to the scores.
+        """
         batch, length, _ = x.shape
         q = self.q(x).view(batch, length, self.heads, self.head_dim)
-        k = self.k(x).view(batch, length, self.kv_heads, self.head_dim)
-        v = self.v(x).view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k = q.transpose(1, 2), k.transpose(1, 2)
-        if rotary is not None:
-            q, k = rotate(q, *rotary), rotate(k, *rotary)
-        if cache is not None:
-            out = cache.attend(self.layer, q, k, v)
+        q = (q if self.q_norm is None else self.q_norm(q)).transpose(1, 2)
+        if source is not None:
+            k, v = cache.source(self.layer, lambda: self._pair(source)) if cache else self._pair(source)
         else:
-            grouped = self.heads != self.kv_heads
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
+            k, v = self._pair(x)
+            if rotary is not None:
+                q, k = rotate(q, *rotary), rotate(k, *rotary)
+            if cache is not None:
+                k, v = cache.extend(self.layer, k, v)
+        allowed = mask.allowed if bias is None else _with_bias(mask, bias.to(q.dtype))
+        grouped, causal = self.heads != self.kv_heads, mask.causal and bias is None
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=allowed, is_causal=causal, scale=self.scale, enable_gqa=grouped
+        )
         merged: Tensor = self.o(out.transpose(1, 2).reshape(batch, length, -1))
         return merged
+
+    def _pair(self, attended: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, Hkv, S, Dh), not yet rotated."""
+        shape = (attended.shape[0], attended.shape[1], self.kv_heads, self.head_dim)
+        k, v = self.k(attended).view(shape), self.v(attended).view(shape)
+        return (k if self.k_norm is None else self.k_norm(k)).transpose(1, 2), v.transpose(1, 2)
+
+
+def _with_bias(mask: Mask, bias: Tensor) -> Tensor:
+    """``bias`` (B, H, T, S), minus infinity where the mask does not allow it."""
+    allowed = mask.allowed
+    if mask.causal:
+        allowed = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).tril()
+    return bias if allowed is None else bias.masked_fill(~allowed, -math.inf)
+
+
+class RelativeBias(nn.Module):
+    """T5's relative position bias (arXiv 1910.10683)."""
+
+    def __init__(self, spec: RelativeSpec, heads: int, *, causal: bool) -> None:
+        super().__init__()
+        self.table = nn.Embedding(spec.buckets, heads)
+        self._spec, self._causal = spec, causal
+
+    def forward(self, positions: Tensor, others: Tensor) -> Tensor:
+        """What is added to the scores of ``positions`` (B, T) for ``others`` (B, S): (B, H, T, S)."""
+        distances = others[:, None, :] - positions[:, :, None]
+        bias: Tensor = self.table(relative_buckets(distances, self._spec, causal=self._causal))
+        return bias.permute(0, 3, 1, 2)
+
+
+def relative_buckets(distances: Tensor, spec: RelativeSpec, *, causal: bool) -> Tensor:
+    """The bucket of each distance (another's place less one's own), as T5 counts them.
+
+    Not ``causal``: half of the buckets for either direction.
+    """
+    buckets = spec.buckets if causal else spec.buckets // 2
+    side = torch.zeros_like(distances) if causal else (distances > 0).long() * buckets
+    away = (-distances).clamp(min=0) if causal else distances.abs()
+    exact = buckets // 2
+    wide = torch.log(away.clamp(min=1).float() / exact) / math.log(spec.max_distance / exact) * (buckets - exact)
+    far = (exact + wide.long()).clamp(max=buckets - 1)
+    return side + torch.where(away < exact, away, far)

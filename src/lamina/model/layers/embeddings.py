@@ -1,4 +1,4 @@
-"""Token vectors, learned place vectors, and the rotary tables."""
+"""Token vectors, vectors of places and of kinds of token, and the rotary tables."""
 
 from __future__ import annotations
 
@@ -7,21 +7,51 @@ import math
 import torch
 from torch import Tensor, nn
 
+from lamina.model.layers.norms import make_norm
 from lamina.model.spec import EmbeddingSpec, RotarySpec
 
 
 class Embeddings(nn.Module):
-    """Token ids to vectors, plus the vectors of their places where positions are learned."""
+    """Token ids to vectors (B, T, D), with what the specification adds to them.
 
-    def __init__(self, spec: EmbeddingSpec, max_positions: int) -> None:
+    ``token`` may be another stack's table.
+    """
+
+    def __init__(self, spec: EmbeddingSpec, max_positions: int, *, token: nn.Embedding | None = None) -> None:
         super().__init__()
-        self.token = nn.Embedding(spec.vocabulary, spec.width)
+        self.scale = spec.scale
+        self.token = nn.Embedding(spec.vocabulary, spec.width) if token is None else token
         self.position = nn.Embedding(max_positions, spec.width) if spec.positions == "learned" else None
+        self.segment = nn.Embedding(spec.segments, spec.width) if spec.segments else None
+        self.norm = make_norm(spec.norm, spec.width) if spec.norm else None
+        self._interleaved = spec.positions == "interleaved"
+        self._waves = sinusoids(spec.width) if spec.positions in ("sinusoidal", "interleaved") else None
 
-    def forward(self, inputs: Tensor, positions: Tensor) -> Tensor:
-        """``inputs`` and ``positions`` (B, T) int64 -> (B, T, D)."""
+    def forward(self, inputs: Tensor, positions: Tensor, kinds: Tensor | None = None) -> Tensor:
+        """``inputs``, ``positions`` and ``kinds`` (of token; None = all the first) (B, T) int64 -> (B, T, D)."""
         hidden: Tensor = self.token(inputs)
-        return hidden if self.position is None else hidden + self.position(positions)
+        if self.scale != 1.0:  # the factor in the precision of the vectors, as Gemma has it
+            hidden = hidden * torch.tensor(self.scale, dtype=hidden.dtype, device=hidden.device)
+        if self.segment is not None:
+            hidden = hidden + (self.segment.weight[0] if kinds is None else self.segment(kinds))
+        if self.position is not None:
+            hidden = hidden + self.position(positions)
+        if self._waves is not None:
+            hidden = hidden + place_vectors(positions, self._waves, self._interleaved).to(hidden.dtype)
+        return hidden if self.norm is None else self.norm(hidden)
+
+
+def sinusoids(width: int) -> Tensor:
+    """The angular frequencies (width / 2,) of sinusoidal positions, float64 on the CPU (arXiv 1706.03762)."""
+    with torch.device("cpu"):
+        return 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+
+
+def place_vectors(positions: Tensor, frequencies: Tensor, interleaved: bool) -> Tensor:
+    """Vectors (B, T, D) float32 of ``positions`` (B, T): sines, then cosines, or in turn."""
+    angles = positions[..., None].double() * frequencies.to(positions.device)
+    pair = (angles.sin(), angles.cos())
+    return (torch.stack(pair, dim=-1).flatten(-2) if interleaved else torch.cat(pair, dim=-1)).float()
 
 
 def wavelengths(spec: RotarySpec, head_dim: int) -> Tensor:

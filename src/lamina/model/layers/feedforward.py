@@ -14,8 +14,15 @@ def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
-_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+def _relu2(x: Tensor) -> Tensor:
+    """The square of ReLU (arXiv 2109.08668)."""
+    return F.relu(x).square()
+
+
+#: Functions by their names in a specification.
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
+    "relu2": _relu2,
     "gelu": F.gelu,
     "gelu-tanh": _gelu_tanh,
     "silu": F.silu,
@@ -30,7 +37,7 @@ class FeedForward(nn.Module):
         self.gate = nn.Linear(width, spec.inner, bias=spec.bias) if spec.gated else None
         self.up = nn.Linear(width, spec.inner, bias=spec.bias)
         self.down = nn.Linear(spec.inner, width, bias=spec.bias)
-        self.activation = _ACTIVATIONS[spec.activation]
+        self.activation = ACTIVATIONS[spec.activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""

@@ -40,6 +40,21 @@ class RMSNorm(nn.Module):
         return self.weight * wide.to(x.dtype)
 
 
+class OffsetRMSNorm(nn.Module):
+    """``x / sqrt(mean(x²) + eps) * (1 + weight)``, all of it in float32, then cast back (Gemma, arXiv 2503.19786)."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        return F.rms_norm(x.float(), self.weight.shape, 1.0 + self.weight.float(), self.eps).to(x.dtype)
+
+
 def make_norm(spec: NormSpec, width: int) -> nn.Module:
     """The norm that the specification names, over ``width`` features."""
-    return LayerNorm(width, spec.eps) if spec.kind == "layer" else RMSNorm(width, spec.eps)
+    if spec.kind == "layer":
+        return LayerNorm(width, spec.eps)
+    return OffsetRMSNorm(width, spec.eps) if spec.offset else RMSNorm(width, spec.eps)

@@ -84,7 +84,7 @@ class _Run:
             add_lora(model, rank=parameters.rank, alpha=parameters.alpha, targets=parameters.targets)
         model.train()
         self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.device = model.embeddings.token.weight.device
+        self.device = model.stack.embeddings.token.weight.device
         self.optimizer = _optimizer(self.weights, parameters, self.device)
         self.state = TrainState(step=0, tokens=0, seconds=0.0, skipped=0, stream=stream.state())
         self.save_s = 0.0

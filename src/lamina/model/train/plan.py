@@ -78,8 +78,8 @@ def faster_precision(model: Transformer, rows: int) -> Literal["float32", "bfloa
 
     bfloat16 wins with AMX or AVX512-BF16 and on GPUs, and loses by far without them.
     """
-    weight = model.embeddings.token.weight
-    width, inner = model.spec.embeddings.width, model.spec.blocks[0].feedforward.inner
+    weight = model.stack.embeddings.token.weight
+    width, inner = model.spec.stack.embeddings.width, model.spec.stack.blocks[0].feedforward.inner
     taken: dict[torch.dtype, float] = {}
     for dtype in (torch.float32, torch.bfloat16):
         x = torch.ones(min(rows, 1024), width, dtype=dtype, device=weight.device, requires_grad=True)
