@@ -1,7 +1,7 @@
 """Rows of `bench_data.py` for augmentation: the operations of EDA over Wikipedia leads, against nlpaug and TextAttack.
 
-Two works. "operations": lists of texts in memory in two processes on both sides; ours with the edits that made each.
-"augment": ours is the stack's whole unit in two worker processes: children checked against their parent and their
+Two works. "operations in memory": lists of texts in two processes on both sides; ours with the edits that made each.
+"whole units": ours is the stack's unit in two worker processes: children checked against their parent and their
 siblings, with their ledger, in Parquet; theirs is the same as before. Starting processes and reading WordNet counts on
 neither side. All use WordNet 3.1. What NLTK wants beside it
 and no registry has (the weights of its tagger, its stop words) is left empty, which makes it quicker.
@@ -144,7 +144,10 @@ def _rows(peer: str, quick: bool, runs: int) -> list[dict[str, Any]]:
         "quality": f"alpha {ALPHA} on both sides; ours keeps case, marks and layout, and tells every edit",
     }
     names = f"({', '.join(operations)}; {COPIES} copies), {largest:,} Wikipedia leads"
-    return [told | {"work": f"{work} {names}"} | _compared(rates[work], rates["theirs"]) for work in list(rates)[:2]]
+    works = {"operations": "augment, operations in memory", "augment": "augment, whole units"}
+    return [
+        told | {"work": f"{said} {names}"} | _compared(rates[work], rates["theirs"]) for work, said in works.items()
+    ]
 
 
 def _compared(mine: list[float], other: list[float]) -> dict[str, Any]:
