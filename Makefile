@@ -25,8 +25,8 @@ corpus: setup  ## build the example corpus (books, articles, posts, letters) and
 	@$(BIN)/lamina data build --stack examples/corpus/lamina.toml
 	@$(BIN)/lamina data report --stack examples/corpus/lamina.toml
 
-test: setup-dev  ## run all tests
-	@$(BIN)/python -m pytest
+test: setup-dev  ## run all tests, in two processes (a file's tests stay together)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: setup-dev  ## style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

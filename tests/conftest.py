@@ -19,6 +19,19 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
+#: What takes longest comes first, so that two processes end together; and what shares the demo stays in one of them.
+_FIRST = ("stories", "recipes")
+_TOGETHER = {"tests/stories/test_gui.py": "tests/stories/test_demo.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups for `pytest -n 2 --dist loadgroup`: the tests of a file run one after another in one process."""
+    for item in items:
+        file = item.path.relative_to(ROOT).as_posix()
+        item.add_marker(pytest.mark.xdist_group(_TOGETHER.get(file, file)))
+    items.sort(key=lambda item: item.path.relative_to(ROOT).parts[1] not in _FIRST)
+
+
 @pytest.fixture(autouse=True)
 def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that connects anywhere else than to this machine fails."""

@@ -19,7 +19,7 @@ Lamina = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def run_lamina(
-    *arguments: str, folder: Path, timeout: float = 280, check: bool = True
+    *arguments: str, folder: Path, timeout: float = 560, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "lamina", *arguments],
