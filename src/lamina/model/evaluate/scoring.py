@@ -52,10 +52,16 @@ def _nll(model: Transformer, hidden: Tensor, targets: Tensor) -> Tensor:
 
 def batches(passages: Sequence[Passage], tokens: int) -> list[list[Passage]]:
     """The passages in batches of like length and at most ``tokens`` tokens (padding included), the longest first."""
-    out: list[list[Passage]] = []
-    for passage in sorted(passages, key=lambda p: -len(p.ids)):
-        if out and (len(out[-1]) + 1) * len(out[-1][0].ids) <= tokens:
-            out[-1].append(passage)
+    return [[passages[n] for n in some] for some in alike([len(p.ids) for p in passages], tokens)]
+
+
+def alike(sizes: Sequence[int], tokens: int) -> list[list[int]]:
+    """Numbers of rows of these ``sizes`` that are computed together: at most ``tokens`` tokens with their padding, or
+    one row; the longest first, so that little is padding."""
+    out: list[list[int]] = []
+    for n in sorted(range(len(sizes)), key=lambda n: -sizes[n]):
+        if out and (len(out[-1]) + 1) * sizes[out[-1][0]] <= tokens:
+            out[-1].append(n)
         else:
-            out.append([passage])
+            out.append([n])
     return out
