@@ -188,11 +188,20 @@ def model_import(location: str, folder: Path) -> None:
 
 
 @model.command("export")
-def model_export(version: str, folder: Path, stack: StackFile = DEFAULT, set: Settings = None) -> None:
-    """Write a version's model as a Hugging Face FOLDER."""
-    from lamina.recipes.models import export
+def model_export(
+    version: Annotated[str, typer.Argument(help="A version of the stack, or a model's folder.")],
+    target: Annotated[Path, typer.Argument(help="A new folder, or a file that ends in .gguf.")],
+    type: Annotated[str, typer.Option(help="Of a .gguf file's matrices: F16, Q8_0, Q4_0.")] = "F16",
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+) -> None:
+    """Write a model as a Hugging Face folder, or as a GGUF file that llama.cpp runs."""
+    from lamina.recipes.models import export, source_of
 
-    typer.echo(f"wrote {export(open_stack_file(stack, set), version, folder)}")
+    folder = Path(version)
+    if not (folder / "config.json").is_file():
+        folder = source_of(open_stack_file(stack, set), version)
+    typer.echo(f"wrote {export(folder, target, type=type)}")
 
 
 @keys.command("create")

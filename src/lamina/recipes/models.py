@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from lamina.kit.errors import BusyError, ModelFileError
+from lamina.kit.errors import BusyError, InputError, ModelFileError
 from lamina.kit.packages import fetch_location
 from lamina.kit.progress import Progress, open_progress
 from lamina.recipes.stack import Stack
 from lamina.recipes.status import open_registry
+
+if TYPE_CHECKING:
+    from lamina.model.gguf import Kind
 
 
 def import_folder(path: Path, folder: Path) -> None:
@@ -66,17 +69,45 @@ def show(place: str, *, as_json: bool) -> Any:
     return "\n".join([*lines, f"{'total':<44} {'':>16} {model.parameter_count:>14,}"])
 
 
-def export(stack: Stack, version: str, folder: Path) -> Path:
-    """Write the full-precision model of ``version`` as a Hugging Face ``folder`` that ``transformers`` opens."""
-    if folder.exists() and any(folder.iterdir()):
-        raise BusyError("is not empty", where=str(folder), hint="name a new folder")
+def export(source: Path, target: Path, *, type: str = "F16") -> Path:
+    """Write the model folder ``source`` as a Hugging Face folder that ``transformers`` opens, or where ``target`` ends
+    in .gguf as a file that llama.cpp runs, its matrices of ``type`` (F16, Q8_0, Q4_0)."""
+    if target.suffix.lower() == ".gguf":
+        return _export_gguf(source, target, type)
+    if target.exists() and any(target.iterdir()):
+        raise BusyError("is not empty", where=str(target), hint="name a new folder")
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    return target
+
+
+def source_of(stack: Stack, version: str) -> Path:
+    """The folder of the full-precision model of ``version``."""
     with open_registry(stack) as registry:
         found = registry.resolve(version)
     source = stack.state / "runs" / str(found.run) / "model"
     if not source.is_dir():
         raise ModelFileError(f"{found.id} has no training run here; export its base instead", where=str(source))
-    shutil.copytree(source, folder, dirs_exist_ok=True)
-    return folder
+    return source
+
+
+def _export_gguf(source: Path, target: Path, type: str) -> Path:
+    from lamina.model.checkpoint import open_model
+    from lamina.model.gguf import KINDS, export_gguf
+
+    if type not in KINDS:
+        raise InputError(f"the type {type!r} cannot be written", where=str(target), hint="known: " + ", ".join(KINDS))
+    if target.exists():
+        raise BusyError("exists already", where=str(target), hint="name a new file")
+    model = open_model(source)
+    weights = {name: tensor for name, tensor in model.state_dict().items() if name not in model.aliases}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    try:
+        export_gguf(weights, model.spec, source, part, kind=cast("Kind", type))
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
 
 
 def _locate(place: str, cache: Path, progress: Progress) -> Path:

@@ -45,6 +45,16 @@ _PRE_TOKENIZERS: dict[str, Callable[[], Any]] = {
 }
 
 
+def pre_tokenizers_by_name() -> dict[str, dict[str, Any]]:
+    """What stands in a ``tokenizer.json`` for each name of a pre-tokenizer."""
+    found = {}
+    for name, make in _PRE_TOKENIZERS.items():
+        backend = Tokenizer(models.BPE())
+        backend.pre_tokenizer = make()
+        found[name] = json.loads(backend.to_str())["pre_tokenizer"]
+    return found
+
+
 def write_tokenizer(fields: dict[str, Any], folder: Path, where: str) -> None:
     """Write ``tokenizer.json`` and ``tokenizer_config.json`` (with the chat template) from the file's metadata."""
     tokens, types = _vocabulary(fields, where)
