@@ -1,6 +1,6 @@
 """Text as numbers: what a tokenizer gives, what a training step takes.
 
-Shapes: B sequences of a batch, T tokens of a sequence.
+Shapes: B sequences of a batch, T tokens of a sequence, S tokens of a source.
 """
 
 from __future__ import annotations
@@ -50,21 +50,42 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One training micro-batch. All arrays are int64 of shape (B, T).
+    """One training micro-batch. All arrays are int64, those without another shape (B, T).
 
-    ``targets`` are already shifted (the token after each input token), ``IGNORED`` where nothing is to be learned;
+    ``targets``: what each place is to say, ``IGNORED`` where nothing is to be learned there: the next token for a model
+    that goes on with text (already shifted), the hidden one for a masked language model;
     ``segments`` number the documents packed into a row from 1 (0 = padding); ``positions`` restart with each segment.
+
+    ``sources`` (B, S): what an encoder beside a decoder reads; ``source_segments`` (B, S) number it as ``segments`` do,
+    so that a document sees its own source. For an encoder alone: the texts that are to be found near those of
+    ``inputs``, one a row. ``kinds``: of token, 0 and 1 for BERT's first and second text.
+    ``labels`` (B,): of rows with one text each: its class, 0 or 1 where a second text follows the first or does not
+    (as ``transformers`` counts), or the row of ``sources`` that belongs to it; ``IGNORED`` where there is none.
     """
 
     inputs: NDArray[np.int64]
     targets: NDArray[np.int64]
     segments: NDArray[np.int64]
     positions: NDArray[np.int64]
+    sources: NDArray[np.int64] | None = None
+    source_segments: NDArray[np.int64] | None = None
+    kinds: NDArray[np.int64] | None = None
+    labels: NDArray[np.int64] | None = None
+
+    @property
+    def learned_tokens(self) -> int:
+        """Targets that carry loss."""
+        return int((self.targets != IGNORED).sum())
+
+    @property
+    def learned_labels(self) -> int:
+        """Labels that carry loss."""
+        return 0 if self.labels is None else int((self.labels != IGNORED).sum())
 
     @property
     def learned(self) -> int:
-        """Tokens that carry loss."""
-        return int((self.targets != IGNORED).sum())
+        """Tokens and labels that carry loss."""
+        return self.learned_tokens + self.learned_labels
 
 
 class BatchStream(Protocol):

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import blake3
 import numpy as np
 from numpy.typing import NDArray
 
 from lamina.contracts.tokens import IGNORED, Batch
-from lamina.data.packing import best_fit, cut
+from lamina.data.forms import Form, NextTokens, Part, Row
+from lamina.data.packing import best_fit
 from lamina.data.shards import Shards
 from lamina.kit.errors import ConfigError, InputError
 
+__all__ = ["PackedBatches", "Part"]
+
 _FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One part of the mixture: all of ``shards``, or the ``documents`` with these numbers (ascending)."""
-
-    shards: Shards
-    weight: float
-    documents: NDArray[np.int64] | None = None
-
-    @property
-    def digest(self) -> str:
-        """Of the tokens, and of the choice of documents."""
-        if self.documents is None:
-            return self.shards.digest
-        chosen = blake3.blake3(np.asarray(self.documents, "<i8").tobytes()).hexdigest()[:16]
-        return f"{self.shards.digest}:{chosen}"
+_DRAWS = 0x0B1EC7  # keeps the draws for a piece apart from those for an epoch's order
 
 
 class PackedBatches:
@@ -40,14 +25,24 @@ class PackedBatches:
 
     Rows of ``length`` tokens are packed best-fit from whole documents (longer ones are cut into windows); ``weight`` is
     a part's share of the rows. Each part is gone through once an epoch in an order drawn from ``seed``; the order of
-    everything follows from the arguments alone, so a place is a count of rows for each part.
+    everything follows from the arguments alone, so a place is a count of rows for each part. ``form`` says what is
+    made of the documents: rows for models that go on with text, or those of another objective.
     """
 
-    def __init__(self, parts: Sequence[tuple[Shards, float] | Part], *, batch: int, length: int, seed: int) -> None:
+    def __init__(
+        self,
+        parts: Sequence[tuple[Shards, float] | Part],
+        *,
+        batch: int,
+        length: int,
+        seed: int,
+        form: Form | None = None,
+    ) -> None:
         if batch < 1 or length < 1:
             raise ConfigError(f"a batch of {batch} rows of {length} tokens cannot be", where="batches")
         given = [part if isinstance(part, Part) else Part(shards=part[0], weight=part[1]) for part in parts]
-        self._parts = [_Packed(part, length, seed, number) for number, part in enumerate(given)]
+        self._form: Form = NextTokens() if form is None else form
+        self._parts = [_Packed(part, length, seed, number, self._form) for number, part in enumerate(given)]
         self._batch, self._length, self._seed = batch, length, seed
         self._drawn = np.zeros(len(self._parts), np.int64)
         self.weigh([part.weight for part in given])
@@ -89,15 +84,13 @@ class PackedBatches:
         return self
 
     def __next__(self) -> Batch:
-        shape = (self._batch, self._length)
-        inputs, segments, positions = (np.zeros(shape, np.int64) for _ in range(3))
-        targets = np.full(shape, IGNORED, np.int64)
-        for row in range(self._batch):
+        arrays = self._blank()
+        for number in range(self._batch):
             # The part that lags most behind its share: no chance in it, and no drift.
             part = int(np.argmax(self._weights * (self._drawn.sum() + 1) - self._drawn))
-            self._parts[part].fill(int(self._drawn[part]), inputs[row], targets[row], segments[row], positions[row])
+            self._parts[part].fill(int(self._drawn[part]), Row(arrays, number))
             self._drawn[part] += 1
-        return Batch(inputs=inputs, targets=targets, segments=segments, positions=positions)
+        return Batch(**(_trimmed(arrays) if self._form.trimmed else arrays))
 
     def state(self) -> Mapping[str, Any]:
         """Where the stream stands, as JSON."""
@@ -116,49 +109,63 @@ class PackedBatches:
             "batch": self._batch,
             "length": self._length,
             "seed": self._seed,
+            **({"form": dict(self._form.identity)} if self._form.identity else {}),
         }
+
+    def _blank(self) -> dict[str, NDArray[np.int64]]:
+        holds, shape = self._form.holds, (self._batch, self._length)
+        names = ["inputs", "segments", "positions", *(["kinds"] if "kinds" in holds else [])]
+        arrays: dict[str, NDArray[np.int64]] = {name: np.zeros(shape, np.int64) for name in names}
+        arrays["targets"] = np.full(shape, IGNORED, np.int64)
+        if "sources" in holds:
+            wide = (self._batch, self._form.source_length(self._length))
+            arrays |= {name: np.zeros(wide, np.int64) for name in ("sources", "source_segments")}
+        if "labels" in holds:
+            arrays["labels"] = np.full(self._batch, IGNORED, np.int64)
+        return arrays
+
+
+def _trimmed(arrays: Mapping[str, NDArray[np.int64]]) -> dict[str, NDArray[np.int64]]:
+    """Without the columns on the right in which no row has a token."""
+    found = dict(arrays)
+    for ruler in ("segments", "source_segments"):
+        if ruler in arrays:
+            width = max(1, int(np.flatnonzero(arrays[ruler].any(axis=0))[-1]) + 1)
+            names = [n for n, a in arrays.items() if a.ndim == 2 and ("source" in n) == ("source" in ruler)]
+            found |= {name: np.ascontiguousarray(arrays[name][:, :width]) for name in names}
+    return found
 
 
 class _Packed:
     """A part's pieces, packed anew for each epoch."""
 
-    def __init__(self, part: Part, length: int, seed: int, number: int) -> None:
-        self.shards, self.digest = part.shards, part.digest
-        self._length, self._seed, self._number = length, seed, number
-        self._pieces = cut(part.shards, length, part.documents)
+    def __init__(self, part: Part, length: int, seed: int, number: int, form: Form) -> None:
+        self.digest = part.digest
+        self._part, self._length, self._seed, self._number, self._form = part, length, seed, number, form
+        self._pieces = form.cut(part, length)
         self._epoch = -1
         self._bins: list[list[int]] = []
         self._pack(0)
         self.rows = len(self._bins)  # of every epoch: packing depends on the sizes, shuffling does not change them
         self.learned = int(self._pieces.learned.sum())
 
-    def fill(
-        self,
-        row: int,
-        inputs: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        segments: NDArray[np.int64],
-        positions: NDArray[np.int64],
-    ) -> None:
-        """Write the part's ``row``-th row into arrays of shape (T,)."""
-        self._pack(row // self.rows)
-        at = 0
-        for segment, piece in enumerate(self._bins[row % self.rows], 1):
+    def fill(self, number: int, row: Row) -> None:
+        """Write the part's row ``number``, counted over all epochs."""
+        epoch = number // self.rows
+        self._pack(epoch)
+        for segment, piece in enumerate(self._bins[number % self.rows], 1):
             start, size = int(self._pieces.start[piece]), int(self._pieces.size[piece])
-            stretch = np.asarray(self.shards.stream[start : start + size + 1], np.int64)
-            marks = self.shards.loss[start + 1 : start + size + 1]
-            place = slice(at, at + size)
-            inputs[place] = stretch[:-1]
-            targets[place] = np.where(marks, stretch[1:], IGNORED)
-            segments[place] = segment
-            positions[place] = np.arange(size)
-            at += size
+
+            def draw(piece: int = piece) -> np.random.Generator:
+                return np.random.default_rng([self._seed, self._number, epoch, piece, _DRAWS])
+
+            self._form.write(row, segment, self._part, start, size, draw)
 
     def _pack(self, epoch: int) -> None:
         if epoch == self._epoch:
             return
         random = np.random.default_rng([self._seed, self._number, epoch])
         order = random.permutation(len(self._pieces.size))
-        bins = best_fit(self._pieces.size[order].tolist(), self._length)
+        bins = best_fit(self._pieces.room[order].tolist(), self._length)
         self._bins = [[int(order[i]) for i in bins[b]] for b in random.permutation(len(bins))]
         self._epoch = epoch

@@ -14,11 +14,23 @@ from lamina.data.shards import Shards
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pieces:
     """Stretches of a token stream that are learned as one: ``size`` inputs from ``start`` on, each with the token
-    after it as its target; ``learned`` of the targets carry loss. All of shape (P,)."""
+    after it as its target, or what another form of rows makes of them; ``learned`` of the targets carry loss; ``room``:
+    places that it takes in a row. All of shape (P,)."""
 
     start: NDArray[np.int64]
     size: NDArray[np.int64]
     learned: NDArray[np.int64]
+    room: NDArray[np.int64]
+
+    def where(self, kept: NDArray[np.bool_]) -> Pieces:
+        """Those that are ``kept`` (P,)."""
+        return Pieces(start=self.start[kept], size=self.size[kept], learned=self.learned[kept], room=self.room[kept])
+
+
+def spans(shards: Shards, documents: NDArray[np.int64] | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each document (or those with the numbers ``documents``) begins and ends, (N,) and (N,)."""
+    begin = np.concatenate([np.zeros(1, np.int64), shards.ends[:-1]]) if shards.documents else np.zeros(0, np.int64)
+    return (begin, shards.ends) if documents is None else (begin[documents], shards.ends[documents])
 
 
 def cut(shards: Shards, length: int, documents: NDArray[np.int64] | None = None) -> Pieces:
@@ -28,19 +40,22 @@ def cut(shards: Shards, length: int, documents: NDArray[np.int64] | None = None)
     A document of n tokens has n - 1 pairs of input and target. Its windows share no pair and leave none out: the last
     target of one is the first input of the next.
     """
-    begin = np.concatenate([np.zeros(1, np.int64), shards.ends[:-1]]) if shards.documents else np.zeros(0, np.int64)
-    pairs = np.maximum(shards.ends - begin - 1, 0)
-    if documents is not None:
-        begin, pairs = begin[documents], pairs[documents]
-    windows = -(-pairs // length)
-    owner = np.repeat(np.arange(len(begin)), windows)
-    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(windows)[:-1]]) if len(windows) else windows
-    number = np.arange(len(owner)) - first[owner]
-    start = begin[owner] + number * length
-    size = np.minimum(pairs[owner] - number * length, length)
+    begin, end = spans(shards, documents)
+    start, size = windows(begin, np.maximum(end - begin - 1, 0), length)
     learned = _learned(shards.loss, start, size)
-    kept = learned > 0
-    return Pieces(start=start[kept], size=size[kept], learned=learned[kept])
+    return Pieces(start=start, size=size, learned=learned, room=size).where(learned > 0)
+
+
+def windows(
+    begin: NDArray[np.int64], count: NDArray[np.int64], length: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Stretches of ``count`` (N,) from ``begin`` (N,) on, cut into windows of at most ``length``: where each starts,
+    and its size."""
+    number = -(-count // length)
+    owner = np.repeat(np.arange(len(begin)), number)
+    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(number)[:-1]]) if len(number) else number
+    place = np.arange(len(owner)) - first[owner]
+    return begin[owner] + place * length, np.minimum(count[owner] - place * length, length)
 
 
 def _learned(loss: NDArray[np.bool_], start: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -97,7 +97,11 @@ class ModelTokenizer:
     @property
     def bos_id(self) -> int | None:
         """The id that a text begins with, where the model wants one."""
-        return self.id_of(self._settings.names.get("bos_token", ""))
+        return self.special_id("bos_token")
+
+    def special_id(self, role: str) -> int | None:
+        """The id of the special token that the model's files give this role ("mask_token"); None where none has it."""
+        return self.id_of(self._settings.names.get(role, ""))
 
     @property
     def unk_id(self) -> int | None:
@@ -150,6 +154,11 @@ class ModelTokenizer:
     def token_of(self, token_id: int) -> str | None:
         """The token's form in the vocabulary (``Ġthe``), for people who look inside."""
         return self._backend.id_to_token(token_id) if 0 <= token_id < self._vocabulary else None
+
+    @property
+    def pieces(self) -> list[bytes] | None:
+        """The bytes of each token behind another one, control tokens none; None where they cannot be told apart."""
+        return None if self._table is None else self._table.pieces
 
     def encode(self, text: str) -> list[int]:
         """Ids of ordinary text; no id of ``control`` ever, and no BOS or EOS around it."""
