@@ -13,6 +13,7 @@ import torch
 from lamina.contracts.chat import Message
 from lamina.contracts.tokens import Rendered
 from lamina.deployment.compress.quantize import save_served
+from lamina.model.architectures.gpt import qwen2, qwen3, smollm3
 from lamina.model.checkpoint import copy_companions
 from lamina.model.spec import (
     AttentionSpec,
@@ -97,7 +98,17 @@ def _gpt2(vocabulary: int) -> ModelSpec:
     )
 
 
-SPECS = {"llama": _llama, "gpt2": _gpt2}
+def _smollm3(vocabulary: int) -> ModelSpec:
+    return smollm3(_llama(vocabulary), every=2)
+
+
+SPECS = {
+    "llama": _llama,
+    "gpt2": _gpt2,
+    "qwen2": lambda vocabulary: qwen2(_llama(vocabulary)),
+    "qwen3": lambda vocabulary: qwen3(_llama(vocabulary)),
+    "smollm3": _smollm3,
+}
 
 
 @pytest.fixture

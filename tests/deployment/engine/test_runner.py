@@ -7,6 +7,10 @@ from lamina.deployment.compress.int8 import Int8Embedding, Int8Linear
 from lamina.deployment.compress.quantize import quantize
 from lamina.deployment.engine.place import Place
 from lamina.deployment.engine.runner import Runner
+from lamina.kit.errors import ConfigError
+from lamina.model.architectures.bert import bert
+from lamina.model.architectures.seq2seq import t5
+from lamina.model.spec import ModelSpec
 from lamina.model.transformer import Transformer
 
 IDS = [5, 3, 60, 7, 7, 41, 0, 12, 80, 33, 2, 19, 54, 23, 8, 9, 71, 70, 69, 1, 44, 6]
@@ -41,6 +45,10 @@ def runner(model: Transformer, kernels: str) -> Runner:
 CASES = [
     pytest.param("llama", False, "torch", 1e-4, id="llama float32"),
     pytest.param("gpt2", False, "torch", 1e-4, id="gpt2 float32"),
+    pytest.param("qwen2", False, "torch", 1e-4, id="qwen2 float32"),
+    pytest.param("qwen3", False, "torch", 1e-4, id="qwen3 float32"),
+    pytest.param("smollm3", False, "torch", 1e-4, id="smollm3 float32"),
+    pytest.param("qwen3", True, "torch", 0.12, id="qwen3 int8, torch"),
     pytest.param("llama", True, "torch", 0.12, id="llama int8, torch"),
     pytest.param("gpt2", True, "torch", 0.12, id="gpt2 int8, torch"),
     pytest.param("llama", True, "compiled", 1e-4, id="llama int8, compiled"),
@@ -63,6 +71,19 @@ def test_scores_equal_the_models(family, int8, kernels, tolerance, blocks, tiny_
         scores = run.decode([IDS[place]], [Place(blocks, place)])
         torch.testing.assert_close(scores[0], truth[place], rtol=0, atol=tolerance)
         assert int(scores[0].argmax()) == int(truth[place].argmax())
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        bert(vocabulary=60, width=16, layers=1, heads=2),
+        t5(vocabulary=60, width=16, layers=1, heads=2, head_dim=8, inner=32),
+    ],
+    ids=["bert", "t5"],
+)
+def test_what_cannot_be_served_is_refused(spec: ModelSpec) -> None:
+    with pytest.raises(ConfigError, match="trained and evaluated, not served"):
+        Runner(Transformer(spec), blocks=4, block_tokens=4, context=16)
 
 
 @pytest.mark.parametrize("kernels", ["torch", "compiled"])
