@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pytest
 
@@ -37,3 +41,14 @@ def questions() -> list[tuple[str, str, str, str]]:
         for q in PLACES
         if k != m and p != q
     ]
+
+
+@pytest.fixture(scope="session")
+def plain_word2vec() -> ModuleType:
+    """Word2Vec in plain numpy."""
+    spec = importlib.util.spec_from_file_location("plain_word2vec", Path(__file__).with_name("plain_word2vec.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def learn(
 ) -> tuple[float, int]:
     """Update both matrices (float64) in place; loss and pairs."""
     random, loss, pairs = Random(seed), 0.0, 0
-    for begin, end in zip(ends, ends[1:], strict=False):
+    for begin, end in pairwise(ends):
         words = [w for w in tokens[begin:end].tolist() if random.bits() & 0xFFFFFFFF <= task.keep[w]]
         if len(words) < 2:
             continue

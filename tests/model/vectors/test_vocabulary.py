@@ -44,7 +44,9 @@ def test_what_cannot_be_trained_on(sentences: list, says: str) -> None:
         read_sentences(sentences, min_count=2)
 
 
-@pytest.mark.parametrize(("ids", "ends", "says"), [([5], [1], "outside"), ([1, 1], [2, 1], "rise"), ([1, 0], [], "rise")])
+@pytest.mark.parametrize(
+    ("ids", "ends", "says"), [([5], [1], "outside"), ([1, 1], [2, 1], "rise"), ([1, 0], [], "rise")]
+)
 def test_ids_that_are_none(ids: list, ends: list, says: str) -> None:
     with pytest.raises(InputError, match=says):
         read_ids(np.array(ids), np.array(ends, int), pieces=["a", "b"])

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import numpy as np
-import plain_word2vec
 import pytest
 
 from lamina.kit.errors import ConfigError, InputError, StageError
@@ -14,7 +13,7 @@ from lamina.kit.progress import open_progress
 from lamina.model.vectors import word2vec_kernels as kernels
 from lamina.model.vectors.ngrams import Grams
 from lamina.model.vectors.vocabulary import Corpus, read_ids, read_sentences
-from lamina.model.vectors.word2vec import Word2VecParameters, train_word2vec, _Run
+from lamina.model.vectors.word2vec import Word2VecParameters, _Run, train_word2vec
 
 SMALL = Word2VecParameters(width=20, window=3, epochs=2, threads=1, sample=1e-1, seed=5)
 KINDS = [
@@ -35,7 +34,7 @@ def little() -> tuple[Any, Corpus]:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: f"{k['algorithm']}-{k['output']}-{bool(k['subwords'])}")
-def test_the_kernels_compute_what_plain_numpy_does(little: Any, kind: dict[str, Any]) -> None:
+def test_the_kernels_compute_what_plain_numpy_does(little: Any, plain_word2vec: Any, kind: dict[str, Any]) -> None:
     vocabulary, corpus = little
     run = _Run(vocabulary, corpus, dataclasses.replace(SMALL, **kind))
     run.outputs[:, :20] = np.random.default_rng(1).normal(0, 0.3, run.outputs[:, :20].shape)
@@ -63,9 +62,9 @@ def test_the_loss_goes_on_past_where_float32_sticks(little: Any) -> None:
     kernels.learn_pieces(*arguments)
     loss = run.desks[0].tally[0]
     run.desks[0].random[:] = state
-    run.desks[0].tally[0] = 2.0**40
+    run.desks[0].tally[0] = 2.0**34
     kernels.learn_pieces(*arguments)
-    assert run.desks[0].tally[0] - 2.0**40 == pytest.approx(loss, rel=1e-6)
+    assert run.desks[0].tally[0] - 2.0**34 == pytest.approx(loss, rel=1e-6)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
