@@ -171,12 +171,16 @@ def releases_rollback(because: Because, stack: StackFile = DEFAULT, set: Setting
 
 @model.command("show")
 def model_show(
-    place: Annotated[str, typer.Argument(help="A folder, a GGUF file or a version.")], json: AsJson = False
+    place: Annotated[str, typer.Argument(help="A folder, a GGUF file, another location, or preset:NAME.")],
+    context: Annotated[int | None, typer.Option(help="Tokens before the one whose operations are counted.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="A folder for pictures (SVG).")] = None,
+    sentence: Annotated[str | None, typer.Option(help="A sentence; what its tokens attend to is drawn.")] = None,
+    json: AsJson = False,
 ) -> None:
-    """Layers, shapes and parameters."""
+    """Parts, shapes, parameters, operations and memory of a model."""
     from lamina.recipes.models import show
 
-    write_out(show(place, as_json=json), json)
+    write_out(show(place, as_json=json, context=context, pictures=pictures, sentence=sentence), json)
 
 
 @model.command("import")

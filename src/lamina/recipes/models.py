@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from lamina.kit.errors import BusyError, InputError, ModelFileError
 from lamina.kit.packages import fetch_location
@@ -14,7 +14,9 @@ from lamina.recipes.stack import Stack
 from lamina.recipes.status import open_registry
 
 if TYPE_CHECKING:
-    from lamina.model.gguf import Kind
+    from lamina.model.spec import ModelSpec
+
+_DRAWN = 64  # tokens of a sentence whose attention is drawn
 
 
 def import_folder(path: Path, folder: Path) -> None:
@@ -50,23 +52,60 @@ def import_model(location: str, folder: Path) -> Path:
     return folder
 
 
-def show(place: str, *, as_json: bool) -> Any:
-    """Layers, shapes and parameter counts of a model folder or GGUF file."""
+def show(
+    place: str, *, as_json: bool, context: int | None = None, pictures: Path | None = None, sentence: str | None = None
+) -> Any:
+    """A model folder, a GGUF file or "preset:NAME" as a table of its parts with shapes, parameters and costs.
+
+    ``pictures``: a folder that gets ``architecture.svg``, and with a ``sentence`` ``attention.svg``.
+    """
+    from lamina.model.show import describe, draw
+
+    if sentence is not None and pictures is None:
+        raise InputError("a sentence needs a folder for its picture", where="sentence", hint="--pictures FOLDER")
+    with tempfile.TemporaryDirectory() as cache:
+        folder, spec = _described(place, Path(cache))
+        described = describe(spec, context=context)
+        if pictures is not None:
+            pictures.mkdir(parents=True, exist_ok=True)
+            name = place.removeprefix("preset:").rstrip("/").rpartition("/")[2]
+            (pictures / "architecture.svg").write_text(draw(described, name), encoding="utf-8")
+            if sentence is not None:
+                _draw_sentence(folder, sentence, pictures / "attention.svg")
+    return described.json() if as_json else described.text()
+
+
+def _described(place: str, cache: Path) -> tuple[Path | None, ModelSpec]:
+    """The folder (None of a preset) and the specification of a model."""
+    from lamina.model.architectures.presets import preset
     from lamina.model.checkpoint import open_model
 
-    with tempfile.TemporaryDirectory() as cache:
-        path = _locate(place, Path(cache), open_progress("quiet"))
-        folder = path
-        if not (path / "config.json").is_file():
-            folder = Path(cache) / "model"
-            import_folder(path, folder)
-        model = open_model(folder)
-    rows = [(name, list(tensor.shape), tensor.numel()) for name, tensor in model.named_parameters()]
-    if as_json:
-        tensors = [{"name": n, "shape": shape, "parameters": count} for n, shape, count in rows]
-        return {"parameters": model.parameter_count, "tensors": tensors}
-    lines = [f"{name:<44} {' × '.join(map(str, shape)):>16} {count:>14,}" for name, shape, count in rows]
-    return "\n".join([*lines, f"{'total':<44} {'':>16} {model.parameter_count:>14,}"])
+    if place.startswith("preset:"):
+        return None, preset(place.removeprefix("preset:"))
+    path = _locate(place, cache, open_progress("quiet"))
+    if not (path / "config.json").is_file():
+        folder = cache / "model"
+        import_folder(path, folder)
+        path = folder
+    return path, open_model(path).spec
+
+
+def _draw_sentence(folder: Path | None, sentence: str, picture: Path) -> None:
+    import torch
+
+    from lamina.kit.tokenizer import open_tokenizer
+    from lamina.model.checkpoint import open_model
+    from lamina.model.show import attention_maps, draw_attention
+
+    if folder is None:
+        raise InputError("a preset has no weights: it attends to nothing yet", where="sentence", hint="name a model")
+    tokenizer, model = open_tokenizer(folder), open_model(folder)
+    ids = tokenizer.framed(sentence).ids
+    if not 0 < len(ids) <= min(_DRAWN, model.spec.max_positions):
+        raise InputError(f"{len(ids)} tokens cannot be drawn", where="sentence", hint=f"from 1 to {_DRAWN}")
+    given = torch.tensor([ids])
+    maps = attention_maps(model, given, sources=given if model.encoder is not None and model.decoder else None)
+    draw_attention(maps, [tokenizer.decode([i]) or str(tokenizer.token_of(i)) for i in ids], picture)
 
 
 def export(source: Path, target: Path, *, type: str = "F16") -> Path:
@@ -103,7 +142,7 @@ def _export_gguf(source: Path, target: Path, type: str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     try:
-        export_gguf(weights, model.spec, source, part, kind=cast("Kind", type))
+        export_gguf(weights, model.spec, source, part, kind=type)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

@@ -45,16 +45,7 @@ class Attention(nn.Module):
         ``bias`` (B, H, T, S) is added to the scores.
         """
         batch, length, _ = x.shape
-        q = self.q(x).view(batch, length, self.heads, self.head_dim)
-        q = (q if self.q_norm is None else self.q_norm(q)).transpose(1, 2)
-        if source is not None:
-            k, v = cache.source(self.layer, lambda: self._pair(source)) if cache else self._pair(source)
-        else:
-            k, v = self._pair(x)
-            if rotary is not None:
-                q, k = rotate(q, *rotary), rotate(k, *rotary)
-            if cache is not None:
-                k, v = cache.extend(self.layer, k, v)
+        q, k, v = self._project(x, rotary, cache, source)
         allowed = mask.allowed if bias is None else _with_bias(mask, bias.to(q.dtype))
         grouped, causal = self.heads != self.kv_heads, mask.causal and bias is None
         out = F.scaled_dot_product_attention(
@@ -62,6 +53,42 @@ class Attention(nn.Module):
         )
         merged: Tensor = self.o(out.transpose(1, 2).reshape(batch, length, -1))
         return merged
+
+    def weights(
+        self,
+        x: Tensor,
+        *,
+        mask: Mask,
+        rotary: tuple[Tensor, Tensor] | None = None,
+        bias: Tensor | None = None,
+        source: Tensor | None = None,
+    ) -> Tensor:
+        """How much each token attends to each, (B, H, T, S), rows adding up to 1: for people who look inside."""
+        q, k, _ = self._project(x, rotary, None, source)
+        k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
+        scores = q @ k.transpose(-1, -2) * (self.head_dim**-0.5 if self.scale is None else self.scale)
+        none = torch.zeros((1, 1, *scores.shape[-2:]), dtype=scores.dtype, device=x.device)
+        return (scores + _with_bias(mask, none if bias is None else bias)).softmax(-1)
+
+    def _project(
+        self,
+        x: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        cache: KeyValueCache | None,
+        source: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, T, Dh), keys and values (B, Hkv, S, Dh), turned to their places."""
+        q = self.q(x).view(*x.shape[:2], self.heads, self.head_dim)
+        q = (q if self.q_norm is None else self.q_norm(q)).transpose(1, 2)
+        if source is not None:
+            k, v = cache.source(self.layer, lambda: self._pair(source)) if cache else self._pair(source)
+            return q, k, v
+        k, v = self._pair(x)
+        if rotary is not None:
+            q, k = rotate(q, *rotary), rotate(k, *rotary)
+        if cache is not None:
+            k, v = cache.extend(self.layer, k, v)
+        return q, k, v
 
     def _pair(self, attended: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (B, Hkv, S, Dh), not yet rotated."""
