@@ -113,8 +113,8 @@ def test_the_kernel_computes_what_plain_numpy_does(swapped: bool) -> None:
             continue
         error = w[i] @ c[j] + wb[i] + cb[j] - log
         loss, pairs = loss + 0.5 * weight * error**2, pairs + 1
-        slope = 0.05 * weight * error
-        steps = [slope * c[j], slope * w[i], slope, slope]
+        slope = weight * error
+        steps = [0.05 * slope * c[j], 0.05 * slope * w[i], slope, slope]
         for value, squares, at, step in zip((w, c, wb, cb), (w2, c2, wb2, cb2), (i, j, i, j), steps, strict=True):
             value[at] -= step / np.sqrt(squares[at])
             squares[at] += step**2

@@ -32,7 +32,7 @@ from lamina.model.vectors.word2vec import Trained
 
 RECORD = np.dtype([("row", np.int32), ("column", np.int32), ("log", np.float32), ("weight", np.float32)])
 
-_BUCKET = 1 << 21  # records of a bucket, about
+_BUCKET = 1 << 20  # records of a bucket, about
 Records = NDArray[Any]
 
 
@@ -146,9 +146,11 @@ class _Buckets:
         return Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix=".glove-", dir=self.work)))
 
     def _records(self, pairs: Records) -> Records:
-        """Pairs with the logarithm of their count and their weight."""
+        """Pairs, either way round, with the logarithm of their count and their weight."""
         records = np.empty(len(pairs), RECORD)
-        records["row"], records["column"] = pairs["row"], pairs["column"]
+        turned = self.random.random(len(pairs)) < 0.5
+        records["row"] = np.where(turned, pairs["column"], pairs["row"])
+        records["column"] = np.where(turned, pairs["row"], pairs["column"])
         records["log"] = np.log(pairs["count"])
         shares = np.minimum(pairs["count"] / np.float32(self.parameters.x_max), 1)
         records["weight"] = shares ** np.float32(self.parameters.alpha)

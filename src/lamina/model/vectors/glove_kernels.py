@@ -1,7 +1,8 @@
 """The compiled loops of GloVe: AdaGrad on pairs of words (Pennington et al. 2014; Duchi et al. 2011).
 
 What is learned of a word is a row (2, P): its vector, then the sums of its squared steps. The vector ends with two
-numbers: of a word its bias and 1, of a context 1 and its bias, so that one product is w · c + b + b'.
+numbers: of a word its bias and 1, of a context 1 and its bias, so that one product is w · c + b + b'. Biases learn at the
+rate 1, as in the authors' program: they take up how frequent a word is, and leave the vectors what it means.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,assignment,operator"
 # numba compiles these functions from their arguments' types; annotations would say nothing to it.
@@ -55,6 +56,8 @@ def learn_records(records, first, last, swapped, rate, width, words, contexts, t
         slope = records[n].weight * error
         tally[0] += _HALF * slope * error
         tally[1] += 1
+        word_bias, word_square = w[width], w_squares[width]
+        context_bias, context_square = c[width + 1], c_squares[width + 1]
         for k in range(half):
             a = max(min(slope * c[k], _CLIP), -_CLIP) * rate
             b = max(min(slope * w[k], _CLIP), -_CLIP) * rate
@@ -62,4 +65,7 @@ def learn_records(records, first, last, swapped, rate, width, words, contexts, t
             c[k] -= b / np.sqrt(c_squares[k])
             w_squares[k] += a * a
             c_squares[k] += b * b
+        w[width], w_squares[width] = word_bias - slope / np.sqrt(word_square), word_square + slope * slope
+        c[width + 1] = context_bias - slope / np.sqrt(context_square)
+        c_squares[width + 1] = context_square + slope * slope
         w[width + 1], c[width] = _ONE, _ONE
