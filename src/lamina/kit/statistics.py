@@ -71,6 +71,15 @@ def paired_bootstrap(
     return Interval(mean=mean, low=mean - float(high) * error, high=mean - float(low) * error, n_clusters=count)
 
 
+def standard_error(values: ArrayLike, clusters: Sequence[Hashable]) -> float:
+    """Of the mean of ``values``, whole clusters being drawn; infinite with one cluster (Cochran 1977, 2.11)."""
+    sums, sizes = _by_cluster(_finite(values), clusters)
+    if len(sums) < 2:
+        return math.inf
+    columns = np.stack([sums, sizes, sums**2, sums * sizes, sizes**2], axis=1)
+    return float(_standard_error(columns.sum(axis=0), len(sums)))
+
+
 def _standard_error(totals: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """Of a ratio of sums over ``count`` clusters, linearised (Cochran 1977, 2.11); ``totals`` has shape (…, 5)."""
     sums, sizes, squares, products, squared_sizes = np.moveaxis(totals, -1, 0)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from lamina.contracts.tokens import Tokenizer
 from lamina.kit.errors import ConfigError
 from lamina.kit.progress import Progress
+from lamina.kit.tokenizer import ModelTokenizer
+from lamina.model.evaluate.score import Asked, Score, mean_score, ratio_values
 from lamina.model.evaluate.scoring import Passage, batches, score
 from lamina.model.transformer import Transformer
 
@@ -57,6 +59,36 @@ def bits_per_byte(
         raise ConfigError("there is no text to measure", where="bits_per_byte")
     value = sum(nats) / math.log(2) / sum(sizes)
     return BitsPerByte(value=value, per_document=list(zip(nats, sizes, strict=True)), tokens=total)
+
+
+def bits_per_byte_score(
+    model: Transformer,
+    tokenizer: ModelTokenizer,
+    texts: Sequence[str],
+    *,
+    window: int = 2048,
+    stride: int = 1024,
+    name: str = "bits per byte",
+) -> Score:
+    """``bits_per_byte`` with its standard error over texts. ``details``: perplexities for each token and each byte."""
+    measured = bits_per_byte(model, tokenizer, texts, window=window, stride=stride)
+    nats, sizes = zip(*measured.per_document, strict=True)
+    return mean_score(
+        name,
+        ratio_values([n / math.log(2) for n in nats], sizes).tolist(),
+        items=texts,
+        asked=Asked(
+            template="the text alone",
+            begin=tokenizer.token_of(tokenizer.end_ids[0]) or str(tokenizer.end_ids[0]),
+            normalisation=f"-log2 p per UTF-8 byte, window {window}, stride {stride}",
+        ),
+        better="lower",
+        details={
+            "perplexity of tokens": math.exp(sum(nats) / measured.tokens),
+            "of bytes": 2**measured.value,
+            "context": float(min(window, model.spec.max_positions)),
+        },
+    )
 
 
 def windows(ids: Sequence[int], owner: int, window: int, stride: int) -> Iterator[Passage]:
