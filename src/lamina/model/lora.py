@@ -75,6 +75,13 @@ def add_lora(
     names = [name for name, module in model.named_modules() if _wanted(name, module, targets)]
     if not names:
         raise ConfigError("none of the targets is in this model", where="lora.targets", hint=", ".join(targets))
+    head = model.spec.head
+    if "head" in names and head is not None and (head.transform or head.scale != 1.0):
+        raise ConfigError(
+            "a head with a transform or a scale (BERT's, T5's) takes no adapter",
+            where="lora.targets",
+            hint="leave out 'head'",
+        )
     model.requires_grad_(False)
     for name in names:
         base = model.get_submodule(name)

@@ -20,7 +20,7 @@ from lamina.kit.progress import open_progress
 from lamina.model.architectures.gpt import llama
 from lamina.model.lora import lora_layers
 from lamina.model.train import TrainParameters, TrainResult, train
-from lamina.model.train.loop import batch_loss
+from lamina.model.train.objectives import batch_loss
 from lamina.model.transformer import Transformer
 
 VOCABULARY = 29

@@ -1,7 +1,7 @@
-"""The training loop: causal language modelling on the targets of the batches, which makes it fine-tuning as well.
+"""The training loop, for pre-training and fine-tuning alike: ``objectives`` says what a batch teaches.
 
-The loss of a step is the sum over all learned tokens of its micro-batches divided by their number, so that
-accumulation equals one large batch exactly. Only hidden states of learned positions go through the head.
+The loss of a step is the sum over all learned tokens of its micro-batches divided by their number, and the same for
+labels, so that accumulation equals one large batch exactly.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lamina.contracts.tokens import IGNORED, Batch, BatchStream
+from lamina.contracts.tokens import Batch, BatchStream
 from lamina.kit.errors import ConfigError, StageError
 from lamina.kit.log import MetricsWriter, read_metrics
 from lamina.kit.progress import Progress
-from lamina.model.lora import LoraLinear, add_lora, merge_lora
-from lamina.model.train.loss import chunked_cross_entropy
+from lamina.model.lora import add_lora, merge_lora
+from lamina.model.train.objectives import Aims, Counts, batch_loss, check_teacher
 from lamina.model.train.parameters import TrainParameters
 from lamina.model.train.plan import Plan, settle
 from lamina.model.train.schedule import learning_rate
@@ -38,7 +38,8 @@ _SAVING_SHARE = 0.05  # of the run's time that may go into checkpoints
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainResult:
-    """How a run ended. ``loss`` is the mean (nats a token) over the last tenth of the steps."""
+    """How a run ended. ``tokens``: learned, labels counted with them; ``loss``: the mean over the last tenth of the
+    steps (nats a token, or a label)."""
 
     steps: int
     tokens: int
@@ -57,14 +58,18 @@ def train(
     metrics: MetricsWriter,
     merge: bool = True,
     planned: Callable[[int], None] | None = None,
+    teacher: Transformer | None = None,
 ) -> TrainResult:
     """Train ``model`` in place; with ``method = "lora"`` its adapters, which are then merged (unless not ``merge``).
+
+    ``teacher``: a model of the same vocabulary, whose scores it is to come near (see ``parameters.distill``).
 
     ``work`` keeps ``plan.json`` and the checkpoints: called again after a kill, the run goes on from the newest whole
     checkpoint and ends with the very weights of an uninterrupted run. SIGTERM saves a checkpoint first. ``planned`` is
     told the number of steps before the first one.
     """
-    run = _Run(model, stream, parameters, work)
+    check_teacher(model, teacher)
+    run = _Run(model, stream, parameters, work, teacher)
     try:
         result = run.go(progress, metrics, planned)
     finally:
@@ -77,7 +82,14 @@ def train(
 class _Run:
     """One life of a run: from its newest checkpoint, or the start, to its end."""
 
-    def __init__(self, model: Transformer, stream: BatchStream, parameters: TrainParameters, work: Path) -> None:
+    def __init__(
+        self,
+        model: Transformer,
+        stream: BatchStream,
+        parameters: TrainParameters,
+        work: Path,
+        teacher: Transformer | None,
+    ) -> None:
         self.model, self.stream, self.parameters, self.work = model, stream, parameters, work
         torch.manual_seed(parameters.seed)
         if parameters.method == "lora":
@@ -85,6 +97,12 @@ class _Run:
         model.train()
         self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.device = model.stack.embeddings.token.weight.device
+        self.aims = Aims(
+            temperature=parameters.temperature,
+            teacher=None if teacher is None else teacher.eval(),
+            share=parameters.distill,
+            softness=parameters.softness,
+        )
         self.optimizer = _optimizer(self.weights, parameters, self.device)
         self.state = TrainState(step=0, tokens=0, seconds=0.0, skipped=0, stream=stream.state())
         self.save_s = 0.0
@@ -153,16 +171,15 @@ class _Run:
         )
 
     def _backward(self, batches: list[Batch], precision: str) -> float:
-        """Gradients of the mean loss over all learned tokens; returns that loss (nats)."""
-        learned = sum(batch.learned for batch in batches)
-        total = 0.0
+        """Gradients of the mean loss over all learned tokens, plus that over all labels; returns that loss (nats)."""
+        counts, total = Counts.of(batches), 0.0
         for batch in batches:
             if batch.learned:
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                    loss = batch_loss(self.model, batch, self.device)
-                (loss / learned).backward()
+                    loss = batch_loss(self.model, batch, self.device, counts, self.aims)
+                loss.backward()
                 total += loss.item()
-        return total / learned
+        return total
 
     def _step(self) -> dict[str, float]:
         began, state = time.monotonic(), self.state
@@ -217,24 +234,6 @@ class _Run:
         save_state(self.work / "checkpoints", self.state, self.weights, self.optimizer)
         self.saved_at = time.monotonic()
         self.save_s = self.saved_at - began
-
-
-def batch_loss(model: Transformer, batch: Batch, device: torch.device) -> Tensor:
-    """The sum (nats) of the cross-entropies of a batch's learned tokens, ready for ``backward``."""
-    inputs, targets, segments, positions = (
-        torch.from_numpy(a).to(device) for a in (batch.inputs, batch.targets, batch.segments, batch.positions)
-    )
-    hidden = model(inputs, positions=positions, segments=segments)
-    learned = targets != IGNORED
-    chosen, wanted = hidden[learned], targets[learned]
-    head = model.head
-    if isinstance(head, LoraLinear):
-        return nn.functional.cross_entropy(head(chosen).float(), wanted, reduction="sum")
-    if not isinstance(head, nn.Linear):
-        raise ConfigError(
-            "only a model with float weights can be trained", where="model.train", hint="train the parent"
-        )
-    return chunked_cross_entropy(chosen, head.weight, wanted)
 
 
 def _last_loss(path: Path, steps: int) -> float:

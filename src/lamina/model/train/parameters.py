@@ -10,6 +10,18 @@ from typing import Any, Literal
 from lamina.kit.errors import ConfigError
 from lamina.model.lora import DEFAULT_TARGETS
 
+_ABOVE_ZERO: tuple[str, ...] = (
+    "steps",
+    "budget_s",
+    "accumulate",
+    "learning_rate",
+    "rank",
+    "alpha",
+    "clip",
+    "checkpoint_steps",
+)
+_ABOVE_ZERO += ("temperature", "softness")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainParameters:
@@ -35,15 +47,18 @@ class TrainParameters:
     checkpoint_s: float | None = 300.0  # at most one checkpoint in so many seconds
     checkpoint_steps: int | None = None
     seed: int = 0
+    temperature: float = 0.05  # of contrastive learning: what likenesses of texts are divided by
+    distill: float = 0.5  # share of the teacher's scores in the loss, where there is a teacher
+    softness: float = 2.0  # temperature of the scores that are compared with the teacher's
 
     def __post_init__(self) -> None:
         if self.steps is None and self.budget_s is None:
             raise ConfigError("needs 'steps' or a budget", where="model.train")
-        for name in ("steps", "budget_s", "accumulate", "learning_rate", "rank", "alpha", "clip", "checkpoint_steps"):
+        for name in _ABOVE_ZERO:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"must be above zero, not {value}", where=f"model.train.{name}")
-        for name in ("warmup", "decay", "floor"):
+        for name in ("warmup", "decay", "floor", "distill"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
                     f"must be a share from 0 to 1, not {getattr(self, name)}", where=f"model.train.{name}"
