@@ -6,6 +6,9 @@ raw.u64 (N)         hash of the text itself
 facts.u32 (N, 2)    shingles (with repeats), characters
 band-00.u64 … (N)   MinHash keys, a file for each band
 sample.parquet      id and text of a few documents, by which the search is measured (``duplicates.planted``)
+
+An index has a file for each array. A unit has them one after another in ``sketch.bin``, behind the number of bands (8
+bytes): every file that is published costs a wait for the disk.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from lamina.kit.errors import ConfigError
 DOCUMENTS = pa.schema([("id", pa.string()), ("source", pa.string()), ("score", pa.float64()), ("cluster", pa.string())])
 #: The arrays of a sketch: type and columns of each, besides the bands.
 ARRAYS = {"words": ("u64", np.uint64, 2), "raw": ("u64", np.uint64, 1), "facts": ("u32", np.uint32, 2)}
+_UNIT = "sketch.bin"
 _SEED = 0x5EED
 SAMPLE, SAMPLE_SHINGLES = 40, 40  # documents of a unit by which the search is measured, and shingles that each has
 _SAMPLE_CHARACTERS = 20_000
@@ -54,18 +58,34 @@ class Scheme:
 
 def column_of(folder: Path, name: str) -> NDArray[Any]:
     """An array of a sketch, mapped into memory; ``name`` as in ``ARRAYS``, or "band-00"."""
-    kind, dtype, width = ARRAYS.get(name, ("u64", np.uint64, 1))
-    path = folder / f"{name}.{kind}"
-    rows = path.stat().st_size // (np.dtype(dtype).itemsize * width)
-    shape = (rows,) if width == 1 else (rows, width)
-    return np.memmap(path, dtype, "r", shape=shape) if rows else np.zeros(shape, dtype)
+    path, begin, shape, dtype = _placed(folder, name)
+    return np.memmap(path, dtype, "r", begin, shape) if shape[0] else np.zeros(shape, dtype)
 
 
 def read_columns(folders: Sequence[Path], name: str) -> list[NDArray[Any]]:
     """The arrays of many sketches, to be read whole: mapping each of hundreds of small files takes longer."""
+    found = []
+    for folder in folders:
+        path, begin, shape, dtype = _placed(folder, name)
+        found.append(np.fromfile(path, dtype, int(np.prod(shape)), offset=begin).reshape(shape))
+    return found
+
+
+def _placed(folder: Path, name: str) -> tuple[Path, int, tuple[int, ...], Any]:
+    """The file of an array, the byte at which it begins, its shape and its type."""
     kind, dtype, width = ARRAYS.get(name, ("u64", np.uint64, 1))
-    found = [np.fromfile(folder / f"{name}.{kind}", dtype) for folder in folders]
-    return found if width == 1 else [values.reshape(-1, width) for values in found]
+    path, begin = folder / f"{name}.{kind}", 0
+    if (folder / _UNIT).exists():
+        path = folder / _UNIT
+        bands = int(np.fromfile(path, np.uint64, 1)[0])
+        sizes = {n: np.dtype(t).itemsize * w for n, (_, t, w) in ARRAYS.items()}
+        sizes |= {f"band-{band:02d}": 8 for band in range(bands)}
+        rows = (path.stat().st_size - 8) // sum(sizes.values())
+        before = list(sizes)[: list(sizes).index(name)]
+        begin = 8 + rows * sum(sizes[n] for n in before)
+    else:
+        rows = path.stat().st_size // (np.dtype(dtype).itemsize * width)
+    return path, begin, (rows,) if width == 1 else (rows, width), dtype
 
 
 def utf8(column: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -86,17 +106,20 @@ def sketch(batches: Iterable[pa.RecordBatch], folder: Path, payload: Mapping[str
     known = known_texts(payload["known"]) if payload.get("known") else None
     sample = Sample()
     reused = 0
-    with ExitStack() as stack:
-        documents = stack.enter_context(pq.ParquetWriter(folder / "documents.parquet", DOCUMENTS, compression="zstd"))
-        names = {n: kind for n, (kind, _, _) in ARRAYS.items()} | {f"band-{b:02d}": "u64" for b in range(scheme.bands)}
-        files = {n: stack.enter_context((folder / f"{n}.{kind}").open("wb")) for n, kind in names.items()}
+    arrays: dict[str, list[NDArray[Any]]] = {n: [] for n in (*ARRAYS, *(f"band-{b:02d}" for b in range(scheme.bands)))}
+    with pq.ParquetWriter(folder / "documents.parquet", DOCUMENTS, compression="zstd") as documents:
         for batch in batches:
             found = _sketched(batch.column("text"), scheme, known)
             reused += found.pop("reused")
-            for name, file in files.items():
-                np.ascontiguousarray(found[name]).tofile(file)
+            for name, some in arrays.items():
+                some.append(np.ascontiguousarray(found[name]))
             documents.write_table(_described(batch, payload["keep"], payload["licenses"]))
             sample.add(batch, found["raw"], found["facts"])
+    with (folder / _UNIT).open("wb") as file:
+        np.array([scheme.bands], np.uint64).tofile(file)
+        for some in arrays.values():
+            for array in some:
+                array.tofile(file)
     sample.write(folder / "sample.parquet")
     (folder / "reused").write_text(str(reused))
 
