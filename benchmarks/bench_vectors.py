@@ -102,9 +102,9 @@ def compared(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> st
     return ", ".join(f"{name} {told(name, ours)} against {told(name, theirs)}" for name in ours[0])
 
 
-def run_gensim(path: Path, out: Path, threads: int, epochs: int, seed: int) -> dict[str, Any]:
-    command = [str(GENSIM / "bin" / "python"), str(Path(__file__).with_name("peer_gensim.py")), str(path), str(out)]
-    command += [str(n) for n in (threads, epochs, seed)]
+def run_gensim(*arguments: object) -> dict[str, Any]:
+    """What `peer_gensim.py` says."""
+    command = [str(GENSIM / "bin" / "python"), str(Path(__file__).with_name("peer_gensim.py")), *map(str, arguments)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
 
 
@@ -143,6 +143,7 @@ def word2vec_rows(words: int, runs: int) -> Iterator[dict[str, Any]]:
         if there:
             whole, their_whole = (statistics.median(parts[k]) for k in ("whole", "their_whole"))
             held += f"; from file to vectors {whole:.1f} s against {their_whole:.1f} s"
+            held += f"; gensim opens our file: {run_gensim(FOLDER / 'ours.bin')['read']:,} vectors"
         yield finished(row, parts["ours"], parts["theirs"], held, extra, "make bench-setup")
 
 

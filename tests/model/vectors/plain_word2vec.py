@@ -31,6 +31,12 @@ class Random:
         place = ((bits >> 32) * len(table)) >> 32
         return place if bits & 0xFFFFFFFF < table[place, 0] else int(table[place, 1])
 
+    def other(self, word: int, table: np.ndarray) -> int:
+        for _ in range(64):
+            if (drawn := self.word(table)) != word:
+                return drawn
+        return (word + 1) % len(table)
+
 
 def input_rows(task: Any, word: int) -> list[int]:
     """The rows of the input matrix that a word is the mean of."""
@@ -44,11 +50,7 @@ def outputs_of(task: Any, word: int, random: Random) -> tuple[list[int], np.ndar
     if len(task.path_ends):
         way = slice(task.path_ends[word], task.path_ends[word + 1])
         return task.paths[way].tolist(), np.where(task.codes[way] == 0, 1.0, -1.0)
-    rows = [word]
-    while len(rows) <= task.negatives:
-        other = random.word(task.draw)
-        if other != word:
-            rows.append(other)
+    rows = [word] + [random.other(word, task.draw) for _ in range(task.negatives)]
     return rows, np.array([1.0] + [-1.0] * task.negatives)
 
 

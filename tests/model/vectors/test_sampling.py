@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamina.model.vectors.sampling import alias_table, huffman_tree, keep_shares, thresholds
-from lamina.model.vectors.window_kernels import draw_word
+from lamina.model.vectors.window_kernels import draw_other, draw_word
 
 COUNTS = st.lists(st.integers(1, 10**6), min_size=2, max_size=40).map(lambda c: np.array(sorted(c)[::-1], np.int64))
 
@@ -63,3 +63,8 @@ def test_frequent_words_are_thinned_by_mikolovs_formula() -> None:
     np.testing.assert_allclose(shares, expected)
     assert keep_shares(counts, None).tolist() == [1, 1, 1]
     assert thresholds(np.array([0.0, 0.5, 1.0])).tolist() == [0, 2**31, 2**32 - 1]
+
+
+def test_a_word_that_is_nearly_all_there_is_still_has_a_negative() -> None:
+    state = np.array([1], np.uint64)
+    assert [draw_other(0, alias_table(np.array([10**18, 1]), 1.0), state) for _ in range(5)] == [1] * 5

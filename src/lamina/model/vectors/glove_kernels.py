@@ -1,8 +1,8 @@
 """The compiled loops of GloVe: AdaGrad on pairs of words (Pennington et al. 2014; Duchi et al. 2011).
 
 What is learned of a word is a row (2, P): its vector, then the sums of its squared steps. The vector ends with two
-numbers: of a word its bias and 1, of a context 1 and its bias, so that one product is w · c + b + b'. Biases learn at the
-rate 1, as in the authors' program: they take up how frequent a word is, and leave the vectors what it means.
+numbers: of a word its bias and 1, of a context 1 and its bias, so that one product is w · c + b + b'. Biases learn at
+the rate 1, as in the authors' program: they take up how frequent a word is, and leave the vectors what it means.
 """
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,assignment,operator"
 # numba compiles these functions from their arguments' types; annotations would say nothing to it.

@@ -92,7 +92,7 @@ def _read_binary(
     if width > _WIDEST or path.stat().st_size - begin < size * (vector + 2):
         raise ModelFileError(f"too short for {size:,} vectors of {width:,} numbers", where=str(path))
     whole = np.memmap(path, np.uint8, "r").data
-    count = min(size, limit or size)
+    count = size if limit is None else min(size, limit)
     words, table = [], np.empty((count, width), np.float32)
     at = begin
     for i in range(count):

@@ -23,6 +23,7 @@ part: Any = numba_cache._keeping(**_OPTIONS, forceinline=True)
 _STEP, _MIX1, _MIX2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
+_TRIES = 64
 _ZERO, _ONE, _TWO, _FAR, _PART = np.float32(0), np.float32(1), np.float32(2), np.float32(16), np.float32(1 / 32)
 _E2, _E3, _E4, _E5 = np.float32(1 / 2), np.float32(1 / 6), np.float32(1 / 24), np.float32(1 / 120)
 _L3, _L5, _L7, _L9 = np.float32(1 / 3), np.float32(1 / 5), np.float32(1 / 7), np.float32(1 / 9)
@@ -50,6 +51,16 @@ def draw_word(draw, state):
     bits = next_random(state)
     place = below(bits, draw.shape[0])
     return place if np.uint32(bits & _LOW) < draw[place, 0] else np.int64(draw[place, 1])
+
+
+@part
+def draw_other(word, draw, state):
+    """A word that is not ``word``; its neighbour by rank where that one is nearly all there is to draw."""
+    for _ in range(_TRIES):
+        other = draw_word(draw, state)
+        if other != word:
+            return other
+    return np.int64((word + 1) % draw.shape[0])
 
 
 @part

@@ -22,7 +22,7 @@ from lamina.model.vectors.window_kernels import (
     add_rows,
     below,
     clear_row,
-    draw_word,
+    draw_other,
     fast,
     learn,
     logits,
@@ -111,10 +111,7 @@ def choose_outputs(word, turn, outputs, task, desk):
         count = task.negatives + 1
         rows[0] = word
         for m in range(1, count):
-            other = draw_word(task.draw, desk.random)
-            while other == word:
-                other = draw_word(task.draw, desk.random)
-            rows[m] = other
+            rows[m] = draw_other(word, task.draw, desk.random)
     for m in range(count):
         touch_row(outputs, rows[m])
     return count
