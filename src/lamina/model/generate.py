@@ -5,7 +5,7 @@ Greedy search, and beam search with length normalisation (Wu et al. 2016, arXiv 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,8 +18,18 @@ _PADDED = 0  # the id that stands where no token is; masks hide it
 
 
 @torch.inference_mode()
-def greedy(model: Transformer, prompt: Sequence[int], *, end: Sequence[int], max_tokens: int) -> list[int]:
-    """The likeliest next token, again and again, after ``prompt`` (a decoder alone); without the ``end`` token."""
+def greedy(
+    model: Transformer,
+    prompt: Sequence[int],
+    *,
+    end: Sequence[int],
+    max_tokens: int,
+    stop: Callable[[list[int]], bool] | None = None,
+) -> list[int]:
+    """The likeliest next token, again and again, after ``prompt`` (a decoder alone); without the ``end`` token.
+
+    ``stop``: asked after each token whether what was found is enough.
+    """
     if not prompt:
         raise ConfigError("a prompt of no tokens", where="greedy")
     cache, ids, found = KeyValueCache(), torch.tensor([list(prompt)]), []
@@ -29,6 +39,8 @@ def greedy(model: Transformer, prompt: Sequence[int], *, end: Sequence[int], max
         if token in end:
             break
         found.append(token)
+        if stop is not None and stop(found):
+            break
         ids = torch.tensor([[token]])
     return found
 
