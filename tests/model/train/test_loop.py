@@ -1,80 +1,29 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from lamina.contracts.tokens import IGNORED, Batch
 from lamina.kit.errors import ConfigError, CorruptError, StageError
-from lamina.kit.log import MetricsWriter, read_metrics
-from lamina.kit.progress import open_progress
-from lamina.model.architectures.gpt import llama
+from lamina.kit.log import read_metrics
 from lamina.model.lora import lora_layers
-from lamina.model.train import TrainParameters, TrainResult, train
 from lamina.model.train.objectives import batch_loss
 from lamina.model.transformer import Transformer
 
-VOCABULARY = 29
-
-
-class Texts:
-    """A stream of packed rows: two documents of counting numbers, and padding; some targets are not learned."""
-
-    def __init__(self, rows: int = 4, length: int = 16, stop_at: int | None = None) -> None:
-        self.rows, self.length, self.drawn, self.stop_at = rows, length, 0, stop_at
-
-    def __next__(self) -> Batch:
-        if self.drawn == self.stop_at:
-            raise KeyboardInterrupt
-        random = np.random.default_rng(self.drawn)
-        self.drawn += 1
-        cut = int(random.integers(4, self.length - 4))
-        lengths = (cut, self.length - cut - 2)
-        inputs = np.zeros((self.rows, self.length), np.int64)
-        targets = np.full_like(inputs, IGNORED)
-        segments, positions = np.zeros_like(inputs), np.zeros_like(inputs)
-        start = 0
-        for number, length in enumerate(lengths, 1):
-            first = random.integers(0, VOCABULARY, (self.rows, 1))
-            run = (first + np.arange(length + 1)) % VOCABULARY
-            inputs[:, start : start + length] = run[:, :-1]
-            targets[:, start + 1 : start + length] = run[:, 2:]  # the first target is not learned
-            segments[:, start : start + length] = number
-            positions[:, start : start + length] = np.arange(length)
-            start += length
-        return Batch(inputs=inputs, targets=targets, segments=segments, positions=positions)
-
-    def state(self) -> Mapping[str, Any]:
-        return {"drawn": self.drawn}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.drawn = state["drawn"]
-
-
-def make() -> Transformer:
-    torch.manual_seed(5)
-    return Transformer(llama(vocabulary=VOCABULARY, width=32, layers=2, heads=4, kv_heads=2, max_positions=32))
-
-
-def run(model: Transformer, work: Path, stream: Any = None, **settings: Any) -> TrainResult:
-    settings = {"steps": 12, "precision": "float32", "learning_rate": 1e-2, "checkpoint_s": None} | settings
-    return train(
-        model,
-        stream or Texts(),
-        parameters=TrainParameters(**settings),
-        work=work,
-        progress=open_progress("quiet"),
-        metrics=MetricsWriter(work / "metrics.jsonl"),
-    )
+_spec = importlib.util.spec_from_file_location("counting", Path(__file__).with_name("counting.py"))
+assert _spec is not None
+assert _spec.loader is not None
+counting = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(counting)
+Texts, VOCABULARY, make, run = counting.Texts, counting.VOCABULARY, counting.make, counting.run
 
 
 def same(a: Transformer, b: Transformer) -> bool:
@@ -138,6 +87,27 @@ def test_the_loss_is_that_of_the_learned_tokens():
     logits = model.logits(hidden).flatten(0, 1)
     wanted = torch.nn.functional.cross_entropy(logits, torch.from_numpy(batch.targets).flatten(), reduction="sum")
     torch.testing.assert_close(loss, wanted)
+
+
+def test_recomputing_changes_nothing_but_what_is_kept(tmp_path: Path) -> None:
+    plain, again = make(), make()
+    run(plain, tmp_path / "plain", steps=5)
+    run(again, tmp_path / "again", steps=5, recompute=True)
+    assert same(plain, again)
+    kept: dict[bool, int] = {}
+    for recompute in (False, True):
+        again.train()
+        again.decoder.recompute = recompute
+        saved: list[int] = []
+
+        def note(tensor: torch.Tensor, saved: list[int] = saved) -> torch.Tensor:
+            saved.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            batch_loss(again, next(Texts()), torch.device("cpu"))
+        kept[recompute] = sum(saved)
+    assert kept[True] < kept[False] / 2
 
 
 class TestResume:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lamina.model.layers.attention import RelativeBias
 from lamina.model.layers.block import Block, Surroundings
@@ -28,6 +29,7 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec
+        self.recompute = False  # blocks' insides for the gradient, instead of keeping them (arXiv 1604.06174)
         width = spec.embeddings.width
         self.embeddings = Embeddings(spec.embeddings, max_positions, token=token)
         self.blocks = nn.ModuleList(
@@ -92,8 +94,10 @@ class Stack(nn.Module):
             )
 
         around = {spec: surroundings(spec) for spec in {block.attention for block in self.spec.blocks}}
+        again = self.recompute and self.training and torch.is_grad_enabled()
         for block, spec in zip(self.blocks, self.spec.blocks, strict=True):
-            hidden = block(hidden, around[spec.attention])
+            given = around[spec.attention]
+            hidden = checkpoint(block, hidden, given, use_reentrant=False) if again else block(hidden, given)
         if cache is not None:
             cache.length = stored + length
         return hidden if self.norm is None else self.norm(hidden)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from lamina.kit.errors import ConfigError, StageError
 from lamina.kit.log import MetricsWriter, read_metrics
 from lamina.kit.progress import Progress
 from lamina.model.lora import add_lora, merge_lora
+from lamina.model.train.guard import GOINGS_BACK, Guard
 from lamina.model.train.objectives import Aims, Counts, batch_loss, check_teacher
+from lamina.model.train.optimizers import Average, make_optimizer
 from lamina.model.train.parameters import TrainParameters
 from lamina.model.train.plan import Plan, settle
 from lamina.model.train.schedule import learning_rate
@@ -95,6 +97,9 @@ class _Run:
         if parameters.method == "lora":
             add_lora(model, rank=parameters.rank, alpha=parameters.alpha, targets=parameters.targets)
         model.train()
+        for stack in (model.encoder, model.decoder):
+            if stack is not None:
+                stack.recompute = parameters.recompute
         self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.device = model.stack.embeddings.token.weight.device
         self.aims = Aims(
@@ -103,7 +108,8 @@ class _Run:
             share=parameters.distill,
             softness=parameters.softness,
         )
-        self.optimizer = _optimizer(self.weights, parameters, self.device)
+        self.optimizer = make_optimizer(self.weights, parameters, self.device)
+        self.average = Average(self.weights, parameters.average) if parameters.average is not None else None
         self.state = TrainState(step=0, tokens=0, seconds=0.0, skipped=0, stream=stream.state())
         self.save_s = 0.0
 
@@ -114,11 +120,12 @@ class _Run:
         self.plan = self._settle(first)
         if planned is not None:
             planned(self.plan.steps)
-        resumed = load_state(self.work / "checkpoints", self.weights, self.optimizer)
+        resumed = load_state(self.work / "checkpoints", self.weights, self.optimizer, self.average)
         if resumed is not None:
             self.state = resumed
             self.stream.restore(resumed.stream)
         metrics.truncate_after(self.state.step)
+        self.guard = Guard(row["loss_nats"] for row in read_metrics(metrics.path))
         with (
             progress.task("train", total=self.plan.steps, unit="steps", done=self.state.step) as task,
             _terminated() as stop,
@@ -126,10 +133,13 @@ class _Run:
             self.saved_at = time.monotonic()
             while self.state.step < self.plan.steps:
                 facts = self._step()
-                metrics.write(self.state.step, **facts)
+                metrics.write(**facts)
                 shown = {"loss": f"{facts['loss_nats']:.3f}", "tokens/s": f"{facts['tokens_per_s']:.0f}"}
                 task.advance(1, **shown)
-                if stop.is_set() or self._save_is_due():
+                if self.guard.lost(facts["loss_nats"]) and self._go_back(metrics):
+                    progress.say(f"the loss rose and stayed up: back to step {self.state.step}, past the data since")
+                    task.advance(self.state.step - facts["step"])
+                elif stop.is_set() or self._save_is_due():
                     self._save()
                 if stop.is_set():
                     break
@@ -139,6 +149,8 @@ class _Run:
                 where=str(self.work),
                 hint="run it again to go on from there",
             )
+        if self.average is not None:
+            self.average.put()
         return TrainResult(
             steps=self.state.step,
             tokens=self.state.tokens,
@@ -146,6 +158,24 @@ class _Run:
             loss=_last_loss(metrics.path, self.plan.steps),
             precision=self.plan.precision,
         )
+
+    def _go_back(self, metrics: MetricsWriter) -> bool:
+        """To the newest checkpoint, if there is one, but on with the data; whether it was done."""
+        times, place = self.state.returns, self.stream.state()
+        found = load_state(self.work / "checkpoints", self.weights, self.optimizer, self.average)
+        if found is None:
+            return False
+        if times >= GOINGS_BACK:
+            raise StageError(
+                f"the loss rose and stayed up {times + 1} times, last at step {self.state.step}",
+                where=str(self.work),
+                hint="lower model.train.learning_rate",
+            )
+        self.state = replace(found, returns=times + 1, skipped=0, stream=place)
+        metrics.truncate_after(self.state.step)
+        self.guard = Guard(row["loss_nats"] for row in read_metrics(metrics.path))
+        self._save()
+        return True
 
     def _settle(self, first: Batch) -> Plan:
         """The plan; the steps that it tries leave no trace in the weights, the generator or the stream."""
@@ -181,7 +211,7 @@ class _Run:
                 total += loss.item()
         return total
 
-    def _step(self) -> dict[str, float]:
+    def _step(self) -> dict[str, Any]:
         began, state = time.monotonic(), self.state
         rate = learning_rate(state.step, self.plan.steps, self.parameters)
         for group in self.optimizer.param_groups:
@@ -193,6 +223,8 @@ class _Run:
         skipped = 0
         if math.isfinite(norm) and math.isfinite(loss):
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update(state.step)
         else:
             skipped = state.skipped + 1
         self.optimizer.zero_grad(set_to_none=True)
@@ -203,7 +235,8 @@ class _Run:
                 hint="lower model.train.learning_rate",
             )
         tokens, taken = sum(batch.learned for batch in batches), time.monotonic() - began
-        self.state = TrainState(
+        self.state = replace(
+            state,
             step=state.step + 1,
             tokens=state.tokens + tokens,
             seconds=state.seconds + taken,
@@ -211,6 +244,7 @@ class _Run:
             stream=self.stream.state(),
         )
         return {
+            "step": state.step + 1,
             "loss_nats": loss,
             "learning_rate": rate,
             "gradient_norm": norm,
@@ -231,7 +265,7 @@ class _Run:
 
     def _save(self) -> None:
         began = time.monotonic()
-        save_state(self.work / "checkpoints", self.state, self.weights, self.optimizer)
+        save_state(self.work / "checkpoints", self.state, self.weights, self.optimizer, self.average)
         self.saved_at = time.monotonic()
         self.save_s = self.saved_at - began
 
@@ -241,24 +275,6 @@ def _last_loss(path: Path, steps: int) -> float:
     losses = [row["loss_nats"] for row in read_metrics(path) if row["step"] > steps - max(1, steps // 10)]
     losses = [loss for loss in losses if loss is not None]
     return sum(losses) / len(losses) if losses else math.nan
-
-
-def _optimizer(
-    weights: dict[str, nn.Parameter], parameters: TrainParameters, device: torch.device
-) -> torch.optim.AdamW:
-    """AdamW (arXiv 1711.05101) in one fused kernel; weight decay on matrices only."""
-    matrices = [p for p in weights.values() if p.ndim >= 2]
-    vectors = [p for p in weights.values() if p.ndim < 2]
-    groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": parameters.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=parameters.learning_rate,
-        betas=(parameters.beta1, parameters.beta2),
-        fused=device.type in ("cpu", "cuda"),
-    )
 
 
 @contextmanager

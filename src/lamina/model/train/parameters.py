@@ -40,9 +40,15 @@ class TrainParameters:
     decay: float = 0.2  # share of the steps in which "wsd" falls
     floor: float = 0.1  # share of the peak that the rate ends at
     weight_decay: float = 0.1  # of matrices; norms and biases are left alone
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the matrices of the blocks
+    momentum: float = 0.95  # muon's
+    average: float | None = None  # decay of a moving average of the weights, which the run ends with
     beta1: float = 0.9
     beta2: float = 0.95
     clip: float | None = 1.0  # norm of the whole gradient; None = no clipping
+    recompute: bool = (
+        False  # what blocks hold inside is computed again for the gradient: less memory, a third more time
+    )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: measured at the start
     checkpoint_s: float | None = 300.0  # at most one checkpoint in so many seconds
     checkpoint_steps: int | None = None
@@ -58,7 +64,9 @@ class TrainParameters:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"must be above zero, not {value}", where=f"model.train.{name}")
-        for name in ("warmup", "decay", "floor", "distill"):
+        if self.average is not None and not 0 < self.average < 1:
+            raise ConfigError(f"must lie between 0 and 1, not {self.average}", where="model.train.average")
+        for name in ("warmup", "decay", "floor", "distill", "momentum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
                     f"must be a share from 0 to 1, not {getattr(self, name)}", where=f"model.train.{name}"
@@ -66,6 +74,7 @@ class TrainParameters:
         for name, choices in (
             ("method", ("full", "lora")),
             ("schedule", ("cosine", "wsd")),
+            ("optimizer", ("adamw", "muon")),
             ("precision", ("auto", "float32", "bfloat16")),
         ):
             if getattr(self, name) not in choices:

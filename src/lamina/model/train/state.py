@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lamina.kit.durable import publish, verify
 from lamina.kit.errors import CorruptError, StorageError
+from lamina.model.train.optimizers import Average, Optimizer
 
 _KEPT = 2  # checkpoints; the older of them is there for the day that the newer one is damaged
 _WEIGHTS, _FACTS = "state.safetensors", "state.json"
@@ -31,10 +32,15 @@ class TrainState:
     seconds: float  # spent so far, over all its lives
     skipped: int  # steps in a row whose gradient was not finite
     stream: Mapping[str, Any]
+    returns: int = 0  # times that the run went back to a checkpoint because its loss rose
 
 
 def save_state(
-    folder: Path, state: TrainState, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+    folder: Path,
+    state: TrainState,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: Optimizer,
+    average: Average | None = None,
 ) -> Path:
     """Publish a checkpoint under ``folder`` and remove all but the newest two. Returns its path."""
     tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
@@ -42,7 +48,9 @@ def save_state(
         tensors[f"weight/{name}"] = parameter.detach().contiguous()
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{key}/{name}"] = value.detach().contiguous()
-    facts = {name: getattr(state, name) for name in ("step", "tokens", "seconds", "skipped")}
+    if average is not None:
+        tensors |= {f"average/{name}": value.contiguous() for name, value in average.values.items()}
+    facts = {name: getattr(state, name) for name in ("step", "tokens", "seconds", "skipped", "returns")}
     path = folder / f"step-{state.step:09d}"
     with publish(path) as staging:
         save_file(tensors, staging / _WEIGHTS)
@@ -53,7 +61,7 @@ def save_state(
 
 
 def load_state(
-    folder: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+    folder: Path, parameters: Mapping[str, nn.Parameter], optimizer: Optimizer, average: Average | None = None
 ) -> TrainState | None:
     """Restore the newest checkpoint whose bytes are what was recorded; None where there is none.
 
@@ -67,7 +75,7 @@ def load_state(
             _log.warning("passed over a damaged checkpoint: %s", error)
             damage = damage or error
             continue
-        return _restore(path, parameters, optimizer)
+        return _restore(path, parameters, optimizer, average)
     if damage is not None:
         raise damage
     return None
@@ -79,7 +87,9 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 @torch.no_grad()
-def _restore(path: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> TrainState:
+def _restore(
+    path: Path, parameters: Mapping[str, nn.Parameter], optimizer: Optimizer, average: Average | None
+) -> TrainState:
     try:
         tensors = load_file(path / _WEIGHTS)
         facts = json.loads((path / _FACTS).read_bytes())
@@ -98,5 +108,9 @@ def _restore(path: Path, parameters: Mapping[str, nn.Parameter], optimizer: torc
         }
         if kept:
             optimizer.state[parameter] = kept
+        if average is not None:
+            if f"average/{name}" not in tensors:
+                raise CorruptError(f"the checkpoint has no average of '{name}'", where=str(path))
+            average.values[name].copy_(tensors[f"average/{name}"])
     torch.set_rng_state(tensors["random"])
     return state
