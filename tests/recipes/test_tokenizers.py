@@ -109,7 +109,7 @@ def test_wrong_words(folder: Path, change: Any, said: str) -> None:
 def test_what_a_stack_cannot_ask_for(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none is trained"):
         export(stack_of(folder, 'use = "base"\n'), tmp_path / "o", format="olmo")
-    gpt = '[model]\narchitecture = "gpt"\npreset = "tiny"\n[model.train]\nsteps = 1\n'
+    gpt = '[model]\narchitecture = "gpt"\npreset = "tiny"\n[model.train]\nmethod = "full"\nsteps = 1\n'
     stack = stack_of(folder, 'use = "wordpiece"\nvocabulary = 300\n', gpt)
     with pytest.raises(ConfigError, match="WordPiece does not give text back"):
         export(stack, tmp_path / "o", format="olmo")

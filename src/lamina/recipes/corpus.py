@@ -84,6 +84,11 @@ def tokenize(
             inputs["corpus"], staging / "replay", tokenizer, seed=parameters["seed"], progress=progress
         )
         facts |= {"chat_rows": replay.documents, "chat_tokens": replay.total_tokens}
+    if parameters.get("sentences"):
+        from lamina.data.objectives.sentences import write_sentences
+
+        sentences = write_sentences(inputs["corpus"], staging / "sentences", tokenizer, progress=progress)
+        facts |= {"sentences": sentences.documents}
     atomic_write(staging / "summary.json", json.dumps(facts).encode())
 
 

@@ -102,7 +102,11 @@ class Plan:
             name="tokens",
             shelf="tokens",
             function="lamina.recipes.corpus:tokenize",
-            parameters={"replay": train.replay > 0, "seed": train.seed},
+            parameters={
+                "replay": train.replay > 0,
+                "seed": train.seed,
+                **({"sentences": True} if train.objective == "next-sentence" else {}),
+            },
             inputs={"corpus": self.workshop.folder(self.corpus), "tokenizer": self.workshop.folder(self.tokenized_by)},
             versions={"shards": 1, "replay": 2},
             context={
@@ -148,7 +152,12 @@ class Plan:
             name="base",
             shelf="bases",
             function="lamina.recipes.training:fresh_model",
-            parameters={"architecture": model.architecture, "preset": model.preset, "seed": seed},
+            parameters={
+                "architecture": model.architecture,
+                "preset": model.preset,
+                "seed": seed,
+                **({"next_sentence": True} if self._train.objective == "next-sentence" else {}),
+            },
             inputs={"tokenizer": self.workshop.folder(self.tokenizer)},
             versions={"fresh": 1},
         )

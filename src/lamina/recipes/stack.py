@@ -11,6 +11,7 @@ from typing import Any, Literal
 from lamina.data.mixture import Rule
 from lamina.kit import config
 from lamina.kit.errors import ConfigError
+from lamina.recipes.architectures import check_objective, check_preset
 
 FILE = "lamina.toml"
 
@@ -60,7 +61,7 @@ class DataSection:
 class TrainSection:
     """``[model.train]``. The length is a wall-clock ``budget``, ``steps``, ``tokens`` or ``epochs``: one of them."""
 
-    objective: Literal["causal-lm"] = "causal-lm"
+    objective: Literal["causal-lm", "masked-lm", "next-sentence", "span-corruption"] = "causal-lm"
     method: Literal["lora", "full"] = "lora"
     budget: str | None = None  # wall clock, turned once into a recorded step count
     steps: int | None = None
@@ -72,7 +73,11 @@ class TrainSection:
     batch: int = 1  # sequences of a micro-batch
     accumulate: int = 1  # micro-batches of a step
     length: int = 512  # tokens of a sequence
-    replay: float = 0.3  # share of chat-format rows, so that tuning keeps the end of an answer
+    replay: float = 0.3  # of causal-lm: share of chat-format rows, so that tuning keeps the end of an answer
+    mask: float = 0.15  # of masked-lm and next-sentence: share of the tokens that are hidden
+    whole_words: bool = False  # and whether whole words are
+    noise: float = 0.15  # of span-corruption: share of the tokens that are cut out
+    span: float = 3.0  # and how many together, on average
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -81,6 +86,8 @@ class TrainSection:
             raise ConfigError(f"{' and '.join(given)} exclude each other", hint="keep one of them")
         if not 0 <= self.replay < 1:
             raise ConfigError(f"replay = {self.replay} is not a share from 0 to below 1")
+        if self.objective != "causal-lm":
+            object.__setattr__(self, "replay", 0.0)  # only models that go on with text hold conversations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +103,7 @@ class ModelSection:
     """``[model]``: a base to fine-tune, or an architecture to train from scratch."""
 
     base: str | tuple[str, ...] | None = None  # a location, or mirrors of it
-    architecture: Literal["gpt"] | None = None
+    architecture: Literal["gpt", "bert", "seq2seq"] | None = None
     preset: str | None = None
     train: TrainSection | None = None
     evaluate: EvaluateSection = field(default_factory=EvaluateSection)
@@ -110,6 +117,12 @@ class ModelSection:
             raise ConfigError(
                 f"architecture '{self.architecture}' needs a 'preset'", hint='for example preset = "tiny"'
             )
+        if self.architecture and self.preset:
+            check_preset(self.architecture, self.preset)
+        if self.architecture and self.train is not None:
+            check_objective(self.architecture, self.train.objective)
+            if self.train.method == "lora":
+                raise ConfigError("fresh weights need more than an adapter", hint='[model.train] method = "full"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from lamina.kit import config
 from lamina.kit.errors import ConfigError
 from lamina.kit.stages import Stage
+from lamina.recipes.architectures import check_tokenizer
 from lamina.recipes.stack import Stack, TokenizerSection
 
 
@@ -16,12 +17,11 @@ def wanted_tokenizer(stack: Stack, corpus: Path) -> Stage:
     if data is None or not data.tokenizer.trained:
         hint = '[data.tokenizer] use = "bpe"'
         raise ConfigError("there is no tokenizer: none is trained", where=stack.file.name, hint=hint)
-    if data.tokenizer.use == "wordpiece" and model is not None and model.architecture == "gpt":
-        raise ConfigError(
-            "a GPT writes text, and WordPiece does not give text back: case and white space are lost",
-            where=f"{stack.file.name}: data.tokenizer.use",
-            hint='use = "bpe" or "unigram"',
-        )
+    if model is not None and model.architecture is not None:
+        try:
+            check_tokenizer(model.architecture, data.tokenizer.use, data.tokenizer.sentinels)
+        except ConfigError as error:
+            raise ConfigError(error.what, where=f"{stack.file.name}: data.tokenizer.use", hint=error.hint) from None
     return tokenizer_stage(data.tokenizer, corpus)
 
 

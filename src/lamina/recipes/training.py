@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from lamina.kit.config import build, seconds
 from lamina.kit.durable import atomic_write
-from lamina.kit.errors import InputError
+from lamina.kit.errors import ConfigError, InputError
 from lamina.kit.log import MetricsWriter
 from lamina.kit.progress import Progress
 from lamina.recipes.mixing import Mixing, open_mixing
+from lamina.recipes.objectives import open_stream
 from lamina.recipes.stack import ImproveSection, TrainSection
 
 if TYPE_CHECKING:
@@ -41,32 +42,49 @@ def fresh_model(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
     """A preset with fresh weights, for the trained tokenizer's vocabulary."""
+    from dataclasses import replace
+
     import torch
 
     from lamina.kit.tokenizer import open_tokenizer
     from lamina.model.architectures.presets import preset
-    from lamina.model.checkpoint import save_model
+    from lamina.model.checkpoint import read_config, save_model
+    from lamina.model.spec import OutputSpec
     from lamina.model.transformer import Transformer
 
     torch.manual_seed(parameters["seed"])
     tokenizer = open_tokenizer(inputs["tokenizer"])
-    model = Transformer(preset(parameters["preset"], vocabulary=tokenizer.vocabulary))
-    save_model(model, staging, like=inputs["tokenizer"])
+    spec = preset(parameters["preset"], vocabulary=tokenizer.vocabulary)
+    if parameters.get("next_sentence"):
+        spec = replace(spec, outputs=(OutputSpec(kind="pooler"), OutputSpec(kind="next-sentence")))
+    save_model(Transformer(spec), staging, like=inputs["tokenizer"])
+    if spec.decoder is None:
+        return  # it writes no text
     settings = {"eos_token_id": list(tokenizer.end_ids), "temperature": 0.7, "top_p": 0.9}
+    if spec.start_token is not None:
+        end = tokenizer.end_ids[0]
+        settings = {"eos_token_id": end, "decoder_start_token_id": spec.start_token, "pad_token_id": spec.start_token}
+        config = read_config(staging) | {"eos_token_id": end, "forced_eos_token_id": end}
+        atomic_write(staging / "config.json", json.dumps(config, indent=2, ensure_ascii=False).encode())
     atomic_write(staging / "generation_config.json", json.dumps(settings, indent=1).encode())
 
 
 def train_on_documents(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
-    """The base tuned on documents and on chat rows made from them."""
+    """The base trained on documents for the stack's objective, and on chat rows made from them."""
     from lamina.data.shards import Shards
 
     section = build(TrainSection, parameters["train"], where="model.train")
     documents = Shards(inputs["tokens"] / "documents")
     mixing = open_mixing(parameters, inputs, documents, 1.0 - section.replay)
     parts: list[tuple[Shards, float] | Part] = []
-    parts += [(documents, 1.0 - section.replay)] if mixing is None else mixing.parts(documents)
+    if section.objective == "next-sentence":
+        if mixing is not None:
+            raise ConfigError('balances documents, and "next-sentence" learns from sentences', where="data.mixture")
+        parts.append((Shards(inputs["tokens"] / "sentences"), 1.0))
+    else:
+        parts += [(documents, 1.0 - section.replay)] if mixing is None else mixing.parts(documents)
     if section.replay:
         parts.append((Shards(inputs["tokens"] / "replay"), section.replay))
     size = documents.total_tokens
@@ -140,7 +158,7 @@ def _train(
 ) -> None:
     import torch
 
-    from lamina.data.batches import PackedBatches
+    from lamina.kit.tokenizer import open_tokenizer
     from lamina.model.checkpoint import open_model, save_model
     from lamina.model.lora import merge_lora, save_lora
     from lamina.model.train import train
@@ -149,13 +167,13 @@ def _train(
     model = open_model(base)
     if model.parameter_count < _SMALL:
         torch.set_num_threads(1)  # its products are too short to share
-    stream = PackedBatches(parts, batch=section.batch, length=section.length, seed=section.seed)
+    stream, packed = open_stream(parts, section, open_tokenizer(base), model.spec)
     mixtures: list[Mixture] = []
 
     def planned(steps: int) -> None:
         progress.say(_plan_in_words(steps, section, corpus_tokens))
         if mixing is not None:
-            mixtures.append(mixing.settle(stream, steps * section.batch * section.accumulate))
+            mixtures.append(mixing.settle(packed, steps * section.batch * section.accumulate))
             progress.say(mixtures[-1].in_words())
 
     result = train(
@@ -174,6 +192,7 @@ def _train(
     save_model(model, staging / "model", like=base)
     atomic_write(staging / "metrics.jsonl", (work / "metrics.jsonl").read_bytes())
     facts = {
+        "objective": section.objective,
         "method": section.method,
         "steps": result.steps,
         "tokens": result.tokens,

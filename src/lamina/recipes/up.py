@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lamina.contracts.lineage import ModelVersion
-from lamina.kit.errors import NotFoundError
+from lamina.kit.errors import ConfigError, NotFoundError
 from lamina.kit.progress import Progress, open_progress
 from lamina.kit.stages import Workshop
 from lamina.recipes import contamination
@@ -17,6 +17,7 @@ from lamina.recipes.forget import finish
 from lamina.recipes.plan import Plan
 from lamina.recipes.quickfile import write_stack_file
 from lamina.recipes.scoring import serve_scorer
+from lamina.recipes.served import why_not_served
 from lamina.recipes.stack import Stack, open_stack
 from lamina.recipes.status import open_registry
 
@@ -35,9 +36,8 @@ def bring_up(file: Path, assignments: Sequence[str], *, places: Sequence[str], s
         finish(stack, progress)
         serve_scorer(plan)
         _show_corpus(plan.workshop.run(plan.corpus), plan)
-    if stack.model is not None:
-        _bring_up_model(plan)
-    if serve and stack.model is not None:
+    ready = stack.model is not None and _bring_up_model(plan)
+    if serve and ready:
         from lamina.recipes.serve import serve as run
 
         run(stack, json=json, assignments=tuple(assignments))
@@ -67,15 +67,40 @@ def show_evaluation(stack: Stack, *, json: bool) -> Any:
     return {"before": before, "after": after} if json else figures(before, after)
 
 
-def _bring_up_model(plan: Plan) -> None:
+def _bring_up_model(plan: Plan) -> bool:
+    """Everything that is stale of the model; whether there is one that can be served."""
+    _run_tokenizer(plan)
+    reason = why_not_served(plan.workshop.run(plan.base))
+    if reason is not None:
+        _train_only(plan, reason)
+        return False
+    _bring_up_served(plan)
+    return True
+
+
+def _train_only(plan: Plan, reason: str) -> None:
+    """Train a model that the engine cannot serve, and end there. Raises ``ConfigError`` where nothing is trained."""
+    stack, workshop = plan.stack, plan.workshop
+    if stack.data is None or not plan.trains:
+        raise ConfigError(reason, where=stack.file.name, hint="with [data] and [model.train] it is trained")
+    workshop.run(plan.tokens)
+    _announce(plan)
+    run = workshop.run(plan.training)
+    keys = {name: workshop.key(stage) for name, stage in (("corpus", plan.corpus), ("base", plan.base))}
+    remember(stack, Current(**keys, tokens=workshop.key(plan.tokens), run=workshop.key(plan.training)))
+    plan.progress.say(
+        f"trained: {run / 'model'} (a Hugging Face folder; metrics beside it)\n"
+        f"not served: {reason}. The stack ends here."
+    )
+
+
+def _bring_up_served(plan: Plan) -> None:
     stack, workshop = plan.stack, plan.workshop
     if stack.data is None:
         served = workshop.run(plan.served(workshop.run(plan.base), part=""))
         remember(stack, Current(base=workshop.key(plan.base)))
         _register(stack, served, {"role": "base", "run": None, "corpus": None, "metrics": {}}, plan.progress)
         return
-    _run_tokenizer(plan)
-    workshop.run(plan.base)
     if stack.model is None or stack.model.train is None:
         workshop.run(plan.passages)
         _remember(plan, trained=False)
@@ -119,7 +144,10 @@ def _measure(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
     """Evaluations of base and tuned model, both in the form in which they are served."""
     workshop = plan.workshop
     _run_tokenizer(plan)
-    base = workshop.run(plan.served(workshop.run(plan.base), part=""))
+    reason = why_not_served(workshop.run(plan.base))
+    if reason is not None:
+        raise ConfigError(reason, where=plan.stack.file.name, hint="bits per byte are measured as served")
+    base = workshop.run(plan.served(workshop.folder(plan.base), part=""))
     workshop.run(plan.tokens)
     workshop.run(plan.passages)
     before = workshop.run(plan.evaluation(base, grounded=False))

@@ -67,13 +67,13 @@ class Runner:
         self._stack: Any = model.stack
         self._spec = model.spec.stack
         self.block_tokens = block_tokens
-        _check_served(model.spec)
+        check_served(model.spec)
         first: Any = self._stack.blocks[0]
         weight = first.attention.o.weight.dtype
         self._int8 = weight == torch.int8
         self._narrow = torch.bfloat16 if self._int8 else weight
         self._wide = getattr(first.attention.o, "wide", weight)
-        assert self._spec.norm is not None  # _check_served saw to it
+        assert self._spec.norm is not None  # check_served saw to it
         self._norm = norm(self._stack.norm, self._spec.norm)
         tables = {key: rotary(frequencies, context) for key, frequencies in self._stack.frequencies.items()}
         self._layers = [self._layer(i, tables, blocks * block_tokens) for i in range(len(self._spec.blocks))]
@@ -268,7 +268,7 @@ class Runner:
         return self._slots(place, 0, end)
 
 
-def _check_served(spec: ModelSpec) -> None:
+def check_served(spec: ModelSpec) -> None:
     """Raise ``ConfigError`` where the steps above would not compute what ``Transformer.forward`` does."""
     stack = spec.stack
     usual = stack.norm and all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from lamina.kit.errors import ConfigError
 from lamina.model.architectures.bert import bert
@@ -84,3 +85,10 @@ def preset(name: str, *, vocabulary: int | None = None) -> ModelSpec:
     if name not in PRESETS:
         raise ConfigError(f"there is no preset '{name}'", where="model.preset", hint="known: " + ", ".join(PRESETS))
     return PRESETS[name](vocabulary)
+
+
+def architecture_of(spec: ModelSpec) -> Literal["gpt", "bert", "seq2seq"]:
+    """Which of the three a specification is: a decoder, an encoder, or both."""
+    if spec.encoder is None:
+        return "gpt"
+    return "bert" if spec.decoder is None else "seq2seq"

@@ -1,0 +1,55 @@
+"""``[model] architecture`` and what goes with it: objectives, presets, tokenizers."""
+
+from __future__ import annotations
+
+from lamina.kit.errors import ConfigError
+
+#: What each architecture can be trained for.
+OBJECTIVES = {
+    "gpt": ("causal-lm",),
+    "bert": ("masked-lm", "next-sentence"),
+    "seq2seq": ("span-corruption",),
+}
+
+
+def check_objective(architecture: str, objective: str) -> None:
+    """Raise ``ConfigError`` where the objective is another architecture's."""
+    if objective not in OBJECTIVES[architecture]:
+        fitting = " or ".join(f'"{name}"' for name in OBJECTIVES[architecture])
+        raise ConfigError(
+            f'a model of architecture "{architecture}" is not trained for "{objective}"',
+            where="model.train.objective",
+            hint=f"objective = {fitting}",
+        )
+
+
+def check_preset(architecture: str, name: str) -> None:
+    """Raise ``ConfigError`` where there is no such preset, or it is another architecture's."""
+    from lamina.model.architectures.presets import PRESETS, architecture_of, preset
+
+    found = architecture_of(preset(name))
+    if found != architecture:
+        fitting = [other for other in PRESETS if architecture_of(preset(other)) == architecture]
+        raise ConfigError(
+            f'the preset \'{name}\' is of architecture "{found}", not "{architecture}"',
+            where="model.preset",
+            hint=f'architecture = "{found}", or a preset of: ' + ", ".join(fitting),
+        )
+
+
+def check_tokenizer(architecture: str, use: str, sentinels: int) -> None:
+    """Raise ``ConfigError`` where the tokenizer that is to be trained is of no use to the architecture."""
+    if architecture == "bert" and use != "wordpiece":
+        raise ConfigError(
+            f"a BERT learns what stands behind a mask token, and '{use}' has none", hint='use = "wordpiece"'
+        )
+    if architecture != "bert" and use == "wordpiece":
+        who = "a GPT" if architecture == "gpt" else "a decoder"
+        raise ConfigError(
+            f"{who} writes text, and WordPiece does not give text back: case and white space are lost",
+            hint='use = "bpe" or "unigram"',
+        )
+    if architecture == "seq2seq" and not sentinels:
+        raise ConfigError(
+            "span corruption needs sentinels for what is cut out", hint='use = "unigram", sentinels = 100'
+        )

@@ -1,0 +1,185 @@
+"""Stacks of other architectures: which settings go together, and a BERT and a T5-like model from a stack file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lamina.kit.errors import ConfigError
+from lamina.recipes.served import why_not_served
+from lamina.recipes.stack import open_stack
+from lamina.recipes.tokenizer_stage import wanted_tokenizer
+from lamina.recipes.up import bring_up, show_evaluation
+
+FILE = """
+name = "encoder"
+[data]
+held_out = 0.0
+steps = [{ transform = "normalize" }]
+[[data.sources]]
+use = "files"
+name = "notes"
+from = "notes"
+[data.tokenizer]
+use = "%(use)s"
+vocabulary = 600
+sentinels = %(sentinels)d
+[model]
+architecture = "%(architecture)s"
+preset = "%(preset)s"
+[model.train]
+objective = "%(objective)s"
+method = "%(method)s"
+steps = 4
+batch = 2
+length = 32
+"""
+BERT = {"use": "wordpiece", "sentinels": 0, "architecture": "bert", "preset": "bert-nano", "objective": "masked-lm"}
+T5 = {"use": "unigram", "sentinels": 20, "architecture": "seq2seq", "preset": "seq2seq-nano"}
+T5["objective"] = "span-corruption"
+
+
+def write(folder: Path, **settings: Any) -> Path:
+    file = folder / "lamina.toml"
+    file.write_text(FILE % ({"method": "full"} | BERT | settings))
+    (folder / "notes").mkdir(exist_ok=True)
+    animals = ("whale", "gull", "squid", "shark", "seal", "crab")
+    for number, animal in enumerate(animals * 3):
+        words = f"The {animal} number {number} swims in the sea. It was seen by {number + 2} sailors at noon. " * 5
+        (folder / "notes" / f"{number}.txt").write_text(words + f"Nobody saw {animal}s again after {number} years.")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"architecture": "gpt"}, 'is of architecture "bert", not "gpt"'),
+        ({"preset": "tiny"}, '\'tiny\' is of architecture "gpt", not "bert"'),
+        ({"preset": "t5-small"}, 'is of architecture "seq2seq"'),
+        ({"preset": "huge"}, "no preset 'huge'"),
+        ({"objective": "causal-lm"}, '"bert" is not trained for "causal-lm"'),
+        ({"objective": "span-corruption"}, 'objective = "masked-lm" or "next-sentence"'),
+        ({"objective": "guessing"}, "guessing"),
+        ({"method": "lora"}, "fresh weights need more than an adapter"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_stack(write(tmp_path, **settings))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"use": "bpe"}, "'bpe' has none"),
+        (T5 | {"use": "wordpiece", "sentinels": 0}, "a decoder writes text"),
+        (T5 | {"sentinels": 0}, "needs sentinels"),
+    ],
+)
+def test_tokenizers_of_no_use_are_refused(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        wanted_tokenizer(open_stack(write(tmp_path, **settings)), tmp_path)
+
+
+def test_other_objectives_hold_no_conversations(tmp_path: Path) -> None:
+    stack = open_stack(write(tmp_path))
+    assert stack.model is not None
+    assert stack.model.train is not None
+    assert stack.model.train.replay == 0.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({}, "BertForMaskedLM"),
+        ({"objective": "next-sentence"}, "BertForPreTraining"),
+        (T5, "MarianMTModel"),
+    ],
+)
+def test_a_stack_ends_with_a_folder_that_transformers_opens(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], settings: dict[str, Any], kind: str
+) -> None:
+    import torch
+    import transformers
+
+    file = write(tmp_path, **settings)
+    bring_up(file, [], places=[], serve=True, json=False)
+    said = capfd.readouterr()
+    assert "not served: the engine serves" in said.out + said.err
+    (run,) = (tmp_path / ".lamina" / "runs").glob("*/run.json")
+    facts = json.loads(run.read_text())
+    assert facts["steps"] == 4
+    assert facts["objective"] == (settings.get("objective") or "masked-lm")
+    folder = run.parent / "model"
+    model, report = getattr(transformers, kind).from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("The whale swims in the sea.", return_tensors="pt").input_ids
+    more = {"decoder_input_ids": ids} if kind == "MarianMTModel" else {}
+    out = model(input_ids=ids, **more)
+    assert torch.isfinite(out[0]).all()
+    if kind == "MarianMTModel":
+        end = tokenizer.convert_tokens_to_ids("</s>")
+        assert (model.config.eos_token_id, model.generation_config.eos_token_id) == (end, end)
+    else:
+        assert tokenizer.mask_token_id is not None
+        assert model.config.pad_token_id == tokenizer.pad_token_id
+    # nothing is done again
+    before = sorted(p.name for p in (tmp_path / ".lamina" / "runs").iterdir())
+    bring_up(file, [], places=[], serve=True, json=False)
+    assert sorted(p.name for p in (tmp_path / ".lamina" / "runs").iterdir()) == before
+
+
+BASE = """
+name = "more"
+[data]
+held_out = 0.0
+steps = [{ transform = "normalize" }]
+[[data.sources]]
+use = "files"
+from = "notes"
+[model]
+base = "%s"
+[model.train]
+objective = "%s"
+steps = 3
+batch = 2
+length = 32
+"""
+
+
+def test_a_base_that_cannot_be_served_is_trained_further(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bring_up(write(tmp_path), ["model.train.steps=1"], places=[], serve=False, json=False)
+    (run,) = (tmp_path / ".lamina" / "runs").glob("*/run.json")
+    more = tmp_path / "more"
+    more.mkdir()
+    (tmp_path / "notes").rename(more / "notes")
+    file = more / "lamina.toml"
+    file.write_text(BASE % (run.parent / "model", "causal-lm"))
+    with pytest.raises(ConfigError, match='"bert" is not trained for "causal-lm"'):
+        bring_up(file, [], places=[], serve=False, json=False)
+    bring_up(file, ["model.train.objective=masked-lm"], places=[], serve=True, json=False)
+    assert "not served" in capfd.readouterr().out
+    (again,) = (more / ".lamina" / "runs").glob("*/run.json")
+    assert json.loads(again.read_text())["method"] == "lora"
+    assert (again.parent / "adapter" / "adapter_model.safetensors").exists()
+    with pytest.raises(ConfigError, match="as served"):
+        show_evaluation(open_stack(file, ["model.train.objective=masked-lm"]), json=False)
+    file.write_text(f'name = "alone"\n[model]\nbase = "{run.parent / "model"}"\n')
+    with pytest.raises(ConfigError, match=r"bert is not among them yet.*\[model.train\] it is trained"):
+        bring_up(file, [], places=[], serve=True, json=False)
+
+
+@pytest.mark.parametrize(("name", "served"), [("nano", True), ("modern-small", True), ("bert-nano", False)])
+def test_what_is_served_is_told_from_the_folder(tmp_path: Path, name: str, served: bool) -> None:
+    from lamina.model.architectures.presets import preset
+    from lamina.model.checkpoint import save_model
+    from lamina.model.transformer import Transformer
+
+    save_model(Transformer(preset(name, vocabulary=300)), tmp_path)
+    assert (why_not_served(tmp_path) is None) == served
