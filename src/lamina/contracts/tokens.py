@@ -61,6 +61,11 @@ class Batch:
     ``inputs``, one a row. ``kinds``: of token, 0 and 1 for BERT's first and second text.
     ``labels`` (B,): of rows with one text each: its class, 0 or 1 where a second text follows the first or does not
     (as ``transformers`` counts), or the row of ``sources`` that belongs to it; ``IGNORED`` where there is none.
+
+    ``references`` (B,) float64: the batch teaches which answers are preferred. Each row is an answer to a prompt, its
+    ``targets`` those of the answer, and this its log-probability by the model that training began with. Without labels
+    row 2i is preferred to row 2i + 1; with them an answer was good (1) or bad (0), and rows whose label is ``IGNORED``
+    are answers to other prompts, by which the distance from the reference is estimated.
     """
 
     inputs: NDArray[np.int64]
@@ -71,16 +76,19 @@ class Batch:
     source_segments: NDArray[np.int64] | None = None
     kinds: NDArray[np.int64] | None = None
     labels: NDArray[np.int64] | None = None
+    references: NDArray[np.float64] | None = None
 
     @property
     def learned_tokens(self) -> int:
-        """Targets that carry loss."""
-        return int((self.targets != IGNORED).sum())
+        """Targets that carry loss by themselves."""
+        return 0 if self.references is not None else int((self.targets != IGNORED).sum())
 
     @property
     def learned_labels(self) -> int:
-        """Labels that carry loss."""
-        return 0 if self.labels is None else int((self.labels != IGNORED).sum())
+        """Labels, or pairs of answers, that carry loss."""
+        if self.labels is None:
+            return 0 if self.references is None else len(self.references) // 2
+        return int((self.labels != IGNORED).sum())
 
     @property
     def learned(self) -> int:

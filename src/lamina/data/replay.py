@@ -17,7 +17,7 @@ import orjson
 import pyarrow.compute as pc
 
 from lamina.contracts.chat import Message
-from lamina.contracts.tokens import Tokenizer
+from lamina.contracts.tokens import Rendered, Tokenizer
 from lamina.data.parts import read_parts
 from lamina.data.questions import Question, about, continuing, conversation, defining, passage, sentences
 from lamina.data.shards import Shards, ShardWriter
@@ -75,6 +75,14 @@ def _add(
     writer: ShardWriter, tokenizer: Tokenizer, turns: Sequence[Message], *, learned_from: int, id: str, source: str
 ) -> None:
     """Render a conversation and write it, unless it teaches nothing or the template refuses it."""
+    found = rendered_answer(tokenizer, turns, learned_from)
+    if found is not None:
+        writer.add(found.ids, found.learned, id=id, source=source)
+
+
+def rendered_answer(tokenizer: Tokenizer, turns: Sequence[Message], learned_from: int) -> Rendered | None:
+    """A conversation of which the assistant's words from turn ``learned_from`` on are learned; None where nothing is
+    learned, or the template refuses it."""
     try:
         rendered = tokenizer.render(turns)
         learned = list(rendered.learned)
@@ -84,9 +92,8 @@ def _add(
             same = next((n for n, (a, b) in enumerate(zip(shown, rendered.ids, strict=False)) if a != b), len(shown))
             learned[:same] = [False] * min(same, len(learned))
     except InputError:
-        return
-    if any(learned[1:]):
-        writer.add(rendered.ids, learned, id=id, source=source)
+        return None
+    return Rendered(rendered.ids, learned) if any(learned[1:]) else None
 
 
 def _choose(files: Sequence[Path], seed: int, limit: int) -> tuple[set[str], set[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamina.contracts.tokens import IGNORED
+from lamina.contracts.tokens import IGNORED, Batch
 from lamina.kit.errors import InputError
+from lamina.kit.log import MetricsWriter
+from lamina.kit.progress import open_progress
 from lamina.model.architectures.gpt import llama
 from lamina.model.lora import add_lora
-from lamina.model.train import preferences
+from lamina.model.train import TrainParameters, TrainResult, preferences, train
+from lamina.model.train.objectives import batch_loss
 from lamina.model.train.preferences import (
     ReferenceLogs,
     answer_log_probabilities,
@@ -164,3 +168,62 @@ def test_the_references_numbers_are_kept_and_missed_on_any_change(tmp_path: Path
     assert len(calls) == 3
     with pytest.raises(InputError, match="finite"):
         logs.get(model, "rows-3", lambda: [float("nan")])
+
+
+class Judged:
+    """A stream of answers: even numbers are preferred to odd ones."""
+
+    def __init__(self, references: list[float], kind: str, stop_at: int | None = None) -> None:
+        self.references, self.kind, self.drawn, self.stop_at = references, kind, 0, stop_at
+
+    def __next__(self) -> Batch:
+        if self.drawn == self.stop_at:
+            raise KeyboardInterrupt
+        self.drawn += 1
+        ids, targets, segments = (tensor.numpy() for tensor in rows())
+        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape).copy()
+        labels = None if self.kind == "dpo" else np.array([1, 0, IGNORED, 0])
+        return Batch(
+            inputs=ids, targets=targets, segments=segments, positions=positions, labels=labels,
+            references=np.array(self.references),
+        )  # fmt: skip
+
+    def state(self) -> dict[str, int]:
+        return {"drawn": self.drawn}
+
+    def restore(self, state: Any) -> None:
+        self.drawn = state["drawn"]
+
+
+@pytest.mark.parametrize("kind", ["dpo", "kto"])
+def test_a_run_prefers_and_resumes_to_the_bit(tmp_path: Path, kind: str) -> None:
+    with torch.no_grad():
+        references = answer_log_probabilities(make(), *rows()).tolist()
+
+    def run(model: Transformer, work: Path, stop_at: int | None = None) -> TrainResult:
+        return train(
+            model,
+            Judged(references, kind, stop_at),
+            parameters=TrainParameters(
+                steps=20, precision="float32", learning_rate=3e-3, checkpoint_steps=4, checkpoint_s=None, beta=0.5
+            ),
+            work=work,
+            progress=open_progress("quiet"),
+            metrics=MetricsWriter(work / "metrics.jsonl"),
+        )
+
+    whole, broken, resumed = make(), make(), make()
+    run(whole, tmp_path / "whole")
+    with torch.no_grad():
+        gains = answer_log_probabilities(whole, *rows()) - torch.tensor(references)
+    assert gains[0] > gains[1] + 1
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, tmp_path / "broken", stop_at=11)
+    run(resumed, tmp_path / "broken")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_a_reference_that_is_no_number_is_refused() -> None:
+    batch = next(Judged([0.0, math.nan, 0.0, 0.0], "dpo"))
+    with pytest.raises(InputError, match="finite"):
+        batch_loss(make(), batch, torch.device("cpu"))

@@ -104,6 +104,9 @@ class _Run:
         self.device = model.stack.embeddings.token.weight.device
         self.aims = Aims(
             temperature=parameters.temperature,
+            beta=parameters.beta,
+            smoothing=parameters.smoothing,
+            weights=(parameters.desirable, parameters.undesirable),
             teacher=None if teacher is None else teacher.eval(),
             share=parameters.distill,
             softness=parameters.softness,

@@ -3,6 +3,7 @@
 - ``targets`` go to the head over the vocabulary: the next token, the hidden one (masked language model), the
   translation, the spans that were cut out. Only learned positions go through the head (sparse prediction).
 - ``labels`` go to the output for texts: "classify" (arXiv 1810.04805, 4.1) or "next-sentence" (3.1, task 2).
+- ``references`` make it a batch of answers of which some are preferred: DPO on pairs, KTO on judged ones.
 - ``labels`` beside ``sources`` for a model without cross-attention: which of the sources is like the row's text
   (InfoNCE with in-batch negatives, arXiv 1807.03748, 1705.00652).
 
@@ -28,6 +29,7 @@ from lamina.model.layers.heads import VocabularyHead, mean_token
 from lamina.model.lora import LoraLinear
 from lamina.model.spec import StackSpec
 from lamina.model.train.loss import chunked_cross_entropy, chunked_distillation, mixed
+from lamina.model.train.preferences import answer_log_probabilities, divergence, dpo_loss, kto_loss
 from lamina.model.transformer import Transformer
 
 _WHERE = "model.train"
@@ -49,10 +51,14 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aims:
-    """What else a loss depends on. ``temperature``: that likenesses of texts are divided by. ``teacher``: a model whose
+    """What else a loss depends on. ``temperature``: that likenesses of texts are divided by. ``beta``, ``smoothing``,
+    ``weights``: of preferences, see ``dpo_loss`` and ``kto_loss``. ``teacher``: a model whose
     scores count for ``share`` of the loss, softened by ``softness`` (knowledge distillation, arXiv 1503.02531)."""
 
     temperature: float = 0.05
+    beta: float = 0.1
+    smoothing: float = 0.0
+    weights: tuple[float, float] = (1.0, 1.0)
     teacher: Transformer | None = None
     share: float = 0.5
     softness: float = 2.0
@@ -68,6 +74,8 @@ def batch_loss(
     counts, aims = counts or Counts(), aims or Aims()
     check_batch(model, batch)
     on = _Arrays(batch, device)
+    if batch.references is not None:
+        return _preferred(model, on, aims) / counts.labels
     if batch.sources is not None and not _crosses(model):
         return _contrastive(model, on, aims.temperature) / counts.labels
     hidden = on.hidden(model)
@@ -109,7 +117,12 @@ def check_batch(model: Transformer, batch: Batch) -> None:
         reader = spec.encoder or stack
         _known("token of a source", batch.sources, reader.embeddings.vocabulary)
         _in_reach("position of a source", np.asarray([[batch.sources.shape[1] - 1]]), reader, spec.max_positions)
-    if batch.labels is not None:
+    if batch.references is not None:
+        if not np.isfinite(batch.references).all() or len(batch.references) != len(batch.inputs):
+            raise InputError("each answer needs a finite log-probability by the reference", where=_WHERE)
+        if batch.labels is not None:
+            _known("judgement", batch.labels[batch.labels != IGNORED], 2)
+    elif batch.labels is not None:
         pairs = batch.sources is not None and not _crosses(model)
         count = len(batch.sources) if pairs and batch.sources is not None else _labels(model)
         _known("label", batch.labels[batch.labels != IGNORED], count)
@@ -146,6 +159,7 @@ class _Arrays:
 
         self.inputs, self.targets, self.segments = on(batch.inputs), on(batch.targets), on(batch.segments)
         self.positions, self.kinds, self.labels = on(batch.positions), perhaps(batch.kinds), perhaps(batch.labels)
+        self.references = None if batch.references is None else on(batch.references).float()
         self.sources, self.source_segments = perhaps(batch.sources), perhaps(batch.source_segments)
 
     def hidden(self, model: Transformer) -> Tensor:
@@ -210,6 +224,23 @@ def _label_loss(model: Transformer, hidden: Tensor, on: _Arrays, aims: Aims, the
     with torch.no_grad():
         soft = aims.teacher.output(_output(aims.teacher), theirs[learned], segments=segments)
     return mixed(scores, wanted, soft, share=aims.share, temperature=aims.softness)
+
+
+def _preferred(model: Transformer, on: _Arrays, aims: Aims) -> Tensor:
+    """The sum over pairs (DPO) or judged answers (KTO)."""
+    assert on.references is not None
+    if on.labels is None:
+        policy = answer_log_probabilities(model, on.inputs, on.targets, on.segments)
+        return dpo_loss(policy, on.references, beta=aims.beta, smoothing=aims.smoothing).loss
+    judged, other = on.labels != IGNORED, on.labels == IGNORED
+    baseline = torch.zeros((), device=on.inputs.device)
+    if bool(other.any()):
+        with torch.no_grad():
+            some = answer_log_probabilities(model, on.inputs[other], on.targets[other], on.segments[other])
+        baseline = divergence(some, on.references[other])
+    policy = answer_log_probabilities(model, on.inputs[judged], on.targets[judged], on.segments[judged])
+    wanted = on.labels[judged] == 1
+    return kto_loss(policy, on.references[judged], wanted, baseline, beta=aims.beta, weights=aims.weights).loss
 
 
 def _contrastive(model: Transformer, on: _Arrays, temperature: float) -> Tensor:

@@ -20,7 +20,7 @@ _ABOVE_ZERO: tuple[str, ...] = (
     "clip",
     "checkpoint_steps",
 )
-_ABOVE_ZERO += ("temperature", "softness")
+_ABOVE_ZERO += ("temperature", "softness", "beta", "desirable", "undesirable")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +54,10 @@ class TrainParameters:
     checkpoint_steps: int | None = None
     seed: int = 0
     temperature: float = 0.05  # of contrastive learning: what likenesses of texts are divided by
+    beta: float = 0.1  # of preferences: how far answers may become likelier than they were to the reference
+    smoothing: float = 0.0  # share of DPO's pairs that are taken to be the wrong way round
+    desirable: float = 1.0  # weight of KTO's good answers
+    undesirable: float = 1.0  # and of the bad ones
     distill: float = 0.5  # share of the teacher's scores in the loss, where there is a teacher
     softness: float = 2.0  # temperature of the scores that are compared with the teacher's
 
@@ -66,7 +70,7 @@ class TrainParameters:
                 raise ConfigError(f"must be above zero, not {value}", where=f"model.train.{name}")
         if self.average is not None and not 0 < self.average < 1:
             raise ConfigError(f"must lie between 0 and 1, not {self.average}", where="model.train.average")
-        for name in ("warmup", "decay", "floor", "distill", "momentum"):
+        for name in ("warmup", "decay", "floor", "distill", "momentum", "smoothing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
                     f"must be a share from 0 to 1, not {getattr(self, name)}", where=f"model.train.{name}"
