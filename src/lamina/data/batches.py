@@ -90,7 +90,8 @@ class PackedBatches:
             part = int(np.argmax(self._weights * (self._drawn.sum() + 1) - self._drawn))
             self._parts[part].fill(int(self._drawn[part]), Row(arrays, number))
             self._drawn[part] += 1
-        return Batch(**(_trimmed(arrays) if self._form.trimmed else arrays))
+        made: dict[str, Any] = _trimmed(arrays) if self._form.trimmed else arrays
+        return Batch(**made)
 
     def state(self) -> Mapping[str, Any]:
         """Where the stream stands, as JSON."""

@@ -68,6 +68,10 @@ class TrainSection:
     tokens: int | None = None
     epochs: float | None = None
     learning_rate: float | None = None  # default by method
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the matrices of the blocks
+    average: float | None = None  # decay of a moving average of the weights, which the run ends with
+    recompute: bool = False  # less memory, a third more time
     rank: int = 16
     alpha: float = 32.0
     batch: int = 1  # sequences of a micro-batch

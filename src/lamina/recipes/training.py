@@ -224,6 +224,10 @@ def _parameters(section: TrainSection, corpus_tokens: int, longest: float | None
         alpha=section.alpha,
         accumulate=section.accumulate,
         learning_rate=rate,
+        schedule=section.schedule,
+        optimizer=section.optimizer,
+        average=section.average,
+        recompute=section.recompute,
         seed=section.seed,
     )
 
