@@ -92,6 +92,7 @@ def test_other_objectives_hold_no_conversations(tmp_path: Path) -> None:
     assert stack.model.train.replay == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "kind"),
     [
@@ -153,6 +154,7 @@ length = 32
 """
 
 
+@pytest.mark.slow
 def test_a_base_that_cannot_be_served_is_trained_further(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bring_up(write(tmp_path), ["model.train.steps=1"], places=[], serve=False, json=False)
     (run,) = (tmp_path / ".lamina" / "runs").glob("*/run.json")
