@@ -152,6 +152,7 @@ def bench() -> None:
         "text-dedup": ["text-dedup==0.4.0"],
         "nlpaug": ["nlpaug==1.1.11", "nltk", "numpy<2", "pandas", "pyarrow"],
         "textattack": [*torch, "textattack==0.3.11"],
+        "gensim": ["gensim==4.4.0"],
     }
     for name, packages in peers.items():
         folder = ROOT / ".bench" / name

@@ -56,7 +56,8 @@ def _folder(file: str) -> str:
     return str(place)
 
 
-def _keeping(**options: Any) -> Callable[[Any], Any]:
+def keeping(**options: Any) -> Callable[[Any], Any]:
+    """A decorator like ``compiled`` with further ``options`` of numba's ``njit``."""
     decorate = _njit(cache=True, nogil=True, **options)
 
     def keep(function: Any) -> Any:
@@ -68,6 +69,6 @@ def _keeping(**options: Any) -> Callable[[Any], Any]:
 
 
 #: Compiles a function at its first call for the types that it meets; releases the interpreter's lock while it runs.
-compiled: Any = _keeping()
+compiled: Any = keeping()
 #: The same without reference counts, which can take a third of the time: may not make arrays, only use them.
-lean: Any = _keeping(_nrt=False)
+lean: Any = keeping(_nrt=False)

@@ -17,7 +17,7 @@ from lamina.kit import numba_cache
 from lamina.model.vectors.prefetch import touch
 
 # Sums of floats in any order, and roots by approximation and one correction; NaN and infinity keep their meaning.
-fast: Any = numba_cache._keeping(
+fast: Any = numba_cache.keeping(
     fastmath={"reassoc", "contract", "arcp", "nsz", "afn"}, error_model="numpy", _nrt=False
 )
 

@@ -34,7 +34,7 @@ def _touch(typing: Any, matrix: Any, row: Any, column: Any) -> Any:
 touch: Any = intrinsic(_touch)
 
 
-@numba_cache._keeping(_nrt=False, forceinline=True)
+@numba_cache.keeping(_nrt=False, forceinline=True)
 def touch_row(matrix, row):
     """The same for all lines of a row of float32."""
     for j in range(0, matrix.shape[1], _LINE):

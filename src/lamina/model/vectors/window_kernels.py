@@ -16,9 +16,9 @@ from lamina.kit import numba_cache
 # Sums of floats in any order, which is what lets them be vectors; NaN and infinity keep their meaning.
 _OPTIONS = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy", "_nrt": False}
 #: A whole loop, called from Python.
-fast: Any = numba_cache._keeping(**_OPTIONS)
+fast: Any = numba_cache.keeping(**_OPTIONS)
 #: A part of one, which becomes one with its caller.
-part: Any = numba_cache._keeping(**_OPTIONS, forceinline=True)
+part: Any = numba_cache.keeping(**_OPTIONS, forceinline=True)
 
 _STEP, _MIX1, _MIX2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
