@@ -14,7 +14,7 @@ from lamina.kit.errors import ConfigError
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
 from lamina.recipes import corpus as data_stages
-from lamina.recipes import training
+from lamina.recipes import fresh, training
 from lamina.recipes.mixing import check_mixture, mixture_stage
 from lamina.recipes.plan import Plan
 from lamina.recipes.stack import Stack, open_stack
@@ -74,7 +74,7 @@ def test_a_run_is_trained_on_the_mixture(tmp_path: Path) -> None:
     data_stages.train_tokenizer(tokenizer, tmp_path, {"vocabulary": 300}, {"corpus": corpus}, quiet)
     both = {"corpus": corpus, "tokenizer": tokenizer}
     data_stages.tokenize(tokens, tmp_path, {"replay": True, "seed": 0, "context": {"reuse": None}}, both, quiet)
-    training.fresh_model(base, tmp_path, {"preset": "nano", "seed": 0}, both, quiet)
+    fresh.fresh_model(base, tmp_path, {"preset": "nano", "seed": 0}, both, quiet)
     parameters, inputs = mixture_stage(stack, corpus)
     assert inputs == {"corpus": corpus}
     assert stack.model is not None

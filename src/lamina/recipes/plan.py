@@ -21,8 +21,9 @@ from lamina.kit.progress import Progress
 from lamina.kit.registry import SOURCES, STEPS
 from lamina.kit.stages import Stage, Workshop
 from lamina.recipes import augmentation, collect, history, step_files
+from lamina.recipes.fresh import fresh_stage, vectors_stage
 from lamina.recipes.mixing import check_mixture, mixture_stage
-from lamina.recipes.stack import Stack
+from lamina.recipes.stack import ModelSection, Stack, TrainSection
 from lamina.recipes.tokenizer_stage import wanted_tokenizer
 
 
@@ -133,9 +134,7 @@ class Plan:
     @cached_property
     def base(self) -> Stage:
         """The model to start from, as a Hugging Face folder: imported, or fresh weights of a preset."""
-        model = self.stack.model
-        if model is None:
-            raise ConfigError("has no [model] section", where=self.stack.file.name)
+        model = self._model
         if model.base is not None:
             located = self.base_location
             return Stage(
@@ -147,30 +146,30 @@ class Plan:
                 versions={"import": 1},
                 context={"path": str(located.path)},
             )
-        seed = self._train.seed
-        return Stage(
-            name="base",
-            shelf="bases",
-            function="lamina.recipes.training:fresh_model",
-            parameters={
-                "architecture": model.architecture,
-                "preset": model.preset,
-                "seed": seed,
-                **({"next_sentence": True} if self._train.objective == "next-sentence" else {}),
-            },
-            inputs={"tokenizer": self.workshop.folder(self.tokenizer)},
-            versions={"fresh": 1},
+        return fresh_stage(
+            model,
+            tokenizer=self.workshop.folder(self.tokenizer),
+            vectors=None if model.embedding.random else self.workshop.folder(self.vectors),
+            objective=self._train.objective,
+            seed=self._train.seed,
         )
+
+    @cached_property
+    def vectors(self) -> Stage:
+        """Word vectors that the embedding layer begins as (only where the stack asks for them)."""
+        folders = {"tokens": self.workshop.folder(self.tokens), "tokenizer": self.workshop.folder(self.tokenizer)}
+        return vectors_stage(self._model.embedding, **folders, context=self.stack.file.parent, seed=self._train.seed)
 
     @cached_property
     def training(self) -> Stage:
         """The base tuned on the documents: adapter, merged model, metrics."""
         mixture, corpus = mixture_stage(self.stack, self.workshop.folder(self.corpus))
+        frozen = {} if self._model.embedding.train else {"frozen_embeddings": True}
         return Stage(
             name="training",
             shelf="runs",
             function="lamina.recipes.training:train_on_documents",
-            parameters={"train": config.resolved(self._train), **mixture},
+            parameters={"train": config.resolved(self._train), **mixture, **frozen},
             inputs={"base": self.workshop.folder(self.base), "tokens": self.workshop.folder(self.tokens), **corpus},
             versions={"train": 1},
             context={"stack": self.stack.table},
@@ -182,9 +181,7 @@ class Plan:
 
     def evaluation(self, served: Path, *, grounded: bool) -> Stage:
         """Bits per byte on held-out documents, and the score on the stack's questions, of a served artefact."""
-        model = self.stack.model
-        if model is None:
-            raise ConfigError("has no [model] section", where=self.stack.file.name)
+        model = self._model
         inputs = {"served": served, "corpus": self.workshop.folder(self.corpus)}
         if grounded:
             inputs["passages"] = self.workshop.folder(self.passages)
@@ -210,11 +207,16 @@ class Plan:
         return DEFAULT_STEPS if data is None or data.steps is None else data.steps
 
     @property
-    def _train(self) -> Any:
-        model = self.stack.model
-        if model is None or model.train is None:
+    def _model(self) -> ModelSection:
+        if self.stack.model is None:
+            raise ConfigError("has no [model] section", where=self.stack.file.name)
+        return self.stack.model
+
+    @property
+    def _train(self) -> TrainSection:
+        if self.stack.model is None or self.stack.model.train is None:
             raise ConfigError("has no [model.train] section", where=self.stack.file.name)
-        return model.train
+        return self.stack.model.train
 
     @property
     def tokenized_by(self) -> Stage:

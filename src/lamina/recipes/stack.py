@@ -103,12 +103,27 @@ class EvaluateSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingSection:
+    """``[model.embedding]``: what the embedding layer of a fresh model begins as."""
+
+    init: str = "random"  # "word2vec" or "glove", learned from the corpus; or a file of vectors
+    epochs: int = 5  # of learning them
+    train: bool = True  # false: the layer stays as it begins
+
+    @property
+    def random(self) -> bool:
+        """Whether it begins as chance has it."""
+        return self.init == "random"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSection:
     """``[model]``: a base to fine-tune, or an architecture to train from scratch."""
 
     base: str | tuple[str, ...] | None = None  # a location, or mirrors of it
     architecture: Literal["gpt", "bert", "seq2seq"] | None = None
     preset: str | None = None
+    embedding: EmbeddingSection = field(default_factory=EmbeddingSection)
     train: TrainSection | None = None
     evaluate: EvaluateSection = field(default_factory=EvaluateSection)
 
@@ -121,6 +136,8 @@ class ModelSection:
             raise ConfigError(
                 f"architecture '{self.architecture}' needs a 'preset'", hint='for example preset = "tiny"'
             )
+        if self.base is not None and self.embedding != EmbeddingSection():
+            raise ConfigError("is of fresh models: a base has its embeddings", where="model.embedding")
         if self.architecture and self.preset:
             check_preset(self.architecture, self.preset)
         if self.architecture and self.train is not None:

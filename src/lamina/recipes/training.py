@@ -38,37 +38,6 @@ def import_base(
     import_folder(Path(parameters["context"]["path"]), staging)
 
 
-def fresh_model(
-    staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
-) -> None:
-    """A preset with fresh weights, for the trained tokenizer's vocabulary."""
-    from dataclasses import replace
-
-    import torch
-
-    from lamina.kit.tokenizer import open_tokenizer
-    from lamina.model.architectures.presets import preset
-    from lamina.model.checkpoint import read_config, save_model
-    from lamina.model.spec import OutputSpec
-    from lamina.model.transformer import Transformer
-
-    torch.manual_seed(parameters["seed"])
-    tokenizer = open_tokenizer(inputs["tokenizer"])
-    spec = preset(parameters["preset"], vocabulary=tokenizer.vocabulary)
-    if parameters.get("next_sentence"):
-        spec = replace(spec, outputs=(OutputSpec(kind="pooler"), OutputSpec(kind="next-sentence")))
-    save_model(Transformer(spec), staging, like=inputs["tokenizer"])
-    if spec.decoder is None:
-        return  # it writes no text
-    settings = {"eos_token_id": list(tokenizer.end_ids), "temperature": 0.7, "top_p": 0.9}
-    if spec.start_token is not None:
-        end = tokenizer.end_ids[0]
-        settings = {"eos_token_id": end, "decoder_start_token_id": spec.start_token, "pad_token_id": spec.start_token}
-        config = read_config(staging) | {"eos_token_id": end, "forced_eos_token_id": end}
-        atomic_write(staging / "config.json", json.dumps(config, indent=2, ensure_ascii=False).encode())
-    atomic_write(staging / "generation_config.json", json.dumps(settings, indent=1).encode())
-
-
 def train_on_documents(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
@@ -88,7 +57,8 @@ def train_on_documents(
     if section.replay:
         parts.append((Shards(inputs["tokens"] / "replay"), section.replay))
     size = documents.total_tokens
-    _train(staging, work, inputs["base"], parts, section, progress, corpus_tokens=size, mixing=mixing)
+    frozen = bool(parameters.get("frozen_embeddings"))
+    _train(staging, work, inputs["base"], parts, section, progress, corpus_tokens=size, mixing=mixing, frozen=frozen)
     atomic_write(staging / "lamina.json", json.dumps(parameters["context"]["stack"], indent=1).encode())
 
 
@@ -155,6 +125,7 @@ def _train(
     corpus_tokens: int,
     longest: float | None = None,
     mixing: Mixing | None = None,
+    frozen: bool = False,
 ) -> None:
     import torch
 
@@ -165,6 +136,8 @@ def _train(
 
     torch.manual_seed(section.seed)
     model = open_model(base)
+    if frozen:
+        model.stack.embeddings.token.weight.requires_grad_(False)
     if model.parameter_count < _SMALL:
         torch.set_num_threads(1)  # its products are too short to share
     stream, packed = open_stream(parts, section, open_tokenizer(base), model.spec)

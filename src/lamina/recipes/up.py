@@ -138,6 +138,9 @@ def _run_tokenizer(plan: Plan) -> None:
     data = plan.stack.data
     if data is not None and data.tokenizer.trained:
         plan.workshop.run(plan.tokenizer)
+    if plan.stack.model is not None and not plan.stack.model.embedding.random:
+        plan.workshop.run(plan.tokens)
+        plan.workshop.run(plan.vectors)
 
 
 def _measure(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
