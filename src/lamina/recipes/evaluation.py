@@ -28,7 +28,10 @@ _NATS = 0.6931471805599453  # of a bit
 def evaluate(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
-    """Writes ``evaluation.json``: bits per byte, and the score on the stack's questions with and without sources."""
+    """Writes ``evaluation.json``: bits per byte, the score on the stack's questions with and without sources, tasks.
+
+    ``parameters["tasks"]``: (file, hash of its content) of each; ``["draws"]``: see ``tasks.run_tasks``.
+    """
     from lamina.model.evaluate.bits_per_byte import bits_per_byte
 
     model, tokenizer = _open(inputs["served"] / "model")
@@ -46,6 +49,11 @@ def evaluate(
         if "passages" in inputs:
             ground = _grounder(inputs["passages"], parameters["passages"])
             found["questions"]["documents"] = _score("questions, with sources", parameters["questions"], ask, ground)
+    if parameters.get("tasks"):
+        from lamina.recipes.tasks import run_tasks
+
+        files = [Path(file) for file, _ in parameters["tasks"]]
+        found["tasks"] = run_tasks(files, model, tokenizer, draws=parameters.get("draws", 0), progress=progress)
     atomic_write(staging / "evaluation.json", json.dumps(found, indent=1).encode())
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from lamina.kit.errors import InputError
 from lamina.kit.statistics import standard_error
 from lamina.model.evaluate import score as score_module
-from lamina.model.evaluate.score import Asked, jackknife, mean_score, ratio_values
+from lamina.model.evaluate.score import Asked, Score, jackknife, mean_score, ratio_values
 
 ASKED = Asked(template="'{context} {choice}'", begin="<|endoftext|>", normalisation="Σ ln p per UTF-8 byte")
 
@@ -20,6 +22,7 @@ def test_a_score_says_how_it_was_asked():
     for word in ("arc: 0.7500 ± 0.2500", "n = 4", "{context}", "<|endoftext|>", "per UTF-8 byte", "chance 0.25"):
         assert word in str(found)
     assert len(repr(found)) < 400
+    assert Score.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 def test_items_drawn_together_count_once():

@@ -47,7 +47,7 @@ class Comparison:
         gap = self.difference
         base = (
             f"{self.name}: {self.names[0]} {self.values[0]:.4f}, {self.names[1]} {self.values[1]:.4f}; "
-            f"better by {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] ({self.confidence:.0%}, {gap.n_clusters:,} "
+            f"{self.names[0]} better by {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] ({self.confidence:.0%}, {gap.n_clusters:,} "
             f"{'items of both' if self.paired else 'items a side'}, {self.seeds[0]} and {self.seeds[1]} seeds)"
         )
         alone = "" if max(self.seeds) > 1 else "; one seed each: said of these two models, not of how they were made"

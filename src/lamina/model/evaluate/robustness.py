@@ -45,7 +45,7 @@ class Drop:
         sure = "" if self.loss.low > 0 or self.loss.high < 0 else " (could be chance)"
         return (
             f"{self.clean.name}, {self.perturbation}: {self.clean.value:.4f} → {self.value:.4f}, loses "
-            f"{self.loss.mean:+.4f} [{self.loss.low:+.4f}, {self.loss.high:+.4f}]{sure} ({self.seeds} draws, "
+            f"{self.loss.mean:+.4f} [{self.loss.low:+.4f}, {self.loss.high:+.4f}]{sure} ({self.seeds} draw{'s' if self.seeds > 1 else ''}, "
             f"{self.touched:.0%} of {self.clean.n:,} items changed; {self.clean.asked})"
         )
 

@@ -7,10 +7,11 @@ serves all: the mean of ``values`` is the figure, and their spread its standard 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,6 +54,16 @@ class Score:
     items: str
     better: Literal["higher", "lower"] = "higher"
     details: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings and numbers; ``Score.from_json`` is the inverse."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Score:
+        """The score that ``to_json`` wrote."""
+        lists = {key: tuple(values[key]) for key in ("values", "clusters")}
+        return cls(**{**values, **lists, "asked": Asked(**values["asked"])})
 
     def __str__(self) -> str:
         more = "".join(f"; {name} {value:.4g}" for name, value in self.details.items())
