@@ -17,9 +17,7 @@ from lamina.kit import numba_cache
 from lamina.model.vectors.prefetch import touch
 
 # Sums of floats in any order, and roots by approximation and one correction; NaN and infinity keep their meaning.
-fast: Any = numba_cache.keeping(
-    fastmath={"reassoc", "contract", "arcp", "nsz", "afn"}, error_model="numpy", _nrt=False
-)
+fast: Any = numba_cache.keeping(fastmath={"reassoc", "contract", "arcp", "nsz", "afn"}, error_model="numpy", _nrt=False)
 
 _AHEAD = 4  # records
 _CLIP = np.float32(100)  # of a gradient, as in the authors' program
