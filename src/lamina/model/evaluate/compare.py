@@ -4,6 +4,10 @@ Two sources of chance are added: which items were asked (bootstrap over clusters
 the same; Miller 2024, arXiv 2411.00640), and which seeds trained the models (Student's t with Welch's degrees of
 freedom over the scores by seed). Their intervals are put together as for a sum of independent estimates (Zou and Donner
 2008, Statistics in Medicine 27:1693).
+
+An interval is too short where few items tell the models apart: of four answers that differ, all four speak for one side
+in one draw of eight. So a winner must also be beyond what happens when the sides are exchanged at random (Fisher 1935),
+which is exact for equal models.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ _POWER = 0.8  # with which a real difference of this size would be seen
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """``difference`` (its ``n_clusters``: of the side with fewer) is above 0 where ``names[0]`` is better; ``winner``
-    is named only where its interval excludes 0.
+    is named only where its interval excludes 0 and ``chance`` is small: how often equal models would differ so much.
 
     ``items_needed``, ``seeds_needed``: how many more (seeds: each side) would show a difference of this size with a
     power of 0.8; None: no number of them alone would. ``seeds``: trained models of each side; a side with one is that
@@ -37,6 +41,7 @@ class Comparison:
     values: tuple[float, float]
     difference: Interval
     winner: str | None
+    chance: float
     paired: bool
     seeds: tuple[int, int]
     confidence: float
@@ -47,8 +52,9 @@ class Comparison:
         gap = self.difference
         base = (
             f"{self.name}: {self.names[0]} {self.values[0]:.4f}, {self.names[1]} {self.values[1]:.4f}; "
-            f"{self.names[0]} better by {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] ({self.confidence:.0%}, {gap.n_clusters:,} "
-            f"{'items of both' if self.paired else 'items a side'}, {self.seeds[0]} and {self.seeds[1]} seeds)"
+            f"{self.names[0]} better by {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] ({self.confidence:.0%}, "
+            f"{gap.n_clusters:,} {'items of both' if self.paired else 'items a side'}, "
+            f"{self.seeds[0]} and {self.seeds[1]} seeds)"
         )
         alone = "" if max(self.seeds) > 1 else "; one seed each: said of these two models, not of how they were made"
         return f"{base}: {f'{self.winner} is better' if self.winner else self._doubt()}{alone}"
@@ -56,6 +62,10 @@ class Comparison:
     def _doubt(self) -> str:
         if self.difference.n_clusters < _FEWEST:
             return f"no winner: fewer than {_FEWEST} items decide nothing"
+        if self.difference.low > 0 or self.difference.high < 0:
+            return (
+                f"no winner: few items tell the two apart, and of equal models {self.chance:.0%} would differ so much"
+            )
         ways = [
             f"{count:,} more {what}"
             for count, what in ((self.items_needed, "items"), (self.seeds_needed, "seeds a side"))
@@ -101,7 +111,8 @@ def compare(
         high=drawn.mean + math.hypot(drawn.high - drawn.mean, half),
         n_clusters=drawn.n_clusters,
     )
-    clear = gap.n_clusters >= _FEWEST and (gap.low > 0 or gap.high < 0)
+    chance = _chance(sign * means[0], sign * means[1], sides, paired, resamples)
+    clear = chance <= 1 - confidence + 1e-9 and gap.n_clusters >= _FEWEST and (gap.low > 0 or gap.high < 0)
     counts = len(sides[0]), len(sides[1])
     several = [count for count in counts if count > 1]
     return Comparison(
@@ -109,6 +120,7 @@ def compare(
         names=names,
         values=(float(means[0].mean()), float(means[1].mean())),
         difference=gap,
+        chance=chance,
         winner=(names[0] if gap.low > 0 else names[1]) if clear else None,
         paired=paired,
         seeds=counts,
@@ -156,6 +168,26 @@ def _apart(
         high=gap + math.hypot(a.high - a.mean, b.mean - b.low),
         n_clusters=min(a.n_clusters, b.n_clusters),
     )
+
+
+def _chance(ours: np.ndarray, theirs: np.ndarray, sides: list[list[Score]], paired: bool, draws: int) -> float:
+    """How often a difference at least this large comes of exchanging the sides at random: of whole clusters where
+    both were asked the same items, else of single items (there the interval alone looks at clusters)."""
+    random = np.random.default_rng(0)
+    if paired:
+        numbers = {name: n for n, name in enumerate(dict.fromkeys(sides[0][0].clusters))}
+        group = [numbers[name] for name in sides[0][0].clusters]
+        gaps = np.bincount(group, weights=ours - theirs)
+        gaps = gaps[gaps != 0]
+        found = [random.choice((-1.0, 1.0), size=(min(500, draws - n), len(gaps))) @ gaps for n in range(0, draws, 500)]
+        seen = abs(float(gaps.sum()))
+    else:
+        pooled, count = np.concatenate([ours, theirs]), len(ours)
+        shuffled = (random.permutation(pooled) for _ in range(min(draws, 2000)))
+        found = [np.array([row[:count].mean() - row[count:].mean()]) for row in shuffled]
+        seen = abs(float(ours.mean() - theirs.mean()))
+    beyond = np.abs(np.concatenate(found)) >= seen * (1 - 1e-9) - 1e-12
+    return float((1 + beyond.sum()) / (1 + len(beyond)))
 
 
 def _by_seed(sides: list[list[Score]]) -> tuple[float, int]:

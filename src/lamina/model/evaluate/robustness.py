@@ -43,9 +43,10 @@ class Drop:
 
     def __str__(self) -> str:
         sure = "" if self.loss.low > 0 or self.loss.high < 0 else " (could be chance)"
+        draws = f"{self.seeds} draw{'s' if self.seeds > 1 else ''}"
         return (
             f"{self.clean.name}, {self.perturbation}: {self.clean.value:.4f} → {self.value:.4f}, loses "
-            f"{self.loss.mean:+.4f} [{self.loss.low:+.4f}, {self.loss.high:+.4f}]{sure} ({self.seeds} draw{'s' if self.seeds > 1 else ''}, "
+            f"{self.loss.mean:+.4f} [{self.loss.low:+.4f}, {self.loss.high:+.4f}]{sure} ({draws}, "
             f"{self.touched:.0%} of {self.clean.n:,} items changed; {self.clean.asked})"
         )
 
