@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lamina.data.batches import Part
     from lamina.data.mixture import Mixture
     from lamina.data.shards import Shards
-    from lamina.model.train import TrainParameters
+    from lamina.model.train import TrainParameters, TrainResult
 
 _DEFAULT_BUDGET = "2m"
 _SMALL = 5_000_000  # parameters
@@ -136,8 +136,7 @@ def _train(
 
     torch.manual_seed(section.seed)
     model = open_model(base)
-    if frozen:
-        model.stack.embeddings.token.weight.requires_grad_(False)
+    model.stack.embeddings.token.weight.requires_grad_(not frozen)
     if model.parameter_count < _SMALL:
         torch.set_num_threads(1)  # its products are too short to share
     stream, packed = open_stream(parts, section, open_tokenizer(base), model.spec)
@@ -164,7 +163,14 @@ def _train(
         merge_lora(model)
     save_model(model, staging / "model", like=base)
     atomic_write(staging / "metrics.jsonl", (work / "metrics.jsonl").read_bytes())
-    facts = {
+    facts = _facts(section, result) | {"corpus_tokens": corpus_tokens}
+    facts |= {"mixture": mixtures[-1].facts()} if mixtures else {}
+    atomic_write(staging / "run.json", json.dumps(facts, indent=1).encode())
+
+
+def _facts(section: TrainSection, result: TrainResult) -> dict[str, Any]:
+    """What a run says of itself."""
+    return {
         "objective": section.objective,
         "method": section.method,
         "steps": result.steps,
@@ -172,10 +178,7 @@ def _train(
         "seconds": round(result.seconds, 1),
         "loss_nats": result.loss,
         "precision": result.precision,
-        "corpus_tokens": corpus_tokens,
-        **({"mixture": mixtures[-1].facts()} if mixtures else {}),
     }
-    atomic_write(staging / "run.json", json.dumps(facts, indent=1).encode())
 
 
 def _parameters(section: TrainSection, corpus_tokens: int, longest: float | None) -> TrainParameters:
