@@ -62,7 +62,7 @@ def ours(files: list[Path], work: Path) -> tuple[float, set[str]]:
     the peers' start does not."""
     (work / "kept").mkdir(parents=True)
     with Workers(WORKERS) as workers:
-        duplicates(FileBatches(_small(files[0]), work / "begun", workers))
+        duplicates(_begun(files[0], work / "begun", workers))
         begin = time.perf_counter()
         found = duplicates(FileBatches(files, work / "pass", workers))
     gone = {i for i, d in zip(found["id"].to_pylist(), found["drop"].to_pylist(), strict=True) if d}
@@ -78,13 +78,13 @@ def ours(files: list[Path], work: Path) -> tuple[float, set[str]]:
     return time.perf_counter() - begin, gone
 
 
-def _small(file: Path) -> list[Path]:
-    """A file for each worker, with which it begins."""
-    table = pq.read_table(file).slice(0, 50)
-    places = [file.parent.parent / f"begun-{n}.parquet" for n in range(WORKERS)]
-    for place in places:
-        pq.write_table(table, place)
-    return places
+def _begun(file: Path, work: Path, workers: Workers) -> FileBatches:
+    """A few documents as a unit for each worker, with which it begins."""
+    place = file.parent.parent / "begun.parquet"
+    pq.write_table(pq.read_table(file).slice(0, 50), place)
+    batches = FileBatches([place], work, workers)
+    batches.units *= WORKERS
+    return batches
 
 
 def datatrove(folder: Path, work: Path) -> tuple[float, set[str]]:
