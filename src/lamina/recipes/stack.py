@@ -71,7 +71,7 @@ class TrainSection:
     schedule: Literal["cosine", "wsd"] = "cosine"
     optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the matrices of the blocks
     average: float | None = None  # decay of a moving average of the weights, which the run ends with
-    recompute: bool = False  # less memory, a third more time
+    recompute: bool = False  # less memory, a forward pass more
     rank: int = 16
     alpha: float = 32.0
     batch: int = 1  # sequences of a micro-batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lamina.kit.log import MetricsWriter
 from lamina.kit.progress import open_progress
 from lamina.model.architectures.gpt import llama
 from lamina.model.lora import add_lora
+from lamina.model.spec import HeadSpec
 from lamina.model.train import TrainParameters, TrainResult, preferences, train
 from lamina.model.train.objectives import batch_loss
 from lamina.model.train.preferences import (
@@ -70,6 +72,14 @@ def test_log_probabilities_and_gradients_are_those_of_the_whole_matrix(monkeypat
     (wanted * weights).sum().backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_a_heads_bias_counts() -> None:
+    model = make()
+    spec = replace(model.spec, head=HeadSpec(tied=False, bias=True))
+    model = Transformer(spec)
+    torch.nn.init.normal_(model.head.bias)
+    torch.testing.assert_close(answer_log_probabilities(model, *rows()), plain(model), rtol=1e-5, atol=1e-5)
 
 
 def test_an_adapted_head_counts(monkeypatch) -> None:

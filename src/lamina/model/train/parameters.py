@@ -47,7 +47,7 @@ class TrainParameters:
     beta2: float = 0.95
     clip: float | None = 1.0  # norm of the whole gradient; None = no clipping
     recompute: bool = (
-        False  # what blocks hold inside is computed again for the gradient: less memory, a third more time
+        False  # what blocks hold inside is computed again for the gradient: less memory, a forward pass more
     )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: measured at the start
     checkpoint_s: float | None = 300.0  # at most one checkpoint in so many seconds

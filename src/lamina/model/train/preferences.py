@@ -70,10 +70,11 @@ def answer_log_probabilities(model: Transformer, inputs: Tensor, targets: Tensor
     learned = targets != IGNORED
     head: Any = model.head
     chosen, wanted = hidden[learned], targets[learned]
-    if type(head).forward is nn.Linear.forward or hasattr(head, "prepare"):
+    plain = type(head).forward is nn.Linear.forward or hasattr(head, "prepare")
+    if plain and head.bias is None:
         chosen = head.prepare(chosen) if hasattr(head, "prepare") else chosen
         losses: Tensor = _TokenLosses.apply(chosen, head.weight, wanted)
-    else:  # an adapted head: its scores are no single product
+    else:  # an adapted head, or one with a bias: its scores are no single product
         losses = F.cross_entropy(head(chosen).float(), wanted, reduction="none")
     return -torch.zeros(len(inputs), device=inputs.device).index_add(0, learned.nonzero()[:, 0], losses)
 
