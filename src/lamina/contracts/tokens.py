@@ -79,6 +79,11 @@ class Batch:
     references: NDArray[np.float64] | None = None
 
     @property
+    def places(self) -> int:
+        """Places of tokens that a model computes, padding and an encoder's sources among them."""
+        return self.inputs.size + (0 if self.sources is None else self.sources.size)
+
+    @property
     def learned_tokens(self) -> int:
         """Targets that carry loss by themselves."""
         return 0 if self.references is not None else int((self.targets != IGNORED).sum())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lamina.kit.log import MetricsWriter
 from lamina.kit.progress import open_progress
 from lamina.model.architectures.gpt import llama
 from lamina.model.train import TrainParameters, TrainResult, train
+from lamina.model.train.observers import Observer
 from lamina.model.transformer import Transformer
 
 VOCABULARY = 29
@@ -58,7 +59,9 @@ def make() -> Transformer:
     return Transformer(llama(vocabulary=VOCABULARY, width=32, layers=2, heads=4, kv_heads=2, max_positions=32))
 
 
-def run(model: Transformer, work: Path, stream: Any = None, **settings: Any) -> TrainResult:
+def run(
+    model: Transformer, work: Path, stream: Any = None, *, observers: Sequence[Observer] = (), **settings: Any
+) -> TrainResult:
     settings = {"steps": 12, "precision": "float32", "learning_rate": 1e-2, "checkpoint_s": None} | settings
     return train(
         model,
@@ -67,4 +70,5 @@ def run(model: Transformer, work: Path, stream: Any = None, **settings: Any) -> 
         work=work,
         progress=open_progress("quiet"),
         metrics=MetricsWriter(work / "metrics.jsonl"),
+        observers=observers,
     )

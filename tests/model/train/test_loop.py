@@ -262,3 +262,42 @@ def test_sigterm_saves_and_ends(tmp_path: Path):
     (saved,) = (tmp_path / "checkpoints").iterdir()
     steps = [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")]
     assert json.loads((saved / "state.json").read_text())["step"] == steps[-1] > 5
+
+
+class Watcher:
+    """Draws random numbers, sets the mode, and notes what it was told."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.seen: list[int] = []
+        self.closed = 0
+
+    def begin(self, model: Transformer, step: int, plan: object, progress: object) -> None:
+        self.model = model.eval()
+        self.begun.append(step)
+
+    def see(self, facts: dict[str, float]) -> dict[str, str]:
+        torch.rand(3)
+        self.model.eval()
+        self.seen.append(int(facts["step"]))
+        return {"seen": str(len(self.seen))}
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class TestObservers:
+    def test_they_see_every_step_and_change_nothing(self, tmp_path: Path) -> None:
+        plain, watched, watcher = make(), make(), Watcher()
+        run(plain, tmp_path / "plain", steps=6)
+        run(watched, tmp_path / "watched", steps=6, observers=[watcher])
+        assert same(plain, watched)
+        assert (watcher.begun, watcher.seen, watcher.closed) == ([0], [1, 2, 3, 4, 5, 6], 1)
+
+    def test_a_resumed_run_says_where_it_stands(self, tmp_path: Path) -> None:
+        first, second = Watcher(), Watcher()
+        with pytest.raises(KeyboardInterrupt):
+            run(make(), tmp_path, Texts(stop_at=5), steps=8, checkpoint_steps=2, observers=[first])
+        run(make(), tmp_path, steps=8, checkpoint_steps=2, observers=[second])
+        assert first.closed == 1
+        assert second.begun == [first.seen[-1] // 2 * 2] == [second.seen[0] - 1]

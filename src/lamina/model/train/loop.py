@@ -7,11 +7,8 @@ labels, so that accumulation equals one large batch exactly.
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +23,13 @@ from lamina.kit.progress import Progress
 from lamina.model.lora import add_lora, merge_lora
 from lamina.model.train.guard import GOINGS_BACK, Guard
 from lamina.model.train.objectives import Aims, Counts, batch_loss, check_teacher
+from lamina.model.train.observers import Observer, Observers
 from lamina.model.train.optimizers import Average, make_optimizer
 from lamina.model.train.parameters import TrainParameters
 from lamina.model.train.plan import Plan, settle
 from lamina.model.train.schedule import learning_rate
 from lamina.model.train.state import TrainState, load_state, save_state
+from lamina.model.train.stopping import terminated
 from lamina.model.transformer import Transformer
 
 _PATIENCE = 5  # steps in a row with a gradient that is not finite
@@ -61,6 +60,7 @@ def train(
     merge: bool = True,
     planned: Callable[[int], None] | None = None,
     teacher: Transformer | None = None,
+    observers: Sequence[Observer] = (),
 ) -> TrainResult:
     """Train ``model`` in place; with ``method = "lora"`` its adapters, which are then merged (unless not ``merge``).
 
@@ -68,13 +68,15 @@ def train(
 
     ``work`` keeps ``plan.json`` and the checkpoints: called again after a kill, the run goes on from the newest whole
     checkpoint and ends with the very weights of an uninterrupted run. SIGTERM saves a checkpoint first. ``planned`` is
-    told the number of steps before the first one.
+    told the number of steps before the first one, ``observers`` see each of them and change nothing.
     """
     check_teacher(model, teacher)
     run = _Run(model, stream, parameters, work, teacher)
+    run.observers = Observers(model, observers, progress)
     try:
         result = run.go(progress, metrics, planned)
     finally:
+        run.observers.close()
         model.eval()
     if parameters.method == "lora" and merge:
         merge_lora(model)
@@ -115,6 +117,7 @@ class _Run:
         self.average = Average(self.weights, parameters.average) if parameters.average is not None else None
         self.state = TrainState(step=0, tokens=0, seconds=0.0, skipped=0, stream=stream.state())
         self.save_s = 0.0
+        self.observers = Observers(model)
 
     def go(self, progress: Progress, metrics: MetricsWriter, planned: Callable[[int], None] | None) -> TrainResult:
         began = self.stream.state()
@@ -129,16 +132,17 @@ class _Run:
             self.stream.restore(resumed.stream)
         metrics.truncate_after(self.state.step)
         self.guard = Guard(row["loss_nats"] for row in read_metrics(metrics.path))
+        self.observers.begin(self.state.step, self.plan)
         with (
             progress.task("train", total=self.plan.steps, unit="steps", done=self.state.step) as task,
-            _terminated() as stop,
+            terminated() as stop,
         ):
             self.saved_at = time.monotonic()
             while self.state.step < self.plan.steps:
                 facts = self._step()
                 metrics.write(**facts)
                 shown = {"loss": f"{facts['loss_nats']:.3f}", "tokens/s": f"{facts['tokens_per_s']:.0f}"}
-                task.advance(1, **shown)
+                task.advance(1, **shown, **self.observers.see(facts))
                 if self.guard.lost(facts["loss_nats"]) and self._go_back(metrics):
                     progress.say(f"the loss rose and stayed up: back to step {self.state.step}, past the data since")
                     task.advance(self.state.step - facts["step"])
@@ -177,6 +181,7 @@ class _Run:
         self.state = replace(found, returns=times + 1, skipped=0, stream=place)
         metrics.truncate_after(self.state.step)
         self.guard = Guard(row["loss_nats"] for row in read_metrics(metrics.path))
+        self.observers.begin(self.state.step, self.plan)
         self._save()
         return True
 
@@ -254,6 +259,7 @@ class _Run:
             "tokens": self.state.tokens,
             "tokens_per_s": tokens / taken,
             "step_s": taken,
+            "places": sum(batch.places for batch in batches),
         }
 
     def _save_is_due(self) -> bool:
@@ -278,19 +284,3 @@ def _last_loss(path: Path, steps: int) -> float:
     losses = [row["loss_nats"] for row in read_metrics(path) if row["step"] > steps - max(1, steps // 10)]
     losses = [loss for loss in losses if loss is not None]
     return sum(losses) / len(losses) if losses else math.nan
-
-
-@contextmanager
-def _terminated() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets; once the block has ended well, the signal takes its usual course."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if asked.is_set():
-        signal.raise_signal(signal.SIGTERM)
