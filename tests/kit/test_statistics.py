@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamina.kit.errors import InputError
-from lamina.kit.statistics import labels_needed, paired_bootstrap, student_quantile, vote_evidence, wilson
+from lamina.kit.statistics import (
+    exchange_chance,
+    labels_needed,
+    paired_bootstrap,
+    student_quantile,
+    vote_evidence,
+    wilson,
+)
 
 
 def people(rng: np.random.Generator, count: int, effect: float, skewed: bool) -> tuple[np.ndarray, list[int]]:
@@ -153,3 +160,23 @@ def test_looking_after_each_vote_is_seldom_fooled_and_finds_a_real_difference() 
 
     assert sum(decided(0.5, 250) for _ in range(200)) / 200 <= 0.05 + 0.03
     assert sum(decided(0.7, 250) for _ in range(60)) / 60 >= 0.95
+
+
+def test_exchanging_equal_sides_is_as_rare_as_it_says() -> None:
+    rng = np.random.default_rng(3)
+    found = []
+    for _ in range(400):
+        values, clusters = people(rng, 9, 0.0, False)
+        found.append(exchange_chance(values, np.zeros(len(values)), clusters))
+    assert 0.02 <= np.mean(np.array(found) <= 0.05) <= 0.08
+
+
+def test_exchanges_are_all_tried_where_there_are_few_and_drawn_where_there_are_many() -> None:
+    four = [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]
+    assert exchange_chance(four, [0.0] * 6, range(6)) == 2 / 16
+    assert exchange_chance([0.0] * 6, four, range(6)) == 2 / 16
+    assert exchange_chance([1.0] * 6, [0.0] * 6, [0, 0, 0, 1, 1, 1]) == 2 / 4  # two people, whatever they said
+    assert exchange_chance([0.5] * 6, [0.5] * 6, range(6)) == 1.0
+    values = [1.0] * 10 + [-1.0] * 4
+    exact = sum(math.comb(14, n) for n in (0, 1, 2, 3, 4, 10, 11, 12, 13, 14)) / 2**14
+    assert exchange_chance(values, [0.0] * 14, range(14)) == pytest.approx(exact, abs=0.012)

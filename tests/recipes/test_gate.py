@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,5 +88,36 @@ def test_possible_harm_beyond_the_margin_holds_a_promotion_back() -> None:
 @given(st.integers(0, 10_000))
 def test_without_a_difference_promotions_are_rare(seed: int) -> None:
     judgement = verdict(feedback=measured(0.0, noise=0.3, seed=seed))
-    interval = judgement.results["feedback"]["improvement"]
-    assert (judgement.verdict == "promote") == (interval["low"] > 0)
+    found = judgement.results["feedback"]
+    assert (judgement.verdict == "promote") == (found["improvement"]["low"] > 0 and found["chance"] <= 0.05)
+
+
+def apart(better: int, worse: int, people: int = 10) -> Measured:
+    """``better`` of ``people`` get their answer for a bit less from the challenger, ``worse`` for a bit more."""
+    gaps = np.array([1.0] * better + [-1.0] * worse + [0.0] * (people - better - worse))
+    return Measured(champion=3.0 + gaps, challenger=np.full(people, 3.0), clusters=[f"p{n}" for n in range(people)])
+
+
+def test_among_equals_a_winner_is_named_no_oftener_than_is_said() -> None:
+    """Ten people whom two equal models serve alike with chance 0.65, else either may be better."""
+    named = alone = 0.0
+    for better in range(11):
+        for worse in range(min(better, 10 - better) + 1):  # the other half is the mirror image
+            chance = math.factorial(10) * 0.175 ** (better + worse) * 0.65 ** (10 - better - worse)
+            chance /= math.factorial(better) * math.factorial(worse) * math.factorial(10 - better - worse)
+            chance *= 1 if better == worse else 2
+            judgement = verdict(feedback=apart(better, worse))
+            interval = judgement.results["feedback"]["improvement"]
+            named += chance * (judgement.verdict != "inconclusive")
+            alone += chance * (interval["low"] > 0 or interval["high"] < 0)
+    assert named <= 0.05
+    assert alone > 0.1
+
+
+def test_too_few_people_who_tell_the_two_apart_are_named_as_the_reason() -> None:
+    judgement = verdict(feedback=apart(4, 0))
+    assert judgement.verdict == "inconclusive"
+    assert judgement.results["feedback"]["improvement"]["low"] > 0
+    assert judgement.results["feedback"]["chance"] == 0.125
+    assert judgement.results["missing"] == 5
+    assert "of equal models 12% would differ so much" in judgement.reasons[0]

@@ -1,4 +1,4 @@
-"""How sure a difference is: paired cluster bootstrap, labels still needed, Wilson's interval, evidence of blind votes.
+"""How sure a difference is: bootstrap by clusters, the test by exchange, labels still needed, Wilson's interval, votes.
 
 The unit of resampling is the person (or conversation), never the message: what one person says is no independent
 evidence (Miller 2024, arXiv:2411.00640).
@@ -18,6 +18,7 @@ from lamina.kit.errors import InputError
 
 _NORMAL = NormalDist()
 _BLOCK = 4_000_000  # resampling counts held at once
+_ENUMERATED = 12  # clusters whose exchanges are all tried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,30 @@ def paired_bootstrap(
         scores[start : start + rows] = (totals[:, 0] / totals[:, 1] - mean) / errors
     low, high = np.quantile(scores, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Interval(mean=mean, low=mean - float(high) * error, high=mean - float(low) * error, n_clusters=count)
+
+
+def exchange_chance(
+    a: ArrayLike, b: ArrayLike, clusters: Sequence[Hashable], *, draws: int = 10_000, seed: int = 0
+) -> float:
+    """How often ``a - b`` is at least as far from 0 as it is when the sides of whole clusters are exchanged at random.
+
+    Exact for sides that are equal (Fisher 1935, The Design of Experiments), also where only a few clusters tell the two
+    apart: there ``paired_bootstrap`` is too sure. All exchanges are tried where there are few, else ``draws`` of them.
+    1.0 where nothing differs. Raises ``InputError`` as ``paired_bootstrap`` does.
+    """
+    difference = _finite(a) - _finite(b) if np.shape(a) == np.shape(b) else _finite(())
+    sums, _ = _by_cluster(difference, clusters)
+    sums = sums[sums != 0]
+    seen = abs(float(sums.sum())) * (1 - 1e-9) - 1e-12
+    if len(sums) <= _ENUMERATED:
+        signs = 1.0 - 2.0 * ((np.arange(1 << len(sums))[:, None] >> np.arange(len(sums))) & 1)
+        return float((np.abs(signs @ sums) >= seen).mean())
+    generator, beyond = np.random.default_rng(seed), 1
+    step = max(1, _BLOCK // len(sums))
+    for start in range(0, draws, step):
+        signs = generator.choice((-1.0, 1.0), size=(min(step, draws - start), len(sums)))
+        beyond += int((np.abs(signs @ sums) >= seen).sum())
+    return beyond / (1 + draws)
 
 
 def standard_error(values: ArrayLike, clusters: Sequence[Hashable]) -> float:

@@ -3,10 +3,13 @@
 Three verdicts. *promote*: better on the held-out feedback, and not worse than the margins elsewhere. *reject*: worse on
 the feedback, or beyond a margin elsewhere, with the stated confidence. Else *inconclusive*, and how many labels are
 missing. The unit of resampling is the person (or conversation), never the message (Miller 2024, arXiv:2411.00640).
+Where few people tell the models apart the bootstrap is too sure, so that a difference on the feedback must also be
+beyond what comes of exchanging the two at random (``kit.statistics.exchange_chance``).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lamina.contracts.lineage import Verdict
-from lamina.kit.statistics import Interval, labels_needed, paired_bootstrap
+from lamina.kit.statistics import Interval, exchange_chance, labels_needed, paired_bootstrap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +98,10 @@ def _target(
     doubt: list[str],
 ) -> str:
     interval = _interval(measured, confidence)
+    chance = 1.0
     if interval is not None:
-        results["feedback"] = _facts(measured, interval)
+        chance = exchange_chance(measured.champion, measured.challenger, measured.clusters)
+        results["feedback"] = _facts(measured, interval) | {"chance": chance}
     if people < minimum or interval is None:
         missing = minimum - people
         results["missing"] = missing
@@ -106,17 +111,30 @@ def _target(
         )
         return ""
     words = f"held-out feedback: {_change(interval)}"
-    if interval.low > 0:
+    rare = chance <= 1 - confidence + 1e-9
+    if interval.low > 0 and rare:
         return words
-    if interval.high < 0:
+    if interval.high < 0 and rare:
         harm.append(words + ": worse")
         return ""
-    difference = np.asarray(measured.champion) - np.asarray(measured.challenger)
-    needed = labels_needed(difference, measured.clusters, confidence=confidence)
+    if interval.low > 0 or interval.high < 0:
+        words += f": too few people tell the two apart (of equal models {chance:.0%} would differ so much)"
+    needed = _more_people(measured, people, confidence)
     results["missing"] = needed
     more = f"about {needed} more held-out people would decide it" if needed else "more labels would hardly decide it"
     doubt.append(f"{words}: could be chance; {more}")
     return ""
+
+
+def _more_people(measured: Measured, people: int, confidence: float) -> int | None:
+    """How many more would decide it if the difference is real; they must also be enough for the test by exchange."""
+    difference = np.asarray(measured.champion) - np.asarray(measured.challenger)
+    needed = labels_needed(difference, measured.clusters, confidence=confidence)
+    apart = len({who for who, gap in zip(measured.clusters, difference, strict=True) if gap})
+    if needed is None or not apart:
+        return None
+    wanted = math.ceil(math.log2(2 / (1 - confidence)) * people / apart)  # that many coins rarely fall alike
+    return max(needed, wanted - people, 1)
 
 
 def _guard(words: str, interval: Interval, margin: float, harm: list[str], doubt: list[str]) -> None:

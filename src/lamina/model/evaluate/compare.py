@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lamina.kit.errors import InputError
-from lamina.kit.statistics import Interval, paired_bootstrap, standard_error, student_quantile
+from lamina.kit.statistics import Interval, exchange_chance, paired_bootstrap, standard_error, student_quantile
 from lamina.model.evaluate.score import Score
 
 _FEWEST = 10  # clusters of items under a verdict; with fewer, items that happen to agree would name a winner
@@ -173,21 +173,13 @@ def _apart(
 def _chance(ours: np.ndarray, theirs: np.ndarray, sides: list[list[Score]], paired: bool, draws: int) -> float:
     """How often a difference at least this large comes of exchanging the sides at random: of whole clusters where
     both were asked the same items, else of single items (there the interval alone looks at clusters)."""
-    random = np.random.default_rng(0)
     if paired:
-        numbers = {name: n for n, name in enumerate(dict.fromkeys(sides[0][0].clusters))}
-        group = [numbers[name] for name in sides[0][0].clusters]
-        gaps = np.bincount(group, weights=ours - theirs)
-        gaps = gaps[gaps != 0]
-        found = [random.choice((-1.0, 1.0), size=(min(500, draws - n), len(gaps))) @ gaps for n in range(0, draws, 500)]
-        seen = abs(float(gaps.sum()))
-    else:
-        pooled, count = np.concatenate([ours, theirs]), len(ours)
-        shuffled = (random.permutation(pooled) for _ in range(min(draws, 2000)))
-        found = [np.array([row[:count].mean() - row[count:].mean()]) for row in shuffled]
-        seen = abs(float(ours.mean() - theirs.mean()))
-    beyond = np.abs(np.concatenate(found)) >= seen * (1 - 1e-9) - 1e-12
-    return float((1 + beyond.sum()) / (1 + len(beyond)))
+        return exchange_chance(ours, theirs, sides[0][0].clusters, draws=draws)
+    random, pooled, count = np.random.default_rng(0), np.concatenate([ours, theirs]), len(ours)
+    shuffled = (random.permutation(pooled) for _ in range(min(draws, 2000)))
+    gaps = np.array([row[:count].mean() - row[count:].mean() for row in shuffled])
+    seen = abs(float(ours.mean() - theirs.mean()))
+    return float((1 + (np.abs(gaps) >= seen * (1 - 1e-9) - 1e-12).sum()) / (1 + len(gaps)))
 
 
 def _by_seed(sides: list[list[Score]]) -> tuple[float, int]:
