@@ -1,4 +1,7 @@
-"""``metrics.jsonl``: one JSON object a line, as training goes along. Units stand in the key names (``loss_nats``)."""
+"""``metrics.jsonl``: one JSON object a line, as training goes along. Units stand in the key names (``loss_nats``).
+
+``samples.jsonl`` beside it, what the model wrote meanwhile, has the same form with texts for figures.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ class MetricsWriter:
         self.path = path
         make_folder(path.parent)
 
-    def write(self, step: int, **values: float) -> None:
+    def write(self, step: int, **values: float | str) -> None:
         """Add a line ``{"step": step, …}``. NaN and infinities become null: JSON has none."""
-        row = {"step": step, **{k: v if math.isfinite(v) else None for k, v in values.items()}}
-        append_lines(self.path, json.dumps(row).encode() + b"\n")
+        said = {k: v if isinstance(v, str) or math.isfinite(v) else None for k, v in values.items()}
+        append_lines(self.path, json.dumps({"step": step, **said}).encode() + b"\n")
 
     def truncate_after(self, step: int) -> None:
         """Forget the lines of later steps, which a resumed run will write again."""

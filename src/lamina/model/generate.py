@@ -25,24 +25,41 @@ def greedy(
     end: Sequence[int],
     max_tokens: int,
     stop: Callable[[list[int]], bool] | None = None,
+    choose: Callable[[Tensor], int] | None = None,
 ) -> list[int]:
     """The likeliest next token, again and again, after ``prompt`` (a decoder alone); without the ``end`` token.
 
-    ``stop``: asked after each token whether what was found is enough.
+    ``stop``: asked after each token whether what was found is enough. ``choose``: another rule than the likeliest, of
+    the scores (V,) of the next token.
     """
     if not prompt:
         raise ConfigError("a prompt of no tokens", where="greedy")
-    cache, ids, found = KeyValueCache(), torch.tensor([list(prompt)]), []
+    device = model.stack.embeddings.token.weight.device
+    cache, ids, found = KeyValueCache(), torch.tensor([list(prompt)], device=device), []
     for _ in range(max_tokens):
-        hidden = model(ids, cache=cache)
-        token = int(model.logits(hidden[:, -1]).argmax(-1))
+        scores = model.logits(model(ids, cache=cache)[0, -1])
+        token = int(scores.argmax()) if choose is None else choose(scores)
         if token in end:
             break
         found.append(token)
         if stop is not None and stop(found):
             break
-        ids = torch.tensor([[token]])
+        ids = torch.tensor([[token]], device=device)
     return found
+
+
+def drawn(seed: int, *, temperature: float = 0.8, among: int = 50) -> Callable[[Tensor], int]:
+    """A rule for ``greedy``: one of the ``among`` likeliest tokens by chance (Fan et al. 2018, arXiv 1805.04833).
+
+    It draws from a generator of its own, so that the same weights write the same text after the same ``seed``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def choose(scores: Tensor) -> int:
+        best, tokens = scores.float().cpu().topk(min(among, scores.shape[-1]))
+        return int(tokens[torch.multinomial((best / temperature).softmax(-1), 1, generator=generator)])
+
+    return choose
 
 
 @torch.inference_mode()
