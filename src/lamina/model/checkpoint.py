@@ -22,6 +22,7 @@ from torch import Tensor
 from lamina.kit.errors import ModelFileError, NotFoundError
 from lamina.model.families import family_of_config, family_of_spec
 from lamina.model.families.weights import Family
+from lamina.model.layers.hollow import hollow
 from lamina.model.spec import ModelSpec
 from lamina.model.transformer import Transformer, table_name
 
@@ -57,7 +58,7 @@ def open_model(folder: Path, *, dtype: torch.dtype | None = torch.float32) -> Tr
     tensors = _cast(read_tensors(folder), dtype)
     spec = family.settle(family.to_spec(config, where), tensors)
     spec = _settle_tie(spec, family, tensors, folder)
-    with torch.device("meta"):
+    with hollow():
         model = Transformer(spec)
     shapes = {name: t.shape for name, t in model.state_dict().items() if name not in model.aliases}
     ours = family.from_file(tensors, shapes, str(folder))
@@ -87,7 +88,10 @@ def save_model(model: Transformer, folder: Path, *, like: Path | None = None) ->
     if like is not None:
         old = read_config(like) if (like / "config.json").is_file() else {}  # or a folder with a tokenizer alone
         copy_companions(like, folder)
-    config = {**family.defaults, **(old if old.get("model_type") == config["model_type"] else {}), **config}
+    old = old if old.get("model_type") == config["model_type"] else {}
+    if len(old.get("id2label") or {}) == len(config.get("id2label") or {}):
+        config = {key: value for key, value in config.items() if key not in ("id2label", "label2id")}
+    config = {**family.defaults, **old, **config}
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     save_file(file, folder / WEIGHTS, metadata={"format": "pt"})
 

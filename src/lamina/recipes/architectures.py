@@ -6,9 +6,9 @@ from lamina.kit.errors import ConfigError
 
 #: What each architecture can be trained for.
 OBJECTIVES = {
-    "gpt": ("causal-lm",),
-    "bert": ("masked-lm", "next-sentence"),
-    "seq2seq": ("span-corruption",),
+    "gpt": ("causal-lm", "classification", "dpo", "kto"),
+    "bert": ("masked-lm", "next-sentence", "classification", "contrastive"),
+    "seq2seq": ("span-corruption", "translation"),
 }
 
 
@@ -37,7 +37,7 @@ def check_preset(architecture: str, name: str) -> None:
         )
 
 
-def check_tokenizer(architecture: str, use: str, sentinels: int) -> None:
+def check_tokenizer(architecture: str, use: str, sentinels: int, objective: str = "span-corruption") -> None:
     """Raise ``ConfigError`` where the tokenizer that is to be trained is of no use to the architecture."""
     if architecture == "bert" and use != "wordpiece":
         raise ConfigError(
@@ -49,7 +49,7 @@ def check_tokenizer(architecture: str, use: str, sentinels: int) -> None:
             f"{who} writes text, and WordPiece does not give text back: case and white space are lost",
             hint='use = "bpe" or "unigram"',
         )
-    if architecture == "seq2seq" and not sentinels:
+    if architecture == "seq2seq" and objective == "span-corruption" and not sentinels:
         raise ConfigError(
             "span corruption needs sentinels for what is cut out", hint='use = "unigram", sentinels = 100'
         )

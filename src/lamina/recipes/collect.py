@@ -125,7 +125,7 @@ def _collect(
         located = locate(stack, table["from"], progress, match=wanted, hashed=False)
         origin = located.location if _is_registry(located.location) else str(table["from"])
         license = license or located.license
-        files = tuple(_matching(located.path, patterns, cache_folder(stack) / "names"))
+        files = tuple(matching(located.path, patterns, cache_folder(stack) / "names"))
         if not files:
             raise InputError(
                 f"no file of {origin} matches {', '.join(patterns)}", where=f"{stack.file.name}: source '{common.name}'"
@@ -159,7 +159,7 @@ def _is_registry(location: str) -> bool:
     return location.split(":", 1)[0] in {"pypi", "npm", "deb", "hf"}
 
 
-def _matching(path: Path, patterns: Sequence[str], names: Path) -> Iterator[tuple[str, Path]]:
+def matching(path: Path, patterns: Sequence[str], names: Path) -> Iterator[tuple[str, Path]]:
     """The files at ``path`` that match, by name; hidden ones are left out.
 
     What cannot be read comes too, for the report: pipes and the like, links to folders, folders that are locked. A file

@@ -16,8 +16,9 @@ from lamina.data.steps import DEFAULT_STEPS
 from lamina.kit.durable import atomic_write
 from lamina.kit.errors import LaminaError
 from lamina.kit.progress import Progress
+from lamina.kit.spawn import imports
 from lamina.kit.stages import Stage, Workshop
-from lamina.recipes.plan import read_questions
+from lamina.recipes.questions import read_questions
 from lamina.recipes.stack import Stack
 
 SHELF = "contamination"
@@ -48,6 +49,7 @@ def questions_in(stack: Stack, corpus: Path, workshop: Workshop) -> dict[str, An
     return dict(json.loads((workshop.run(stage) / _FILE).read_bytes()))
 
 
+@imports("lamina.data.clean.contamination")
 def measure(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:

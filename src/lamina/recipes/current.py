@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lamina.kit.durable import atomic_write
 from lamina.kit.errors import NotFoundError
@@ -39,3 +40,8 @@ def recall(stack: Stack) -> Current:
 
 def _file(stack: Stack) -> Path:
     return stack.state / "current.json"
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON file as a dictionary."""
+    return dict(json.loads(file.read_text(encoding="utf-8")))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lamina.kit.durable import atomic_write
 from lamina.kit.errors import InputError
 from lamina.kit.progress import Progress
+from lamina.kit.spawn import imports
 from lamina.kit.stages import Stage
 from lamina.recipes.stack import EmbeddingSection, ModelSection
 
@@ -54,10 +55,11 @@ def fresh_stage(model: ModelSection, *, tokenizer: Path, vectors: Path | None, o
             **({"next_sentence": True} if objective == "next-sentence" else {}),
         },
         inputs={"tokenizer": tokenizer} | ({} if vectors is None else {"vectors": vectors}),
-        versions={"fresh": 1},
+        versions={"fresh": 2},
     )
 
 
+@imports("lamina.model.vectors.glove", "lamina.model.vectors.word2vec")
 def make_vectors(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
@@ -95,6 +97,7 @@ def pieces_of(tokenizer: ModelTokenizer) -> list[str]:
     return [tokenizer.token_of(i) or f"<{i}>" for i in range(tokenizer.vocabulary)]
 
 
+@imports("lamina.model.architectures.presets", "lamina.model.checkpoint")
 def fresh_model(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
@@ -109,7 +112,9 @@ def fresh_model(
 
     torch.manual_seed(parameters["seed"])
     tokenizer = open_tokenizer(inputs["tokenizer"])
-    spec = preset(parameters["preset"], vocabulary=tokenizer.vocabulary)
+    teacher = inputs["tokenizer"] / "config.json"  # whose scores are compared with the model's, one by one
+    vocabulary = read_config(teacher.parent)["vocab_size"] if teacher.is_file() else tokenizer.vocabulary
+    spec = preset(parameters["preset"], vocabulary=vocabulary)
     if parameters.get("next_sentence"):
         spec = replace(spec, outputs=(OutputSpec(kind="pooler"), OutputSpec(kind="next-sentence")))
     model = Transformer(spec)
@@ -124,7 +129,23 @@ def fresh_model(
         settings = {"eos_token_id": end, "decoder_start_token_id": spec.start_token, "pad_token_id": spec.start_token}
         config = read_config(staging) | {"eos_token_id": end, "forced_eos_token_id": end}
         atomic_write(staging / "config.json", json.dumps(config, indent=2, ensure_ascii=False).encode())
+        _end_sources(staging / "tokenizer.json", tokenizer.token_of(end) or "", end)
     atomic_write(staging / "generation_config.json", json.dumps(settings, indent=1).encode())
+
+
+def _end_sources(file: Path, token: str, id: int) -> None:
+    """Let a tokenizer put the end behind what an encoder reads, as T5's and Marian's do: so it was trained."""
+    table = json.loads(file.read_bytes())
+    if table.get("post_processor") is None or table["post_processor"]["type"] == "ByteLevel":
+        first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in ("A", "B"))
+        last = {"SpecialToken": {"id": token, "type_id": 0}}
+        table["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": [first, last],
+            "pair": [first, last, second, last],
+            "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}},
+        }
+        atomic_write(file, json.dumps(table, ensure_ascii=False).encode())
 
 
 def embed(model: Transformer, tokenizer: ModelTokenizer, vectors: Path, *, seed: int) -> str:

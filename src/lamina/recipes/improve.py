@@ -16,12 +16,12 @@ from lamina.kit.errors import InputError, NotFoundError
 from lamina.kit.identity import new_id
 from lamina.kit.progress import Progress, open_progress
 from lamina.kit.stages import Stage, Workshop
-from lamina.recipes.current import recall
+from lamina.recipes.current import read_json, recall
+from lamina.recipes.feedback_training import training_rows
 from lamina.recipes.gate import Evidence, Judgement, Measured, judge
 from lamina.recipes.plan import served_stage
 from lamina.recipes.stack import Stack
 from lamina.recipes.status import open_registry
-from lamina.recipes.up import read_json
 
 if TYPE_CHECKING:
     from lamina.deployment.registry import ModelRegistry
@@ -32,16 +32,20 @@ def improve(stack: Stack, *, json: bool = False, progress: Progress | None = Non
     progress = progress or open_progress("json" if json else "auto")
     workshop = Workshop(stack.state, progress)
     snapshot, facts = take_snapshot(stack)
+    method = stack.interface.improve.method
+    learned = facts[f"{method}_train"]
     progress.say(
-        f"snapshot {snapshot.name[:12]}: {facts['sft_train']} rows to learn from, {facts['sft_held_out']} held out, "
+        f"snapshot {snapshot.name[:12]}: {learned} rows to learn from ({method}), {facts['sft_held_out']} held out, "
         f"of {facts['people']} people"
     )
+    if not learned and facts["sft_train"]:
+        training_rows(snapshot, method)  # says which feedback is missing
     with open_registry(stack) as registry:
         champion = registry.resolve("champion")
-        if not facts["sft_train"] and not facts["sft_held_out"]:
+        if not learned and not facts["sft_held_out"]:
             receipt = _receipt(champion, None, _nothing(stack), snapshot)
         else:
-            made = _train(stack, workshop, registry, snapshot) if facts["sft_train"] else None
+            made = _train(stack, workshop, registry, snapshot) if learned else None
             found = _evidence(workshop, registry, stack, champion, made, snapshot)
             challenger = _add(registry, made, snapshot, found) if made else None
             evidence = Evidence(**{name: Measured(**found[name]) for name in ("feedback", "learned", "documents")})
@@ -111,11 +115,11 @@ def _train(stack: Stack, workshop: Workshop, registry: ModelRegistry, snapshot: 
     training = Stage(
         name="feedback-training",
         shelf="runs",
-        function="lamina.recipes.training:train_on_feedback",
+        function="lamina.recipes.feedback_training:train_on_feedback",
         parameters={"improve": config.resolved(settings), "part": "model" if parent.run else ""},
         inputs=inputs,
         versions={"train": 1},
-        context={"stack": stack.table},
+        context={"stack": stack.table, "references": str(stack.state / "references")},
     )
     run = workshop.run(training)
     return _Made(served=workshop.run(served_stage(stack, run, part="model")), run=run, parent=parent)

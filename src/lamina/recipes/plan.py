@@ -15,7 +15,7 @@ from typing import Any
 
 from lamina.data.steps import DEFAULT_STEPS
 from lamina.kit import config
-from lamina.kit.errors import ConfigError, InputError
+from lamina.kit.errors import ConfigError
 from lamina.kit.packages import Located
 from lamina.kit.progress import Progress
 from lamina.kit.registry import SOURCES, STEPS
@@ -23,6 +23,7 @@ from lamina.kit.stages import Stage, Workshop
 from lamina.recipes import augmentation, collect, history, step_files
 from lamina.recipes.fresh import fresh_stage, vectors_stage
 from lamina.recipes.mixing import check_mixture, mixture_stage
+from lamina.recipes.questions import read_questions
 from lamina.recipes.stack import ModelSection, Stack, TrainSection
 from lamina.recipes.tokenizer_stage import wanted_tokenizer
 
@@ -43,8 +44,8 @@ class Plan:
     def corpus(self) -> Stage:
         """Documents: collected, cleaned, deduplicated, split."""
         data = self.stack.data
-        if data is None:
-            raise ConfigError("has no [data] section", where=self.stack.file.name)
+        if data is None or not self.stack.collects:
+            raise ConfigError("has no [[data.sources]]", where=self.stack.file.name)
         augmentation.check(self.stack)
         sources = collect.collect(self.stack, self.progress)
         check_mixture(self.stack, sources=[s.name for s in sources])
@@ -91,7 +92,10 @@ class Plan:
 
     @cached_property
     def tokenizer(self) -> Stage:
-        """A tokenizer trained on the corpus (only where the stack asks for one)."""
+        """A tokenizer trained on the corpus (only where the stack asks for one), or the one of the teacher."""
+        trained = self.stack.data is not None and self.stack.data.tokenizer.trained
+        if not trained and self.trains and self._train.teacher is not None:
+            return self.teacher
         return wanted_tokenizer(self.stack, self.workshop.folder(self.corpus))
 
     @cached_property
@@ -136,16 +140,7 @@ class Plan:
         """The model to start from, as a Hugging Face folder: imported, or fresh weights of a preset."""
         model = self._model
         if model.base is not None:
-            located = self.base_location
-            return Stage(
-                name="base",
-                shelf="bases",
-                function="lamina.recipes.training:import_base",
-                parameters={"location": located.location, "sha256": located.sha256},
-                inputs={},
-                versions={"import": 1},
-                context={"path": str(located.path)},
-            )
+            return _imported("base", self.base_location)
         return fresh_stage(
             model,
             tokenizer=self.workshop.folder(self.tokenizer),
@@ -161,10 +156,17 @@ class Plan:
         return vectors_stage(self._model.embedding, **folders, context=self.stack.file.parent, seed=self._train.seed)
 
     @cached_property
+    def teacher(self) -> Stage:
+        """The model whose scores are learned too, as a Hugging Face folder (only where the stack names one)."""
+        return _imported("teacher", collect.locate(self.stack, self._train.teacher or (), self.progress))
+
+    @cached_property
     def training(self) -> Stage:
         """The base tuned on the documents: adapter, merged model, metrics."""
         mixture, corpus = mixture_stage(self.stack, self.workshop.folder(self.corpus))
         frozen = {} if self._model.embedding.train else {"frozen_embeddings": True}
+        if self._train.teacher is not None:
+            corpus = {**corpus, "teacher": self.workshop.folder(self.teacher)}
         return Stage(
             name="training",
             shelf="runs",
@@ -236,6 +238,19 @@ class Plan:
         return read_questions(self.stack.folder / name)
 
 
+def _imported(name: str, located: Located) -> Stage:
+    """The stage that brings a model from its location into the state."""
+    return Stage(
+        name=name,
+        shelf="bases",
+        function="lamina.recipes.training:import_base",
+        parameters={"location": located.location, "sha256": located.sha256},
+        inputs={},
+        versions={"import": 1},
+        context={"path": str(located.path)},
+    )
+
+
 def passages_stage(corpus: Path) -> Stage:
     """The stage that makes the index of passages of a corpus."""
     return Stage(
@@ -258,26 +273,6 @@ def served_stage(stack: Stack, source: Path, *, part: str) -> Stage:
         inputs={"source": source},
         versions={"quantize": 1, "seal": 1},
     )
-
-
-def read_questions(file: Path) -> list[dict[str, Any]]:
-    """``{"question": …, "answers": […]}`` a line; a wrong line is named."""
-    import orjson
-
-    if not file.is_file():
-        raise ConfigError("there is no such file", where=f"model.evaluate.questions: {file}")
-    questions = []
-    for number, line in enumerate(file.read_bytes().splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise InputError(f"is not JSON: {error}", where=f"{file}:{number}") from None
-        if not isinstance(row, dict) or not isinstance(row.get("question"), str) or not row.get("answers"):
-            raise InputError("needs 'question' (text) and 'answers' (a list)", where=f"{file}:{number}")
-        questions.append({"question": row["question"], "answers": [str(a) for a in row["answers"]]})
-    return questions
 
 
 def _versions(steps: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> dict[str, int]:

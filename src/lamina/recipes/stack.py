@@ -12,6 +12,7 @@ from lamina.data.mixture import Rule
 from lamina.kit import config
 from lamina.kit.errors import ConfigError
 from lamina.recipes.architectures import check_objective, check_preset
+from lamina.recipes.row_section import read_rows_section
 
 FILE = "lamina.toml"
 
@@ -46,7 +47,7 @@ class AugmentationSection:
 class DataSection:
     """``[data]``: where documents come from and what is done to them (``None`` = the default steps)."""
 
-    sources: tuple[dict[str, Any], ...]
+    sources: tuple[dict[str, Any], ...] = ()
     steps: tuple[dict[str, Any], ...] | None = None
     tokenizer: TokenizerSection = field(default_factory=TokenizerSection)
     held_out: float = 0.1  # share of documents that are never trained on
@@ -61,7 +62,18 @@ class DataSection:
 class TrainSection:
     """``[model.train]``. The length is a wall-clock ``budget``, ``steps``, ``tokens`` or ``epochs``: one of them."""
 
-    objective: Literal["causal-lm", "masked-lm", "next-sentence", "span-corruption"] = "causal-lm"
+    objective: Literal[
+        "causal-lm",
+        "masked-lm",
+        "next-sentence",
+        "span-corruption",
+        "translation",
+        "classification",
+        "contrastive",
+        "dpo",
+        "kto",
+    ] = "causal-lm"
+    rows: dict[str, Any] | None = None  # of the last five: see row_section.RowsSection
     method: Literal["lora", "full"] = "lora"
     budget: str | None = None  # wall clock, turned once into a recorded step count
     steps: int | None = None
@@ -82,6 +94,14 @@ class TrainSection:
     whole_words: bool = False  # and whether whole words are
     noise: float = 0.15  # of span-corruption: share of the tokens that are cut out
     span: float = 3.0  # and how many together, on average
+    temperature: float = 0.05  # of contrastive: what likenesses of texts are divided by
+    beta: float = 0.1  # of dpo and kto: how far answers may become likelier than they were
+    smoothing: float = 0.0  # of dpo: share of the pairs that are taken to be the wrong way round
+    desirable: float = 1.0  # of kto: weight of good answers
+    undesirable: float = 1.0  # and of bad ones
+    teacher: str | tuple[str, ...] | None = None  # a model, or mirrors of it, whose scores are learned too
+    distill: float = 0.5  # share of the teacher's scores in the loss
+    softness: float = 2.0  # temperature at which they are compared
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -92,6 +112,11 @@ class TrainSection:
             raise ConfigError(f"replay = {self.replay} is not a share from 0 to below 1")
         if self.objective != "causal-lm":
             object.__setattr__(self, "replay", 0.0)  # only models that go on with text hold conversations
+        read_rows_section(self.objective, self.rows)
+        if self.teacher is not None and self.objective != "causal-lm":
+            raise ConfigError('a teacher is of objective "causal-lm"', where="model.train.teacher")
+        if self.objective == "classification" and self.method == "lora":
+            raise ConfigError("a fresh output needs more than an adapter", hint='[model.train] method = "full"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +124,7 @@ class EvaluateSection:
     """``[model.evaluate]``: what is measured before and after."""
 
     tokens: int = 4000  # of held-out documents
+    rows: int = 500  # held-out rows of [model.train.rows]
     questions: str | None = None  # JSONL beside the stack file: {"question": …, "answers": […]}
 
 
@@ -146,6 +172,11 @@ class ModelSection:
                 raise ConfigError("fresh weights need more than an adapter", hint='[model.train] method = "full"')
 
 
+def learns_rows(model: ModelSection | None) -> bool:
+    """Whether the objective's rows lie in ``[model.train.rows]``, and not among the documents."""
+    return model is not None and model.train is not None and model.train.rows is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentSection:
     """``[deployment]``: the form in which the model is served."""
@@ -160,9 +191,11 @@ class DeploymentSection:
 class ImproveSection:
     """``[interface.improve]``: how feedback becomes the next version, and what it must prove."""
 
+    method: Literal["sft", "dpo", "kto"] = "sft"  # accepted answers, preferred ones, or judged ones
+    beta: float = 0.1  # of dpo and kto: how far answers may become likelier than they were
     budget: str = "2m"  # wall clock of training, the longest
     epochs: float = 6.0  # over the accepted rows
-    learning_rate: float = 4e-4
+    learning_rate: float | None = None  # default: 4e-4 of accepted answers, less of preferences
     replay: float = 0.4  # share of document and chat rows among the feedback's
     minimum: int = 8  # people (or conversations) in the held-out feedback before a verdict is tried
     confidence: float = 0.95
@@ -198,6 +231,11 @@ class Stack:
     deployment: DeploymentSection
     interface: InterfaceSection
     table: dict[str, Any]  # the resolved file, for the record
+
+    @property
+    def collects(self) -> bool:
+        """Whether there are documents: a stack that learns from rows needs none."""
+        return self.data is not None and bool(self.data.sources)
 
     @property
     def folder(self) -> Path:
@@ -236,6 +274,8 @@ def open_stack(file: Path, assignments: Sequence[str] = ()) -> Stack:
         raise ConfigError(f"format {tables.format} is newer than this Lamina", where=file.name, hint="upgrade lamina")
     if tables.data is None and tables.model is None:
         raise ConfigError("has neither [data] nor [model]", where=file.name, hint="see docs/how-to/use-my-documents.md")
+    if tables.data is not None and not tables.data.sources and not learns_rows(tables.model):
+        raise ConfigError("data: the key 'sources' is missing", where=file.name, hint="[[data.sources]]")
     state = Path(os.environ.get("LAMINA_STATE") or file.parent / tables.state).absolute()
     return Stack(
         name=tables.name,

@@ -12,7 +12,7 @@ from lamina.kit.errors import LaminaError
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
 from lamina.recipes.removals import stale_versions
-from lamina.recipes.stack import Stack
+from lamina.recipes.stack import Stack, learns_rows
 
 if TYPE_CHECKING:
     from lamina.deployment.registry import ModelRegistry
@@ -33,16 +33,17 @@ def open_registry(stack: Stack) -> Iterator[ModelRegistry]:
 
 def status(stack: Stack, *, as_json: bool) -> Any:
     """Each stage with its condition and the reason, then the versions."""
-    from lamina.recipes.plan import Plan
+    from lamina.recipes.row_plan import open_plan
 
     progress = open_progress("quiet")
-    plan = Plan(stack, Workshop(stack.state, progress), progress)
-    names = ["corpus"] if stack.data else []
+    plan = open_plan(stack, Workshop(stack.state, progress), progress)
+    names = ["corpus"] if stack.collects else []
     if stack.model is not None:
+        names += ["rows"] if learns_rows(stack.model) else []
         names += ["base"]
-        if stack.data is not None and stack.model.train is not None:
-            names += ["tokenizer"] if stack.data.tokenizer.trained else []
-            names += ["tokens", "passages", "training"]
+        if (stack.data is not None or learns_rows(stack.model)) and stack.model.train is not None:
+            names += ["tokenizer"] if stack.data is not None and stack.data.tokenizer.trained else []
+            names += ["training"] if learns_rows(stack.model) else ["tokens", "passages", "training"]
     rows = []
     for name in names:
         try:

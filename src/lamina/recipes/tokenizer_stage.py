@@ -19,7 +19,8 @@ def wanted_tokenizer(stack: Stack, corpus: Path) -> Stage:
         raise ConfigError("there is no tokenizer: none is trained", where=stack.file.name, hint=hint)
     if model is not None and model.architecture is not None:
         try:
-            check_tokenizer(model.architecture, data.tokenizer.use, data.tokenizer.sentinels)
+            objective = {} if model.train is None else {"objective": model.train.objective}
+            check_tokenizer(model.architecture, data.tokenizer.use, data.tokenizer.sentinels, **objective)
         except ConfigError as error:
             raise ConfigError(error.what, where=f"{stack.file.name}: data.tokenizer.use", hint=error.hint) from None
     return tokenizer_stage(data.tokenizer, corpus)

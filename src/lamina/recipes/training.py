@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lamina.kit.config import build, seconds
 from lamina.kit.durable import atomic_write
-from lamina.kit.errors import ConfigError, InputError
+from lamina.kit.errors import ConfigError
 from lamina.kit.log import MetricsWriter
 from lamina.kit.progress import Progress
+from lamina.kit.spawn import imports
 from lamina.recipes.mixing import Mixing, open_mixing
 from lamina.recipes.objectives import open_stream
-from lamina.recipes.stack import ImproveSection, TrainSection
+from lamina.recipes.stack import TrainSection
 
 if TYPE_CHECKING:
+    from lamina.contracts.tokens import BatchStream
     from lamina.data.batches import Part
     from lamina.data.mixture import Mixture
     from lamina.data.shards import Shards
+    from lamina.kit.tokenizer import ModelTokenizer
     from lamina.model.train import TrainParameters, TrainResult
+    from lamina.model.transformer import Transformer
 
 _DEFAULT_BUDGET = "2m"
 _SMALL = 5_000_000  # parameters
+_PREFERENCE_RATES = {"lora": 5e-5, "full": 5e-6}  # lower: the model is to stay near what it was
 _RATES = {"lora": 4e-4, "full": 5e-4}  # peaks that did well on models of 1M to 135M parameters
-_KEPT = {"rank", "alpha", "batch", "length", "seed"}  # what feedback training takes over from [model.train]
 
 
+@imports("lamina.model.checkpoint")
 def import_base(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
@@ -38,6 +43,7 @@ def import_base(
     import_folder(Path(parameters["context"]["path"]), staging)
 
 
+@imports("lamina.data.batches", "lamina.model.lora", "lamina.model.train", "torch._dynamo")
 def train_on_documents(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
@@ -58,46 +64,22 @@ def train_on_documents(
         parts.append((Shards(inputs["tokens"] / "replay"), section.replay))
     size = documents.total_tokens
     frozen = bool(parameters.get("frozen_embeddings"))
-    _train(staging, work, inputs["base"], parts, section, progress, corpus_tokens=size, mixing=mixing, frozen=frozen)
+    train_on_parts(
+        staging,
+        work,
+        inputs["base"],
+        parts,
+        section,
+        progress,
+        corpus_tokens=size,
+        mixing=mixing,
+        frozen=frozen,
+        teacher=inputs.get("teacher"),
+    )
     atomic_write(staging / "lamina.json", json.dumps(parameters["context"]["stack"], indent=1).encode())
 
 
-def train_on_feedback(
-    staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
-) -> None:
-    """A fresh adapter on all accepted rows, with document and chat rows mixed in so that nothing else is lost."""
-    import pyarrow.parquet as pq
-
-    from lamina.data.replay import write_rows
-    from lamina.data.shards import Shards
-    from lamina.kit.tokenizer import open_tokenizer
-
-    settings = build(ImproveSection, parameters["improve"], where="interface.improve")
-    start = inputs["start"] / parameters["part"]
-    rows = [r for r in pq.read_table(inputs["snapshot"] / "sft.parquet").to_pylist() if r["split"] == "train"]
-    if not rows:
-        raise InputError("the snapshot holds no row to learn from", where=str(inputs["snapshot"]))
-    tokenizer = open_tokenizer(start)
-    feedback = write_rows(
-        ((row["prompt"], row["completion"]) for row in rows), work / "feedback", tokenizer, progress=progress
-    )
-    parts: list[tuple[Shards, float] | Part] = [(feedback, 1.0 - settings.replay)]
-    if "tokens" in inputs and settings.replay:
-        parts += [(Shards(p), settings.replay / 2) for p in sorted(inputs["tokens"].iterdir()) if p.is_dir()]
-    stack = parameters["context"]["stack"]
-    trained = stack["model"].get("train") or {}
-    given = {k: v for k, v in trained.items() if k in _KEPT} | {
-        "method": trained.get("method", "lora"),
-        "learning_rate": settings.learning_rate,
-        "replay": settings.replay if len(parts) > 1 else 0.0,
-        "epochs": settings.epochs,
-    }
-    section = build(TrainSection, given, where="interface.improve")
-    longest = seconds(settings.budget, where="interface.improve.budget")
-    _train(staging, work, start, parts, section, progress, corpus_tokens=feedback.total_tokens, longest=longest)
-    atomic_write(staging / "lamina.json", json.dumps(stack, indent=1).encode())
-
-
+@imports("lamina.deployment.compress.quantize", "lamina.deployment.seal")
 def make_served(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
@@ -114,7 +96,7 @@ def make_served(
     atomic_write(staging / "seal.json", json.dumps(make_seal(staging / "model")).encode())
 
 
-def _train(
+def train_on_parts(
     staging: Path,
     work: Path,
     base: Path,
@@ -126,20 +108,11 @@ def _train(
     longest: float | None = None,
     mixing: Mixing | None = None,
     frozen: bool = False,
+    teacher: Path | None = None,
 ) -> None:
-    import torch
-
-    from lamina.kit.tokenizer import open_tokenizer
-    from lamina.model.checkpoint import open_model, save_model
-    from lamina.model.lora import merge_lora, save_lora
-    from lamina.model.train import train
-
-    torch.manual_seed(section.seed)
-    model = open_model(base)
-    model.stack.embeddings.token.weight.requires_grad_(not frozen)
-    if model.parameter_count < _SMALL:
-        torch.set_num_threads(1)  # its products are too short to share
-    stream, packed = open_stream(parts, section, open_tokenizer(base), model.spec)
+    """The model in ``base`` trained on ``parts`` of token shards; writes ``model/`` and what the run says of itself."""
+    model, tokenizer = open_base(base, section, frozen=frozen)
+    stream, packed = open_stream(parts, section, tokenizer, model.spec)
     mixtures: list[Mixture] = []
 
     def planned(steps: int) -> None:
@@ -147,6 +120,72 @@ def _train(
         if mixing is not None:
             mixtures.append(mixing.settle(packed, steps * section.batch * section.accumulate))
             progress.say(mixtures[-1].in_words())
+
+    facts = run_training(
+        model,
+        stream,
+        section,
+        staging=staging,
+        work=work,
+        base=base,
+        progress=progress,
+        corpus_tokens=corpus_tokens,
+        longest=longest,
+        planned=planned,
+        teacher=None if teacher is None else open_teacher(teacher, tokenizer),
+    )
+    facts |= {"corpus_tokens": corpus_tokens} | ({"mixture": mixtures[-1].facts()} if mixtures else {})
+    atomic_write(staging / "run.json", json.dumps(facts, indent=1).encode())
+
+
+def open_base(base: Path, section: TrainSection, *, frozen: bool = False) -> tuple[Transformer, ModelTokenizer]:
+    """The model that training begins with, and its tokenizer; torch is seeded, and has threads as the model needs."""
+    import torch
+
+    from lamina.kit.tokenizer import open_tokenizer
+    from lamina.model.checkpoint import open_model
+
+    torch.manual_seed(section.seed)
+    model = open_model(base)
+    model.stack.embeddings.token.weight.requires_grad_(not frozen)
+    if model.parameter_count < _SMALL:
+        torch.set_num_threads(1)  # its products are too short to share
+    return model, open_tokenizer(base)
+
+
+def open_teacher(folder: Path, tokenizer: ModelTokenizer) -> Transformer:
+    """A teacher. Raises ``ConfigError`` where its tokens are others than the model's."""
+    from lamina.data.shards import fingerprint
+    from lamina.kit.tokenizer import open_tokenizer
+    from lamina.model.checkpoint import open_model
+
+    if fingerprint(open_tokenizer(folder)) != fingerprint(tokenizer):
+        raise ConfigError(
+            "the teacher's tokenizer is another than the model's",
+            where="model.train.teacher",
+            hint='a fresh model takes the teacher\'s with [data.tokenizer] use = "base"',
+        )
+    return open_model(folder).requires_grad_(False)
+
+
+def run_training(
+    model: Transformer,
+    stream: BatchStream,
+    section: TrainSection,
+    *,
+    staging: Path,
+    work: Path,
+    base: Path,
+    progress: Progress,
+    corpus_tokens: int,
+    longest: float | None = None,
+    planned: Callable[[int], None] | None = None,
+    teacher: Transformer | None = None,
+) -> dict[str, Any]:
+    """Train, and write ``adapter/`` (of LoRA), ``model/`` and ``metrics.jsonl``; what the run says of itself."""
+    from lamina.model.checkpoint import save_model
+    from lamina.model.lora import merge_lora, save_lora
+    from lamina.model.train import train
 
     result = train(
         model,
@@ -157,15 +196,14 @@ def _train(
         metrics=MetricsWriter(work / "metrics.jsonl"),
         merge=False,
         planned=planned,
+        teacher=teacher,
     )
     if section.method == "lora":
         save_lora(model, staging / "adapter", base=str(base.name))
         merge_lora(model)
     save_model(model, staging / "model", like=base)
     atomic_write(staging / "metrics.jsonl", (work / "metrics.jsonl").read_bytes())
-    facts = _facts(section, result) | {"corpus_tokens": corpus_tokens}
-    facts |= {"mixture": mixtures[-1].facts()} if mixtures else {}
-    atomic_write(staging / "run.json", json.dumps(facts, indent=1).encode())
+    return _facts(section, result)
 
 
 def _facts(section: TrainSection, result: TrainResult) -> dict[str, Any]:
@@ -191,7 +229,8 @@ def _parameters(section: TrainSection, corpus_tokens: int, longest: float | None
     budget = longest if section.budget is None else seconds(section.budget, where="model.train.budget")
     if steps is None and budget is None:
         budget = seconds(_DEFAULT_BUDGET)
-    rate = section.learning_rate or _RATES[section.method]
+    rates = _PREFERENCE_RATES if section.objective in ("dpo", "kto") else _RATES
+    rate = section.learning_rate or rates[section.method]
     return TrainParameters(
         steps=steps,
         budget_s=budget,
@@ -205,6 +244,13 @@ def _parameters(section: TrainSection, corpus_tokens: int, longest: float | None
         average=section.average,
         recompute=section.recompute,
         seed=section.seed,
+        temperature=section.temperature,
+        beta=section.beta,
+        smoothing=section.smoothing,
+        desirable=section.desirable,
+        undesirable=section.undesirable,
+        distill=section.distill,
+        softness=section.softness,
     )
 
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lamina.contracts.lineage import ModelVersion
-from lamina.kit.errors import ConfigError, NotFoundError
-from lamina.kit.progress import Progress, open_progress
+from lamina.kit.errors import ConfigError
+from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
 from lamina.recipes import contamination
-from lamina.recipes.current import Current, remember
+from lamina.recipes.current import Current, read_json, remember
 from lamina.recipes.forget import finish
 from lamina.recipes.plan import Plan
 from lamina.recipes.quickfile import write_stack_file
+from lamina.recipes.registering import register
+from lamina.recipes.row_plan import RowPlan, open_plan
+from lamina.recipes.row_up import bring_up_rows, measure_rows
 from lamina.recipes.scoring import serve_scorer
 from lamina.recipes.served import why_not_served
 from lamina.recipes.stack import Stack, open_stack
-from lamina.recipes.status import open_registry
-
-if TYPE_CHECKING:
-    from lamina.deployment.registry import ModelRegistry
 
 
 def bring_up(file: Path, assignments: Sequence[str], *, places: Sequence[str], serve: bool, json: bool) -> None:
@@ -31,8 +28,8 @@ def bring_up(file: Path, assignments: Sequence[str], *, places: Sequence[str], s
     if places:
         progress.say(f"{file}:\n\n{write_stack_file(places, file)}")
     stack = open_stack(file, assignments)
-    plan = Plan(stack, Workshop(stack.state, progress), progress)
-    if stack.data is not None:
+    plan = open_plan(stack, Workshop(stack.state, progress), progress)
+    if stack.collects:
         finish(stack, progress)
         serve_scorer(plan)
         _show_corpus(plan.workshop.run(plan.corpus), plan)
@@ -60,15 +57,20 @@ def build_data(stack: Stack, *, json: bool) -> Any:
 def show_evaluation(stack: Stack, *, json: bool) -> Any:
     """The figures of base and tuned model; made if they are stale."""
     progress = open_progress("json" if json else "auto")
-    plan = Plan(stack, Workshop(stack.state, progress), progress)
-    serve_scorer(plan)
-    plan.workshop.run(plan.corpus)
+    plan = open_plan(stack, Workshop(stack.state, progress), progress)
+    if stack.collects or not isinstance(plan, RowPlan):
+        serve_scorer(plan)
+        plan.workshop.run(plan.corpus)
+    if isinstance(plan, RowPlan):
+        return measure_rows(plan, json=json)
     before, after = _measure(plan)
     return {"before": before, "after": after} if json else figures(before, after)
 
 
 def _bring_up_model(plan: Plan) -> bool:
     """Everything that is stale of the model; whether there is one that can be served."""
+    if isinstance(plan, RowPlan):
+        return bring_up_rows(plan)
     _run_tokenizer(plan)
     reason = why_not_served(plan.workshop.run(plan.base))
     if reason is not None:
@@ -99,7 +101,7 @@ def _bring_up_served(plan: Plan) -> None:
     if stack.data is None:
         served = workshop.run(plan.served(workshop.run(plan.base), part=""))
         remember(stack, Current(base=workshop.key(plan.base)))
-        _register(stack, served, {"role": "base", "run": None, "corpus": None, "metrics": {}}, plan.progress)
+        register(stack, served, {"role": "base", "run": None, "corpus": None, "metrics": {}}, plan.progress)
         return
     if stack.model is None or stack.model.train is None:
         workshop.run(plan.passages)
@@ -107,7 +109,7 @@ def _bring_up_served(plan: Plan) -> None:
         served = workshop.run(plan.served(workshop.folder(plan.base), part=""))
         metrics = read_json(workshop.run(plan.evaluation(served, grounded=True)) / "evaluation.json")
         origin = {"role": "base", "run": None, "corpus": workshop.key(plan.corpus), "metrics": summary(metrics)}
-        _register(stack, served, origin, plan.progress)
+        register(stack, served, origin, plan.progress)
         return
     before, after = _measure(plan)
     plan.progress.say(figures(before, after))
@@ -119,7 +121,7 @@ def _bring_up_served(plan: Plan) -> None:
         "corpus": workshop.key(plan.corpus),
         "metrics": summary(after) | {"bits_per_byte_before": before["bits_per_byte"]},
     }
-    _register(stack, served, origin, plan.progress)
+    register(stack, served, origin, plan.progress)
 
 
 def _remember(plan: Plan, *, trained: bool) -> None:
@@ -136,6 +138,8 @@ def _remember(plan: Plan, *, trained: bool) -> None:
 
 def _run_tokenizer(plan: Plan) -> None:
     data = plan.stack.data
+    if plan.stack.model is not None and plan.stack.model.train is not None and plan.stack.model.train.teacher:
+        plan.workshop.run(plan.teacher)
     if data is not None and data.tokenizer.trained:
         plan.workshop.run(plan.tokenizer)
     if plan.stack.model is not None and not plan.stack.model.embedding.random:
@@ -165,37 +169,6 @@ def _announce(plan: Plan) -> None:
     facts = read_json(plan.workshop.folder(plan.tokens) / "summary.json")
     chat = f", and {facts['chat_rows']:,} chat rows made from them" if facts.get("chat_rows") else ""
     plan.progress.say(f"training data: {facts['documents']:,} documents, {facts['tokens']:,} tokens{chat}")
-
-
-def _register(stack: Stack, served: Path, origin: Mapping[str, Any], progress: Progress) -> None:
-    """Make ``served`` a version (once) and, unless a version from feedback answers, the champion."""
-    with open_registry(stack) as registry:
-        seal = read_json(served / "seal.json")
-        version = registry.add(served / "model", parent=_base_name(stack), snapshot=None, seal=seal, **origin)
-        champion = _champion(registry)
-        if champion is None or (champion.id != version.id and champion.role != "feedback"):
-            registry.promote(version.id, because=f"trained on the documents ({stack.name})")
-            progress.say(f"{version.id} is the champion")
-        elif champion.id != version.id:
-            progress.say(
-                f"{version.id} is ready; {champion.id}, which learned from feedback, stays champion: lamina improve"
-            )
-
-
-def _champion(registry: ModelRegistry) -> ModelVersion | None:
-    try:
-        return registry.resolve("champion")
-    except NotFoundError:
-        return None
-
-
-def _base_name(stack: Stack) -> str | None:
-    model = stack.model
-    if model is None:
-        return None
-    if model.base is None:
-        return f"{model.architecture} {model.preset}, fresh"
-    return model.base if isinstance(model.base, str) else model.base[0]
 
 
 def _show_corpus(corpus: Path, plan: Plan) -> None:
@@ -230,8 +203,3 @@ def figures(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 
 def _score(score: Mapping[str, Any]) -> str:
     return f"{score['right']} of {score['asked']}"
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON file as a dictionary."""
-    return dict(jsonlib.loads(file.read_text(encoding="utf-8")))

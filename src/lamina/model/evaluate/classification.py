@@ -36,14 +36,20 @@ class Classification:
 
 
 @torch.inference_mode()
-def class_probabilities(model: Transformer, tokenizer: ModelTokenizer, texts: Sequence[str]) -> NDArray[np.float64]:
+def class_probabilities(
+    model: Transformer, tokenizer: ModelTokenizer, texts: Sequence[str], *, longest: int | None = None
+) -> NDArray[np.float64]:
     """Probabilities (N, C) of the model's output "classify", each text in the frame that the model wants.
 
-    Raises ``ConfigError`` where the model has no such output, ``TooLargeError`` for a text that does not fit.
+    ``longest``: tokens, frame included, that a text is cut to before its end, as in training. Raises ``ConfigError``
+    where the model has no such output, ``TooLargeError`` for a text that does not fit.
     """
     if "classify" not in model.outputs:
         raise ConfigError("this model does not classify", where="class_probabilities")
-    rows = [tokenizer.framed(text).ids for text in texts]
+    rows = [tokenizer.encode(text) for text in texts]
+    if longest is not None:
+        rows = [row[: max(1, longest - tokenizer.frame.size)] for row in rows]
+    rows = [tokenizer.frame.around(row).ids for row in rows]
     for n, row in enumerate(rows):
         if not row:
             raise InputError("a text of no tokens cannot be classified", where=f"item {n}")

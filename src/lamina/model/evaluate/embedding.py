@@ -74,6 +74,22 @@ class TextEmbedder:
         return framed[: self._longest - 1] + framed[-1:]  # the end token stays
 
 
+def write_pooling(folder: Path, *, width: int, longest: int) -> None:
+    """Say in sentence-transformers' files that a text's vector (D = ``width``) is the mean of its tokens'."""
+    layers = "sentence_transformers.models"
+    files: dict[str, Any] = {
+        "modules.json": [
+            {"idx": 0, "name": "0", "path": "", "type": f"{layers}.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{layers}.Pooling"},
+        ],
+        _LENGTH: {"max_seq_length": longest, "do_lower_case": False},
+        _POOLING: {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True},
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
