@@ -13,7 +13,9 @@ import torch
 from gguf.quants import dequantize, quantize
 
 from lamina.kit.errors import ModelFileError
+from lamina.kit.tokenizer import open_tokenizer
 from lamina.model.checkpoint import open_model
+from lamina.model.evaluate.trust import check_ends
 from lamina.model.gguf import import_gguf
 from lamina.model.transformer import Transformer
 
@@ -321,3 +323,9 @@ class TestSmolLM2:
         ):
             assert tokenizer.encode(text).ids == theirs(text).input_ids
         assert tokenizer.decode(tokenizer.encode(TEXT).ids) == TEXT
+
+    def test_the_end_of_an_answer_is_learned_under_its_chat_template(self, smollm2):
+        tokenizer = open_tokenizer(smollm2[1])
+        assert tokenizer.chat_template is not None
+        found = check_ends(tokenizer)[0]
+        assert (found.verdict, found.measured) == ("pass", "4 of 4 answers under the model's own chat template")
