@@ -60,7 +60,13 @@ def make() -> Transformer:
 
 
 def run(
-    model: Transformer, work: Path, stream: Any = None, *, observers: Sequence[Observer] = (), **settings: Any
+    model: Transformer,
+    work: Path,
+    stream: Any = None,
+    *,
+    observers: Sequence[Observer] = (),
+    held_out: Sequence[Batch] = (),
+    **settings: Any,
 ) -> TrainResult:
     settings = {"steps": 12, "precision": "float32", "learning_rate": 1e-2, "checkpoint_s": None} | settings
     return train(
@@ -71,4 +77,5 @@ def run(
         progress=open_progress("quiet"),
         metrics=MetricsWriter(work / "metrics.jsonl"),
         observers=observers,
+        held_out=held_out,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -112,6 +113,18 @@ class Average:
         keep = min(self._decay, (1 + step) / (10 + step))
         for name, parameter in self._weights.items():
             self.values[name].lerp_(parameter, 1 - keep)
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """The average as the weights, for the length of the block."""
+        own = {name: parameter.detach().clone() for name, parameter in self._weights.items()}
+        self.put()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, parameter in self._weights.items():
+                    parameter.copy_(own[name])
 
     @torch.no_grad()
     def put(self) -> None:

@@ -19,13 +19,19 @@ _ABOVE_ZERO: tuple[str, ...] = (
     "alpha",
     "clip",
     "checkpoint_steps",
+    "patience",
+    "validate_every",
 )
 _ABOVE_ZERO += ("temperature", "softness", "beta", "desirable", "undesirable")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainParameters:
-    """How to train: ``steps``, or a wall-clock ``budget_s`` (turned once into a step count); with both, the fewer."""
+    """How to train: ``steps``, or a wall-clock ``budget_s`` (turned once into a step count); with both, the fewer.
+
+    ``pace = "clock"``: the learning rate follows the share of ``budget_s`` that has passed, and the run ends with the
+    last step that fits. It resumes, but a resumed run does not end with the very weights of an uninterrupted one.
+    """
 
     steps: int | None = None
     budget_s: float | None = None
@@ -36,6 +42,7 @@ class TrainParameters:
     accumulate: int = 1  # micro-batches of one step; the loss is the mean over all their learned tokens
     learning_rate: float = 3e-4  # the peak
     schedule: Literal["cosine", "wsd"] = "cosine"
+    pace: Literal["steps", "clock"] = "steps"  # what the rate follows; "clock" needs a budget
     warmup: float = 0.05  # share of the steps in which the rate rises from near zero
     decay: float = 0.2  # share of the steps in which "wsd" falls
     floor: float = 0.1  # share of the peak that the rate ends at
@@ -52,6 +59,9 @@ class TrainParameters:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: measured at the start
     checkpoint_s: float | None = 300.0  # at most one checkpoint in so many seconds
     checkpoint_steps: int | None = None
+    validate_every: int | None = None  # steps between measurements of the held-out loss
+    patience: int | None = None  # measurements in a row without a better loss that end the run
+    compile: Literal["auto", "always", "never"] = "never"  # auto: where a comparison at the start shows that it pays
     seed: int = 0
     temperature: float = 0.05  # of contrastive learning: what likenesses of texts are divided by
     beta: float = 0.1  # of preferences: how far answers may become likelier than they were to the reference
@@ -64,6 +74,12 @@ class TrainParameters:
     def __post_init__(self) -> None:
         if self.steps is None and self.budget_s is None:
             raise ConfigError("needs 'steps' or a budget", where="model.train")
+        if self.pace == "clock" and self.budget_s is None:
+            raise ConfigError("'clock' needs a budget", where="model.train.pace", hint='budget = "20m"')
+        if self.patience is not None and self.validate_every is None:
+            raise ConfigError(
+                "needs a loss to be patient with", where="model.train.patience", hint="validate_every = 100"
+            )
         for name in _ABOVE_ZERO:
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -78,6 +94,8 @@ class TrainParameters:
         for name, choices in (
             ("method", ("full", "lora")),
             ("schedule", ("cosine", "wsd")),
+            ("pace", ("steps", "clock")),
+            ("compile", ("auto", "always", "never")),
             ("optimizer", ("adamw", "muon")),
             ("precision", ("auto", "float32", "bfloat16")),
         ):

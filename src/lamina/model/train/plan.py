@@ -1,4 +1,4 @@
-"""What is decided once, at the start of a run, by measurement: the precision and, for a budget, the number of steps."""
+"""What is decided once, at the start of a run, by measurement: precision, compiled or not, the number of steps."""
 
 from __future__ import annotations
 
@@ -13,53 +13,125 @@ import torch
 
 from lamina.kit.durable import atomic_write
 from lamina.kit.errors import ConfigError, CorruptError
+from lamina.kit.progress import Progress
+from lamina.model.train.clock import Clock
+from lamina.model.train.compiled import can_compile, compare, set_compiled, worth_trying
+from lamina.model.train.distributed import Team
 from lamina.model.train.parameters import TrainParameters
 from lamina.model.transformer import Transformer
 
 _GAIN = 1.25  # bfloat16 must be faster by this factor to be worth its rounding
 _MARGIN = 0.95  # share of the budget that is filled with steps; the rest is for checkpoints and drift
+_MANY = 300  # steps: so many cost little beside the few that a measurement takes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """The decisions of a run, kept in ``plan.json`` so that a resumed run keeps them."""
+    """The decisions of a run, kept in ``plan.json`` so that a resumed run keeps them.
+
+    ``steps``: of a run by the clock, how many are expected. ``step_s``: measured; None where nothing was to measure.
+    ``spent_s``: what measuring took, of the run's time.
+    """
 
     steps: int
     precision: Literal["float32", "bfloat16"]
-    step_s: float | None  # measured; None where the steps were given
+    step_s: float | None
     parameters: dict[str, Any]
+    spent_s: float = 0.0
+    compiled: bool = False
+    compiling: str | None = None  # what the comparison found
 
 
-def settle(
-    path: Path, parameters: TrainParameters, model: Transformer, rows: int, try_step: Callable[[str], None]
-) -> Plan:
-    """Read the plan at ``path``, or make it and write it there.
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a plan is measured with: ``rows`` is the number of tokens in a micro-batch; ``step(precision)`` does one
+    step and undoes it."""
 
-    ``rows`` is the number of tokens in a micro-batch; ``try_step(precision)`` does one step and undoes it.
-    """
-    if path.exists():
-        try:
-            plan = Plan(**json.loads(path.read_bytes()))
-        except (ValueError, TypeError) as error:
-            raise CorruptError("not a plan of a training run", where=str(path)) from error
-        if plan.parameters != json.loads(json.dumps(parameters.to_json())):
-            raise ConfigError("the folder belongs to a run with other parameters", where=str(path.parent))
+    model: Transformer
+    rows: int
+    step: Callable[[str], None]
+    team: Team
+    clock: Clock
+
+    def step_s(self, precision: str) -> float:
+        """Seconds of a step, as the leading process has them."""
+        return float(self.team.agree(_time_step(lambda: self.step(precision))))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return next(self.model.parameters()).device
+
+
+def settle(path: Path, parameters: TrainParameters, trial: Trial, progress: Progress) -> Plan:
+    """Read the plan at ``path``, or make it and write it there."""
+    known = trial.team.agree(_read(path, parameters) if trial.team.lead else None)
+    if known is not None:
+        plan = Plan(**known)
+        if plan.compiled:
+            _compile_again(trial, plan, progress)
         return plan
-    start = time.monotonic()
     precision = parameters.precision
     if precision == "auto":
-        precision = faster_precision(model, rows)
+        precision = trial.team.agree(faster_precision(trial.model, trial.rows))
     steps, step_s = parameters.steps, None
-    if parameters.budget_s is not None:
-        step_s = _time_step(lambda: try_step(precision))
-        left = parameters.budget_s - (time.monotonic() - start)
-        fit = max(1, int(left * _MARGIN / step_s))
-        steps = fit if steps is None else min(steps, fit)
+    if parameters.budget_s is not None or (parameters.compile == "auto" and (steps or 0) >= _MANY):
+        step_s = trial.step_s(precision)
+    compiled, compiling = False, None
+    if _wants_compiling(parameters, step_s, trial):
+        step_s = trial.step_s(precision) if step_s is None else step_s
+        compiled, taken, compiling = compare(trial.model, lambda: trial.step_s(precision), step_s)
+        step_s = taken if compiled and taken is not None else step_s
+        progress.say(compiling)
+    if parameters.budget_s is not None and step_s is not None:
+        left = parameters.budget_s - trial.clock.seconds
+        fit = max(1, int(left * (1.0 if parameters.pace == "clock" else _MARGIN) / step_s))
+        steps = trial.team.agree(fit if steps is None else min(steps, fit))
     if steps is None:
         raise ConfigError("needs 'steps' or a budget", where="model.train")
-    plan = Plan(steps=steps, precision=precision, step_s=step_s, parameters=parameters.to_json())
-    atomic_write(path, json.dumps(asdict(plan), indent=1).encode())
+    plan = Plan(
+        steps=steps,
+        precision=precision,
+        step_s=step_s,
+        parameters=parameters.to_json(),
+        spent_s=trial.team.agree(trial.clock.seconds),
+        compiled=compiled,
+        compiling=compiling,
+    )
+    if trial.team.lead:
+        atomic_write(path, json.dumps(asdict(plan), indent=1).encode())
     return plan
+
+
+def _read(path: Path, parameters: TrainParameters) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        plan = Plan(**json.loads(path.read_bytes()))
+        same = TrainParameters.from_json(plan.parameters) == parameters
+    except (ValueError, TypeError, ConfigError) as error:
+        raise CorruptError("not a plan of a training run", where=str(path)) from error
+    if not same:
+        raise ConfigError("the folder belongs to a run with other parameters", where=str(path.parent))
+    return asdict(plan)
+
+
+def _wants_compiling(parameters: TrainParameters, step_s: float | None, trial: Trial) -> bool:
+    if parameters.compile == "never" or not trial.team.alone:
+        return False
+    if parameters.compile == "always":
+        return can_compile(trial.device)
+    run_s = parameters.budget_s if step_s is None else (parameters.steps or 0) * step_s or parameters.budget_s
+    shortest = min(run_s or 0.0, parameters.budget_s or run_s or 0.0)
+    return worth_trying(shortest, trial.device)
+
+
+def _compile_again(trial: Trial, plan: Plan, progress: Progress) -> None:
+    """As the plan has it, unless the compiler is no longer to be had; the weights then differ by rounding."""
+    compiled, _, found = compare(trial.model, lambda: trial.step_s(plan.precision), float("inf"))
+    if not compiled:
+        set_compiled(trial.model, on=False)
+        progress.say(found)
 
 
 def _time_step(step: Callable[[], None]) -> float:

@@ -6,16 +6,18 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lamina.kit.durable import publish, verify
 from lamina.kit.errors import CorruptError, StorageError
+from lamina.model.train.distributed import like, whole
 from lamina.model.train.optimizers import Average, Optimizer
 
 _KEPT = 2  # checkpoints; the older of them is there for the day that the newer one is damaged
@@ -33,6 +35,11 @@ class TrainState:
     skipped: int  # steps in a row whose gradient was not finite
     stream: Mapping[str, Any]
     returns: int = 0  # times that the run went back to a checkpoint because its loss rose
+    clock: float = 0.0  # seconds of the run's wall clock
+    best: float | None = None  # the lowest loss on held-out batches (nats)
+    best_step: int | None = None  # and the step that it was measured after
+    worse: int = 0  # measurements since
+    measured: int | None = None  # the step of the last one
 
 
 def save_state(
@@ -41,20 +48,27 @@ def save_state(
     parameters: Mapping[str, nn.Parameter],
     optimizer: Optimizer,
     average: Average | None = None,
+    *,
+    lead: bool = True,
 ) -> Path:
-    """Publish a checkpoint under ``folder`` and remove all but the newest two. Returns its path."""
+    """Publish a checkpoint under ``folder`` and remove all but the newest two. Returns its path.
+
+    Tensors that are shared out over processes are written whole, by the one that has the ``lead``; all must call.
+    """
     tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
     for name, parameter in parameters.items():
-        tensors[f"weight/{name}"] = parameter.detach().contiguous()
+        tensors[f"weight/{name}"] = whole(parameter.detach()).contiguous()
         for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer/{key}/{name}"] = value.detach().contiguous()
+            tensors[f"optimizer/{key}/{name}"] = whole(value.detach()).contiguous()
     if average is not None:
-        tensors |= {f"average/{name}": value.contiguous() for name, value in average.values.items()}
-    facts = {name: getattr(state, name) for name in ("step", "tokens", "seconds", "skipped", "returns")}
+        tensors |= {f"average/{name}": whole(value).contiguous() for name, value in average.values.items()}
+    facts = asdict(replace(state, stream=dict(state.stream)))
     path = folder / f"step-{state.step:09d}"
+    if not lead:
+        return path
     with publish(path) as staging:
-        save_file(tensors, staging / _WEIGHTS)
-        (staging / _FACTS).write_text(json.dumps(facts | {"stream": dict(state.stream)}), encoding="utf-8")
+        write_tensors(tensors, staging / _WEIGHTS)
+        (staging / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
     for old in _checkpoints(folder)[_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
     return path
@@ -81,6 +95,25 @@ def load_state(
     return None
 
 
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """A safetensors file. Raises ``StorageError`` where the disk does not take it."""
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:  # it hides the OSError
+        raise StorageError(f"cannot write the weights: {error}", where=str(path), hint="free some space") from error
+
+
+def read_facts(folder: Path) -> list[dict[str, Any]]:
+    """What the checkpoints under ``folder`` say of themselves, newest first; unreadable ones are passed over."""
+    found = []
+    for path in _checkpoints(folder):
+        try:
+            found.append(dict(json.loads((path / _FACTS).read_bytes())))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
 def _checkpoints(folder: Path) -> list[Path]:
     """Newest first."""
     return sorted((p for p in folder.glob("step-*") if p.is_dir()), reverse=True) if folder.is_dir() else []
@@ -100,9 +133,9 @@ def _restore(
         saved = tensors.get(f"weight/{name}")
         if saved is None or saved.shape != parameter.shape:
             raise CorruptError(f"the checkpoint is of another model: '{name}' does not fit", where=str(path))
-        parameter.copy_(saved)
+        parameter.copy_(like(saved, parameter))
         kept = {
-            key.split("/", 2)[1]: value.clone()
+            key.split("/", 2)[1]: like(value, parameter).clone()
             for key, value in tensors.items()
             if key.startswith("optimizer/") and key.split("/", 2)[2] == name
         }
@@ -111,6 +144,6 @@ def _restore(
         if average is not None:
             if f"average/{name}" not in tensors:
                 raise CorruptError(f"the checkpoint has no average of '{name}'", where=str(path))
-            average.values[name].copy_(tensors[f"average/{name}"])
+            average.values[name].copy_(like(tensors[f"average/{name}"], parameter))
     torch.set_rng_state(tensors["random"])
     return state

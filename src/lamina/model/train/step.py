@@ -1,0 +1,82 @@
+"""The gradient of one step: of its micro-batches, in the plan's precision, over all processes that train together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+
+from lamina.contracts.tokens import Batch
+from lamina.kit.errors import StageError
+from lamina.model.train.distributed import Team, unused
+from lamina.model.train.objectives import Aims, Counts, batch_loss
+from lamina.model.transformer import Transformer
+
+
+class Step:
+    """Losses and gradients of ``model`` on ``device`` for its ``aims``."""
+
+    def __init__(self, model: Transformer, aims: Aims, device: torch.device, team: Team) -> None:
+        self._model, self._aims, self._device, self._team = model, aims, device, team
+
+    def backward(self, batches: Sequence[Batch], precision: str) -> float:
+        """Add up the gradients of the mean loss over all learned tokens, plus that over all labels; returns that loss
+        (nats), over all processes. Raises ``StageError`` where the memory does not hold the step."""
+        counts, total = Counts.of(batches), 0.0
+        with _in_memory(batches):
+            for batch in self._team.share(batches):
+                if not batch.learned and self._team.alone:
+                    continue
+                with self._cast(precision):
+                    loss = batch_loss(self._model, batch, self._device, counts, self._aims)
+                    if not batch.learned:  # the other processes wait for this one's zeros
+                        loss = loss + unused(self._model)
+                loss.backward()
+                total += loss.item()
+        return self._team.sum(total)
+
+    @torch.no_grad()
+    def measure(self, batches: Sequence[Batch], precision: str) -> float:
+        """The mean loss (nats) over all learned tokens of ``batches``, plus that over all labels; no gradient."""
+        counts, total, training = Counts.of(batches), 0.0, self._model.training
+        self._model.eval()
+        try:
+            for batch in batches:
+                with self._cast(precision):
+                    loss = batch_loss(self._model, batch, self._device, counts, self._aims)
+                total += loss.item() if batch.learned else 0.0
+        finally:
+            self._model.train(training)
+        return total
+
+    def _cast(self, precision: str) -> AbstractContextManager[object]:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@contextmanager
+def _in_memory(batches: Sequence[Batch]) -> Iterator[None]:
+    """Say what to do where the memory is too small, instead of which call found out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        rows, length = batches[0].inputs.shape
+        raise StageError(
+            f"out of memory in a step: {rows} rows of {length} tokens at a time are too many ({_first_line(error)})",
+            where="model.train",
+            hint=f"batch = {max(1, rows // 2)} with accumulate doubled learns the same; or recompute = true, or a "
+            "smaller length",
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on whatever device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
