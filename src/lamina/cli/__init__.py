@@ -14,6 +14,7 @@ import typer
 from lamina import __version__
 from lamina.cli.data import data
 from lamina.cli.options import DEFAULT, AsJson, Because, Settings, StackFile, open_stack_file, write_out
+from lamina.cli.vectors import vectors
 from lamina.kit.errors import LaminaError
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ releases = typer.Typer(
 model = typer.Typer(help="Look at a model, import or export one.", no_args_is_help=True, rich_markup_mode=None)
 keys = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data")
+app.add_typer(vectors, name="vectors")
 app.add_typer(releases, name="releases")
 app.add_typer(model, name="model")
 app.add_typer(keys, name="keys")
