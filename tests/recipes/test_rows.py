@@ -158,6 +158,31 @@ def test_a_classifier_knows_its_labels_by_name(tmp_path: Path, capfd: pytest.Cap
     assert scores(up(again))["classification: accuracy"]["value"] > 0.9
 
 
+def test_a_gpt_classifies_by_its_last_token(tmp_path: Path, small_gpt: Path) -> None:
+    import numpy as np
+    import torch
+    import transformers
+
+    from lamina.kit.tokenizer import open_tokenizer
+    from lamina.model.checkpoint import open_model
+    from lamina.model.evaluate.classification import class_probabilities
+
+    head = BASE % small_gpt
+    stack = up(write(tmp_path, head, labelled(), objective="classification", steps=30, batch=8, rate=1e-3))
+    assert scores(stack)["classification: accuracy"]["value"] > 0.9
+    folder = run_of(stack) / "model"
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    assert type(theirs).__name__ == "LlamaForSequenceClassification"
+    assert theirs.config.id2label == {0: "bad", 1: "good"}
+    tokenizer, texts = open_tokenizer(folder), ["I hate this", "I love this gull in the lake"]
+    ours = class_probabilities(open_model(folder), tokenizer, texts)
+    rows = [tokenizer.encode(text) for text in texts]
+    pad = theirs.config.pad_token_id
+    ids = torch.tensor([row + [pad] * (max(map(len, rows)) - len(row)) for row in rows])
+    found = theirs(ids, attention_mask=(ids != pad).long()).logits.softmax(-1).detach().numpy()
+    assert np.allclose(ours, found, atol=1e-5)
+
+
 def test_vectors_of_texts_that_mean_the_same(tmp_path: Path) -> None:
     rows = [{"anchor": f"where is the {a} of the {p}", "positive": f"{p} {a}"} for a in ANIMALS for p in PLACES]
     head = TOKENIZER % ("wordpiece", 300) + FRESH % ("bert", "bert-nano")

@@ -222,11 +222,13 @@ class OutputSpec:
 
     "pooler": tanh of a dense layer over the first token, (B, D), for BERT's outputs of whole texts. "next-sentence"
     (2 scores) and "classify" (``labels`` scores) stand on it where there is one, else on the text's first token, or,
-    in a causal stack, its last. "tag": ``labels`` scores a token. "reward": one score a text.
+    in a causal stack, its last. "tag": ``labels`` scores a token. "reward": one score a text. ``bias``: of "classify",
+    which has none over a decoder in Hugging Face's files.
     """
 
     kind: Output
     labels: int = 1
+    bias: bool = True
 
     def __post_init__(self) -> None:
         _one_of(self, "kind", Output)

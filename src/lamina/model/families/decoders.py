@@ -16,6 +16,7 @@ from lamina.model.spec import (
     HeadSpec,
     ModelSpec,
     NormSpec,
+    OutputSpec,
     RotarySpec,
     StackSpec,
 )
@@ -29,6 +30,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu2": "relu2",
 }
 SCALINGS: dict[str, Literal["none", "linear", "llama3"]] = {"default": "none", "linear": "linear", "llama3": "llama3"}
+_CLASSIFIER = "ForSequenceClassification"
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 _PROJECTIONS = {
@@ -53,6 +55,7 @@ RULES: tuple[Rule, ...] = (
     same(f"{_OURS}.attention.k_norm.weight", f"{_THEIRS}.self_attn.k_norm.weight"),
     same("decoder.norm.weight", "model.norm.weight"),
     same("head.weight", "lm_head.weight"),
+    same("outputs.classify.weight", "score.weight"),
 )
 #: The norms before the two parts of a block.
 PRE_NORMS: tuple[Rule, ...] = (
@@ -146,17 +149,39 @@ def model_of(
 ) -> ModelSpec:
     """The whole model over ``blocks``; its last norm is as theirs."""
     embeddings = EmbeddingSpec(vocabulary=fields.whole("vocab_size"), width=fields.whole("hidden_size"), scale=scale)
+    name = (fields.words("architectures") or [""])[0]
+    labels = len(fields.table("id2label")) or fields.whole("num_labels", 2)
+    classifies = name.endswith(_CLASSIFIER)
     return ModelSpec(
         decoder=StackSpec(embeddings=embeddings, blocks=tuple(blocks), norm=blocks[0].norm, causal=True),
-        head=HeadSpec(tied=fields.flag("tie_word_embeddings", tied)),
+        head=None if classifies else HeadSpec(tied=fields.flag("tie_word_embeddings", tied)),
+        outputs=_classify(labels) if classifies else (),
         max_positions=positions,
     )
+
+
+def class_fields(spec: ModelSpec, stem: str) -> dict[str, Any]:
+    """The class of transformers that ``spec`` is, of the family called ``stem``, and what it says of its labels."""
+    if spec.head is not None:
+        return {"architectures": [f"{stem}ForCausalLM"]}
+    labels = spec.outputs[0].labels
+    return {
+        "architectures": [stem + _CLASSIFIER],
+        "id2label": {str(n): f"LABEL_{n}" for n in range(labels)},
+        "label2id": {f"LABEL_{n}": n for n in range(labels)},
+    }
+
+
+def _classify(labels: int) -> tuple[OutputSpec, ...]:
+    return (OutputSpec(kind="classify", labels=labels, bias=False),)
 
 
 def common(spec: ModelSpec, *, scale: float = 1.0) -> BlockSpec | None:
     """The first block of a plain decoder whose blocks are alike but for windows and rotary positions; else None."""
     stack, head = spec.decoder, spec.head
-    if stack is None or head is None or spec.encoder is not None or spec.outputs or head != HeadSpec(tied=head.tied):
+    writes = head is not None and not spec.outputs and head == HeadSpec(tied=head.tied)
+    classifies = head is None and len(spec.outputs) == 1 and spec.outputs == _classify(spec.outputs[0].labels)
+    if stack is None or spec.encoder is not None or not (writes or classifies):
         return None
     first, embeddings = stack.blocks[0], stack.embeddings
     usual = EmbeddingSpec(vocabulary=embeddings.vocabulary, width=embeddings.width, scale=scale)

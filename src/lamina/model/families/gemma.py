@@ -83,7 +83,7 @@ def from_spec(spec: ModelSpec) -> dict[str, Any] | None:
     """The ``config.json`` of ``spec``, or None where Gemma 3 cannot express it."""
     block = common(spec, scale=math.sqrt(spec.stack.embeddings.width))
     kinds = window_fields(spec) if block else None
-    if block is None or kinds is None:
+    if block is None or kinds is None or spec.head is None:
         return None
     attention = block.attention
     if attention.qk_norm != block.norm or not block.norm.offset or block.placement != "sandwich":

@@ -14,6 +14,7 @@ from lamina.model.families.decoders import (
     PRE_NORMS,
     RULES,
     base_config,
+    class_fields,
     common,
     model_of,
     plain_block,
@@ -46,7 +47,7 @@ def from_spec(spec: ModelSpec) -> dict[str, Any] | None:
         return None
     return {
         "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
+        **class_fields(spec, "Llama"),
         **base_config(spec, block),
         "attention_bias": attention.bias,
         "mlp_bias": block.feedforward.bias,

@@ -14,6 +14,7 @@ from lamina.model.families.decoders import (
     PRE_NORMS,
     RULES,
     base_config,
+    class_fields,
     common,
     model_of,
     plain_block,
@@ -72,7 +73,7 @@ def _from_spec_2(spec: ModelSpec) -> dict[str, Any] | None:
         return None
     if not block.attention.bias or config["head_dim"] * config["num_attention_heads"] != config["hidden_size"]:
         return None
-    return {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], **config}
+    return {"model_type": "qwen2", **class_fields(spec, "Qwen2"), **config}
 
 
 def _from_spec_3(spec: ModelSpec) -> dict[str, Any] | None:
@@ -83,7 +84,7 @@ def _from_spec_3(spec: ModelSpec) -> dict[str, Any] | None:
     if block.attention.bias != block.attention.out_bias:
         return None
     bias = {"attention_bias": block.attention.bias}
-    return {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], **config, **bias}
+    return {"model_type": "qwen3", **class_fields(spec, "Qwen3"), **config, **bias}
 
 
 QWEN2 = Family(

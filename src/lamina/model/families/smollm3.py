@@ -11,6 +11,7 @@ from lamina.model.families.decoders import (
     PRE_NORMS,
     RULES,
     base_config,
+    class_fields,
     common,
     model_of,
     plain_block,
@@ -66,7 +67,7 @@ def from_spec(spec: ModelSpec) -> dict[str, Any] | None:
     del config["head_dim"]
     return {
         "model_type": "smollm3",
-        "architectures": ["SmolLM3ForCausalLM"],
+        **class_fields(spec, "SmolLM3"),
         **config,
         "attention_bias": attention.bias,
         "mlp_bias": block.feedforward.bias,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
 from lamina.model.layers.feedforward import ACTIVATIONS
+from lamina.model.layers.hollow import hollow
 from lamina.model.layers.norms import make_norm
 from lamina.model.spec import Activation, HeadSpec, NormSpec, OutputSpec
 
@@ -14,7 +17,8 @@ class VocabularyHead(nn.Linear):
     """``logits = prepare(hidden) @ weight.T + bias``, (..., V); ``weight`` (V, D) is the token embedding when tied."""
 
     def __init__(self, spec: HeadSpec, width: int, vocabulary: int, tied_to: nn.Embedding | None) -> None:
-        super().__init__(width, vocabulary, bias=spec.bias, device="meta" if tied_to is not None else None)
+        with hollow() if tied_to is not None else nullcontext():
+            super().__init__(width, vocabulary, bias=spec.bias)
         if tied_to is not None:
             self.weight = tied_to.weight
             if spec.bias:
@@ -62,7 +66,8 @@ def make_output(spec: OutputSpec, width: int) -> nn.Module:
     """The layer of an output."""
     if spec.kind == "pooler":
         return Pooler(width, width)
-    return nn.Linear(width, {"next-sentence": 2, "reward": 1}.get(spec.kind, spec.labels), bias=spec.kind != "reward")
+    scores = {"next-sentence": 2, "reward": 1}.get(spec.kind, spec.labels)
+    return nn.Linear(width, scores, bias=spec.bias and spec.kind != "reward")
 
 
 def first_token(hidden: Tensor) -> Tensor:

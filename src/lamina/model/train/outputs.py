@@ -22,7 +22,7 @@ def for_classes(model: Transformer, labels: int) -> Transformer:
         raise ConfigError("an encoder-decoder gets no classes here", where="for_classes", hint="take an encoder")
     if labels < 2:
         raise ConfigError(f"{labels} class is none to tell from others", where="for_classes")
-    outputs: list[OutputSpec] = [OutputSpec(kind="classify", labels=labels)]
+    outputs: list[OutputSpec] = [OutputSpec(kind="classify", labels=labels, bias=model.spec.decoder is None)]
     if model.spec.decoder is None:
         outputs.insert(0, OutputSpec(kind="pooler"))
     return _rebuilt(model, outputs)
