@@ -7,8 +7,13 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from lamina.kit.durable import publish
+from lamina.kit.progress import open_progress
+from lamina.kit.stages import Workshop
 from lamina.recipes import contamination
 from lamina.recipes.forget import forget
 from lamina.recipes.stack import Stack, open_stack
@@ -134,6 +139,27 @@ def test_a_step_drops_what_holds_the_questions_and_nothing_is_left_to_say(tmp_pa
     other = stack_of(tmp_path, STEP.replace("exam", "other"))
     (tmp_path / "other.jsonl").write_text(json.dumps({"question": "Was it another exam than this one?"}))
     assert len(build_data(other, json=True)["contamination"]["documents"]) == 1
+
+
+def test_tasks_are_looked_for_with_the_questions(tmp_path: Path) -> None:
+    stack_of(tmp_path)
+    cloze = tmp_path / "cloze.jsonl"
+    cloze.write_text(json.dumps({"context": prose(1, 12), "choices": ["the whale", "the gull"], "answer": 0}))
+    file = tmp_path / "lamina.toml"
+    file.write_text(file.read_text() + 'tasks = ["cloze.jsonl"]\n')
+    stack, workshop = open_stack(file), Workshop(tmp_path / "state", open_progress("quiet"))
+    with publish(tmp_path / "corpus") as staging:
+        (staging / "data").mkdir()
+        rows = {"id": ["a", "b"], "source": ["s", "s"], "split": ["train", "train"], "text": [prose(1), prose(5)]}
+        pq.write_table(pa.table(rows), staging / "data" / "train-0.parquet")
+    held = contamination.questions_in(stack, tmp_path / "corpus", workshop)
+    assert held is not None
+    assert (held["set"], held["questions"], held["held"]) == ("exam.jsonl, cloze.jsonl", 4, 1)
+    assert [h["id"] for h in held["documents"]] == ["a"]
+    cloze.unlink()
+    failed = contamination.questions_in(stack, tmp_path / "corpus", workshop)
+    assert failed is not None
+    assert "no such file" in failed["failed"]
 
 
 def test_questions_that_cannot_be_read_stop_no_corpus(stack: Stack) -> None:

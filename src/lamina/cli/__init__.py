@@ -85,11 +85,28 @@ def train(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False
 
 
 @app.command()
-def evaluate(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
-    """Measure base and tuned model: bits per byte, and the stack's questions."""
-    from lamina.recipes.up import show_evaluation
+def evaluate(
+    place: Annotated[
+        str | None, typer.Argument(help="One model: a folder, a version, a location; default: base and tuned model.")
+    ] = None,
+    task: Annotated[list[Path] | None, typer.Option(help="A file of a task; nothing is built then.")] = None,
+    against: Annotated[str | None, typer.Option(help="Of tasks: another model, compared on the same items.")] = None,
+    draws: Annotated[int, typer.Option(help="Of tasks: of each perturbation.")] = 0,
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    json: AsJson = False,
+) -> None:
+    """Measure base and tuned model: bits per byte, the stack's questions and tasks; or any model on tasks."""
+    if place is None and not task and against is None:
+        from lamina.recipes.up import show_evaluation
 
-    write_out(show_evaluation(open_stack_file(stack, set), json=json), json)
+        write_out(show_evaluation(open_stack_file(stack, set), json=json), json)
+        return
+    from lamina.recipes.task_evaluation import CHAMPION, evaluate_on_tasks
+
+    opened = open_stack_file(stack, set) if stack.is_file() or place is None else None
+    found = evaluate_on_tasks(place or CHAMPION, task or [], stack=opened, against=against, draws=draws, json=json)
+    write_out(found, json)
 
 
 @app.command()

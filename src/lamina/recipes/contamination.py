@@ -1,4 +1,4 @@
-"""The stack's own questions, looked for in its corpus after each build; counted and named, never dropped.
+"""The stack's own questions and tasks, looked for in its corpus after each build; counted and named, never dropped.
 
 A stage of its own: other questions must not make the corpus stale, and a model trained on it. Where a step of the stack
 drops whatever holds them (``pass = "decontaminate"`` with the file of questions among its sets and ``answers =
@@ -14,12 +14,13 @@ from typing import Any
 
 from lamina.data.steps import DEFAULT_STEPS
 from lamina.kit.durable import atomic_write
-from lamina.kit.errors import LaminaError
+from lamina.kit.errors import ConfigError, InputError
 from lamina.kit.progress import Progress
 from lamina.kit.spawn import imports
 from lamina.kit.stages import Stage, Workshop
 from lamina.recipes.questions import read_questions
 from lamina.recipes.stack import Stack
+from lamina.recipes.tasks import questions_of, task_files
 
 SHELF = "contamination"
 _FILE = "contamination.json"
@@ -28,25 +29,32 @@ _FILE = "contamination.json"
 def questions_in(stack: Stack, corpus: Path, workshop: Workshop) -> dict[str, Any] | None:
     """What ``data.clean.contamination`` found in the corpus folder, measured where it is stale.
 
-    None where the stack has no questions, or a step drops what holds them; ``{"failed": …}`` where the questions cannot
-    be read: a corpus does not need them.
+    None where the stack has neither questions nor tasks, or steps drop what holds them; ``{"failed": …}`` where they
+    cannot be read: a corpus does not need them.
     """
     name = stack.model.evaluate.questions if stack.model is not None else None
-    if name is None or _dropped(stack, name):
-        return None
+    asked = name is not None and not _dropped(stack, name)
     try:
-        questions = read_questions(stack.folder / name)
-    except LaminaError as error:
+        questions = read_questions(stack.folder / name) if name is not None and asked else []
+        tasks = [[file, content] for file, content in task_files(stack) if not _dropped(stack, file)]
+        if not asked and not tasks:
+            return None
+        stage = Stage(
+            name="contamination",
+            shelf=SHELF,
+            function="lamina.recipes.contamination:measure",
+            parameters={
+                "name": ", ".join(([name] if name is not None and asked else []) + [file for file, _ in tasks]),
+                "questions": questions,
+                **({"tasks": tasks} if tasks else {}),
+            },
+            inputs={"corpus": corpus},
+            versions={"contamination": 1},
+            context={"folder": str(stack.folder)},
+        )
+        return dict(json.loads((workshop.run(stage) / _FILE).read_bytes()))
+    except (ConfigError, InputError) as error:
         return {"failed": f"the questions of the evaluation were not looked for: {error}"}
-    stage = Stage(
-        name="contamination",
-        shelf=SHELF,
-        function="lamina.recipes.contamination:measure",
-        parameters={"name": name, "questions": questions},
-        inputs={"corpus": corpus},
-        versions={"contamination": 1},
-    )
-    return dict(json.loads((workshop.run(stage) / _FILE).read_bytes()))
 
 
 @imports("lamina.data.clean.contamination")
@@ -56,8 +64,12 @@ def measure(
     """Writes ``contamination.json``."""
     from lamina.data.clean.contamination import as_item, contamination
 
-    name = parameters["name"]
-    items = [as_item(name, number, row) for number, row in enumerate(parameters["questions"], 1)]
+    name, rows = parameters["name"], list(parameters["questions"])
+    for file, _ in parameters.get("tasks", ()):
+        from lamina.model.evaluate.task_files import read_task
+
+        rows += questions_of(read_task(Path(parameters["context"]["folder"]) / file))
+    items = [as_item(name, number, row) for number, row in enumerate(rows, 1)]
     found = contamination(inputs["corpus"], items, name=name)
     atomic_write(staging / _FILE, json.dumps(found, indent=1).encode())
 

@@ -14,6 +14,7 @@ from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.kit.durable import atomic_write
 from lamina.kit.errors import LaminaError
 from lamina.kit.progress import Progress
+from lamina.kit.spawn import imports
 from lamina.recipes.corpus import record_batches
 
 if TYPE_CHECKING:
@@ -25,12 +26,19 @@ _TOGETHER = 16  # answers in a batch
 _NATS = 0.6931471805599453  # of a bit
 
 
+@imports(
+    "lamina.model.evaluate.bits_per_byte",
+    "lamina.deployment.compress.quantize",
+    "lamina.deployment.engine.engine",
+    "lamina.interface.grounding.passages",
+)
 def evaluate(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
     """Writes ``evaluation.json``: bits per byte, the score on the stack's questions with and without sources, tasks.
 
-    ``parameters["tasks"]``: (file, hash of its content) of each; ``["draws"]``: see ``tasks.run_tasks``.
+    ``parameters["tasks"]``: (file, hash of its content) of each, in the context's folder; ``["draws"]``: see
+    ``tasks.run_tasks``.
     """
     from lamina.model.evaluate.bits_per_byte import bits_per_byte
 
@@ -52,11 +60,12 @@ def evaluate(
     if parameters.get("tasks"):
         from lamina.recipes.tasks import run_tasks
 
-        files = [Path(file) for file, _ in parameters["tasks"]]
+        files = [Path(parameters["context"]["folder"]) / file for file, _ in parameters["tasks"]]
         found["tasks"] = run_tasks(files, model, tokenizer, draws=parameters.get("draws", 0), progress=progress)
     atomic_write(staging / "evaluation.json", json.dumps(found, indent=1).encode())
 
 
+@imports("lamina.model.evaluate.answers", "lamina.deployment.compress.quantize")
 def gather_evidence(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:

@@ -25,6 +25,7 @@ from lamina.recipes.fresh import fresh_stage, vectors_stage
 from lamina.recipes.mixing import check_mixture, mixture_stage
 from lamina.recipes.questions import read_questions
 from lamina.recipes.stack import ModelSection, Stack, TrainSection
+from lamina.recipes.tasks import task_files
 from lamina.recipes.tokenizer_stage import wanted_tokenizer
 
 
@@ -196,9 +197,12 @@ class Plan:
                 "questions": self._questions(model.evaluate.questions),
                 "passages": self.stack.interface.passages,
                 "system": self.stack.interface.system,
+                "tasks": task_files(self.stack),
+                "draws": model.evaluate.draws,
             },
             inputs=inputs,
-            versions={"evaluate": 1},
+            versions={"evaluate": 2},
+            context={"folder": str(self.stack.folder)},
         )
 
     # -- helpers ------------------------------------------------------------------------------------------------------

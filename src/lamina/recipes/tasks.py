@@ -7,12 +7,44 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lamina.kit.errors import ConfigError
 from lamina.kit.identity import blake3_hex
 from lamina.kit.progress import Progress
+from lamina.recipes.stack import Stack
 
 if TYPE_CHECKING:
     from lamina.kit.tokenizer import ModelTokenizer
+    from lamina.model.evaluate.task_files import Task
     from lamina.model.transformer import Transformer
+
+
+def task_files(stack: Stack) -> list[list[str]]:
+    """``[name, hash of its content]`` of each file in ``[model.evaluate] tasks``, as parameters of a stage.
+
+    Raises ``ConfigError`` naming the file that is not there.
+    """
+    found = []
+    for name in stack.model.evaluate.tasks if stack.model is not None else ():
+        file = stack.folder / name
+        if not file.is_file():
+            raise ConfigError("there is no such file", where=f"model.evaluate.tasks: {file}")
+        found.append([name, blake3_hex(file.read_bytes())])
+    return found
+
+
+def questions_of(task: Task) -> list[dict[str, Any]]:
+    """``{"question", "answers"}`` of each item of a task: the text that gives it away where it was trained on."""
+    said: Mapping[str, Callable[[Any], tuple[str, tuple[str, ...]]]] = {
+        "minimal pairs": lambda item: (item.good, ()),
+        "multiple choice": lambda item: (item.context, (item.choices[item.answer],)),
+        "classification": lambda item: (item[0], ()),
+        "translation": lambda item: (item[0], (item[1],)),
+        "similarity": lambda item: (item[0], ()),
+        "texts": lambda item: (item, ()),
+    }
+    return [
+        {"question": question, "answers": list(answers)} for question, answers in map(said[task.kind], task.items)
+    ]
 
 
 def run_tasks(

@@ -20,6 +20,7 @@ from lamina.recipes.row_up import bring_up_rows, measure_rows
 from lamina.recipes.scoring import serve_scorer
 from lamina.recipes.served import why_not_served
 from lamina.recipes.stack import Stack, open_stack
+from lamina.recipes.tasks import task_lines
 
 
 def bring_up(file: Path, assignments: Sequence[str], *, places: Sequence[str], serve: bool, json: bool) -> None:
@@ -184,6 +185,8 @@ def summary(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     facts = {"bits_per_byte": evaluation["bits_per_byte"]}
     for name, score in evaluation.get("questions", {}).items():
         facts[f"questions_{name}"] = f"{score['right']} of {score['asked']}"
+    for name, task in evaluation.get("tasks", {}).items():
+        facts[f"task_{name}"] = f"{task['scores'][0]['value']:.4f} ± {task['scores'][0]['error']:.4f}"
     return facts
 
 
@@ -198,6 +201,8 @@ def figures(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
         if "documents" in tuned:
             parts.append(f"tuned with sources {_score(tuned['documents'])}")
         lines.append("questions about the documents: " + ", ".join(parts))
+    if after.get("tasks"):
+        lines += task_lines(before.get("tasks", {}), after["tasks"])
     return "\n".join(lines)
 
 
