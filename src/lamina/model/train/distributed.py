@@ -121,7 +121,15 @@ class Team:
         for module in shared.modules():
             if isinstance(module, FSDPModule):
                 module.set_gradient_divide_factor(1.0)  # losses are divided by the counts of all processes already
+                module.set_force_sum_reduction_for_comms(True)  # gloo has no other
         return shared
+
+    def forget_gathered(self, shared: nn.Module) -> None:
+        """Let go of whole weights that a forward pass without a backward one left behind."""
+        from torch.distributed.fsdp import FSDPModule
+
+        if isinstance(shared, FSDPModule):
+            shared.reshard()
 
     @torch.no_grad()
     def collect(self, shared: Transformer, model: Transformer) -> None:

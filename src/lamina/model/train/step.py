@@ -48,6 +48,8 @@ class Step:
                 total += loss.item() if batch.learned else 0.0
         finally:
             self._model.train(training)
+            if not self._team.alone:  # what was gathered for this is not to outlive the weights it was measured with
+                self._team.forget_gathered(self._model)
         return total
 
     def _cast(self, precision: str) -> AbstractContextManager[object]:

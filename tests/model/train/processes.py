@@ -1,0 +1,34 @@
+"""Runs in one of the processes that ``torchrun`` begins: python processes.py FOLDER CASES (see test_distributed)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+sys.path.insert(0, str(Path(__file__).parent))
+import counting
+
+from lamina.model.train.distributed import Team, joined
+
+
+def run(folder: Path, rows: int = 4, stop_at: int | None = None, **settings: object) -> None:
+    """One case: the trained weights in ``folder``, unless the run stops on its way."""
+    model = counting.make()
+    held_out = [next(counting.Texts())] if "validate_every" in settings else []
+    try:
+        counting.run(model, folder, counting.Texts(rows=rows, stop_at=stop_at), held_out=held_out, **settings)
+    except KeyboardInterrupt:
+        return
+    if Team().lead:
+        save_file({name: p.detach() for name, p in model.named_parameters()}, folder / "trained.safetensors")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with joined():
+        for name, settings in json.loads(sys.argv[2]).items():
+            run(Path(sys.argv[1]) / name, **settings)
