@@ -1,142 +1,164 @@
-"""Training steps against a plain PyTorch loop over transformers' model: `bench_train.py [lora] [--quick] [--json]`.
+"""Training steps: `bench_train.py [gpt] [bert] [seq2seq] [lora] [--quick] [--device cpu|cuda] [--threads N] [--json]`.
 
-The same step on both sides: SmolLM2-135M, LoRA rank 16 on every linear layer, AdamW, 512 tokens (`--quick`: 64). The
-peer runs once under bfloat16 autocast and once in float32; ours chooses by measurement. `quality` gives both losses.
+Each side is a process of its own that does its steps when it is told to, in turns, over the same texts: ours is the
+trainer as it comes (packed rows, the precision that it measures to be fastest), the peers as ``train_peers.py`` says.
+A rate counts real tokens, without padding; a step holds the same texts on all sides. ``quality`` gives first losses.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from machine import machine, smollm2  # beside this file
-from torch import Tensor, nn
-from torch.nn import functional as F
+import train_work  # beside this file
+from machine import machine, versions_of
+from train_work import SHAPES
 
-import lamina
-from lamina.model.checkpoint import open_model
-from lamina.model.lora import add_lora, lora_parameters
-from lamina.model.train.loss import chunked_cross_entropy
-from lamina.model.train.plan import faster_precision
-
-RANK, ALPHA = 16, 32.0
-
-
-class PlainLora(nn.Module):
-    """The textbook adapter."""
-
-    def __init__(self, base: nn.Linear) -> None:
-        super().__init__()
-        self.base = base
-        self.a = nn.Parameter(torch.randn(RANK, base.in_features) * 0.02)
-        self.b = nn.Parameter(torch.zeros(base.out_features, RANK))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.base(x) + F.linear(F.linear(x, self.a), self.b) * (ALPHA / RANK)
+HERE = Path(__file__).resolve().parent
+#: What each row's sides are called, and whose environment they run in.
+PEERS = {
+    "gpt": {
+        "nanogpt": "nanoGPT as shipped",
+        "plain": "nanoGPT's model, bf16 autocast, torch.compile",
+        "trainer": "transformers Trainer, bf16",
+    },
+    "bert": {"trainer": "transformers Trainer, bf16, padded"},
+    "seq2seq": {"trainer": "transformers Trainer, bf16, padded"},
+    "lora": {"peft": "peft and transformers Trainer, bf16"},
+}
+_WARM = 3  # steps that are not counted
 
 
-def ours(folder: Path, ids: Tensor) -> Callable[[], float]:
-    """A step of Lamina's trainer."""
-    model = open_model(folder)
-    add_lora(model, rank=RANK, alpha=ALPHA)
-    weights = lora_parameters(model)
-    optimizer = torch.optim.AdamW(weights, lr=1e-4, fused=True)
-    bf16 = faster_precision(model, ids.numel()) == "bfloat16"
+class Side:
+    """A process that trains when it is told to."""
 
-    def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            hidden = model(ids[:, :-1])
-            flat = hidden.reshape(-1, hidden.shape[-1])
-            loss = chunked_cross_entropy(flat, model.head.weight, ids[:, 1:].reshape(-1)) / flat.shape[0]
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return float(loss.detach())
+    def __init__(self, command: list[str], threads: int | None) -> None:
+        given = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+        self._process = subprocess.Popen(
+            command,
+            cwd=HERE.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if not os.environ.get("BENCH_TALKS") else None,
+            text=True,
+            env={**os.environ, **given, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
+        )
 
-    return step
+    def turn(self, steps: int) -> dict[str, Any]:
+        """What ``steps`` steps took."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith("turn "):
+                found: dict[str, Any] = json.loads(line.removeprefix("turn "))
+                return found
+        raise RuntimeError("the side ended; BENCH_TALKS=1 shows what it said")
 
-
-def plain(folder: Path, ids: Tensor, *, bf16: bool) -> Callable[[], float]:
-    """The same step as a plain loop over transformers' model."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    model.requires_grad_(False)
-    for name, module in list(model.model.named_modules()):
-        if isinstance(module, nn.Linear):
-            model.model.set_submodule(name, PlainLora(module))
-    weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=1e-4)
-
-    def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = model(ids, labels=ids).loss
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return float(loss.detach())
-
-    return step
+    def close(self) -> None:
+        """Ask for no more."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
 
 
-def pair(folder: Path, peer: str, runs: int, length: int, *, bf16: bool) -> dict[str, Any]:
-    """Both sides in turn."""
-    torch.manual_seed(0)
-    ids = torch.randint(0, 40000, (1, length + 1))
-    mine, theirs = ours(folder, ids), plain(folder, ids, bf16=bf16)
-    first = (mine(), theirs())
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(runs):
-        for side, step in enumerate((mine, theirs)):
-            start = time.perf_counter()
-            step()
-            times[side].append(time.perf_counter() - start)
-    tokens = length
-    ratios = [b / a for a, b in zip(*times, strict=True)]
-    return {
-        "work": f"lora, {length} tokens a step",
-        "peer": peer,
-        "ours": tokens / statistics.median(times[0]),
-        "theirs": tokens / statistics.median(times[1]),
-        "ratio": statistics.median(ratios),
-        "unit": "tokens/s",
-        "runs": runs,
-        "spread": f"{min(ratios):.2f}-{max(ratios):.2f}",
-        "quality": f"first loss {first[0]:.4f} against {first[1]:.4f}",
-        "versions": {
-            "lamina": lamina.__version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-        "machine": machine(),
-    }
+def python_of(side: str) -> str:
+    """The interpreter of a side's environment, or this one where the peer is installed beside us."""
+    own = HERE.parent / ".bench" / "peft" / "bin" / "python"
+    return str(own) if side in ("trainer", "peft") and own.exists() else sys.executable
+
+
+def row(work: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """All peers of one kind of work, in turns with ours."""
+    shape = train_work.quick(SHAPES[work]) if arguments.quick else SHAPES[work]
+    extra = ["quick"] if arguments.quick else []
+    peers = {k: v for k, v in PEERS[work].items() if not arguments.peers or k in arguments.peers}
+    commands = {"ours": [sys.executable, str(HERE / "train_ours.py"), work, arguments.device, *extra]}
+    commands |= {s: [python_of(s), str(HERE / "train_peers.py"), work, s, arguments.device, *extra] for s in peers}
+    sides = {name: Side(command, arguments.threads) for name, command in commands.items()}
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    last: dict[str, dict[str, Any]] = {}
+    failed: dict[str, str] = {}
+    try:
+        first = {}
+        for name, side in sides.items():
+            try:
+                first[name] = side.turn(_WARM)["loss"]
+            except (RuntimeError, BrokenPipeError) as error:
+                failed[name] = str(error)
+        if "ours" in failed:
+            raise RuntimeError(f"our side of '{work}' does not run: {failed['ours']}")
+        for _ in range(arguments.runs):
+            for name, side in sides.items():
+                if name not in failed:
+                    last[name] = side.turn(arguments.steps)
+                    times[name].append(last[name]["seconds"] / arguments.steps)
+    finally:
+        for side in sides.values():
+            side.close()
+    tokens = train_work.tokens_of(work, shape)
+    told = {"work": f"{work}, {arguments.device}, {shape.layers} layers of {shape.width}, {tokens:,.0f} tokens a step"}
+    found = []
+    for name, words in peers.items():
+        if name in failed:
+            sys.stderr.write(f"{words}: {failed[name]}\n")
+            continue
+        ratios = [b / a for a, b in zip(times["ours"], times[name], strict=True)]
+        memory = last["ours"]["mb"], last[name]["mb"]
+        found.append(
+            told
+            | {
+                "peer": words,
+                "ours": tokens / statistics.median(times["ours"]),
+                "theirs": tokens / statistics.median(times[name]),
+                "ratio": statistics.median(ratios),
+                "unit": "tokens/s",
+                "runs": arguments.runs,
+                "spread": f"{min(ratios):.2f}-{max(ratios):.2f}",
+                "quality": f"first loss {first['ours']:.3f} against {first[name]:.3f}; "
+                f"peak memory {memory[0]:,.0f} against {memory[1]:,.0f} MB",
+                "versions": versions_of("lamina", "torch", "transformers", "peft"),
+                "machine": machine() + ("" if arguments.device == "cpu" else f", {_card()}"),
+            }
+        )
+    return found
+
+
+def _card() -> str:
+    import torch
+
+    return str(torch.cuda.get_device_name())
 
 
 def main() -> int:
     """Print a row for each peer."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", nargs="*", default=["lora"])
+    parser.add_argument("rows", nargs="*", default=[])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--peers", nargs="*", default=[])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=2, help="in a turn")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if set(arguments.rows) - {"lora"}:
-        parser.error("known rows: lora")
-    folder = smollm2()
-    runs, length = (3, 64) if arguments.quick else (5, 512)
-    for peer, bf16 in (("plain PyTorch loop, bf16 autocast", True), ("plain PyTorch loop, float32", False)):
-        row = pair(folder, peer, runs, length, bf16=bf16)
-        words = f"{peer}: {row['ratio']:.2f}x ({row['spread']}), {row['ours']:.0f} tokens/s"
-        text = json.dumps(row) if arguments.json else words
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+    if unknown := set(arguments.rows) - set(PEERS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; rows: {', '.join(PEERS)}")
+    for work in arguments.rows or PEERS:
+        for found in row(work, arguments):
+            words = f"{found['work']}: {found['ratio']:.2f}x {found['peer']} ({found['spread']}), {found['ours']:,.0f}"
+            sys.stdout.write((json.dumps(found) if arguments.json else f"{words} tokens/s; {found['quality']}") + "\n")
+            sys.stdout.flush()
     return 0
 
 

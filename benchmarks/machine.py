@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+from importlib import metadata
 from pathlib import Path
-
-from lamina.recipes.models import import_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,8 +21,21 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores, {' '.join(sets) or 'no vector sets named'}"
 
 
+def versions_of(*packages: str) -> dict[str, str]:
+    """The versions of those that are installed beside us."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # run from its folder, or in another environment
+            continue
+    return found
+
+
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct as a Hugging Face folder, made from the material that `make setup-dev` fetched."""
+    from lamina.recipes.models import import_folder
+
     places = json.loads((ROOT / ".cache" / "material" / "places.json").read_text())
     folder = ROOT / ".cache" / "smollm2-hf"
     if not (folder / "config.json").is_file():

@@ -13,6 +13,7 @@ from lamina.model.layers.cache import KeyValueCache
 from lamina.model.layers.feedforward import FeedForward
 from lamina.model.layers.masks import NO_MASK, Mask
 from lamina.model.layers.norms import make_norm
+from lamina.model.layers.precision import lowered
 from lamina.model.spec import BlockSpec
 
 
@@ -60,7 +61,7 @@ class Block(nn.Module):
         if self.placement != "none":
             norm = getattr(self, f"{name}_norm")
         after = self.placement == "post"
-        out = part(x if norm is None or after else norm(x), **given)
+        out = part(lowered(x if norm is None or after else norm(x)), **given)
         if self.placement == "sandwich":
             out = getattr(self, f"{name}_after")(out)
         if self.dropout is not None:

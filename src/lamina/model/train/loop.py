@@ -20,6 +20,7 @@ from lamina.kit.progress import Progress
 from lamina.model.lora import merge_lora
 from lamina.model.train.compiled import set_compiled
 from lamina.model.train.distributed import Team
+from lamina.model.train.memory import keep_freed_memory
 from lamina.model.train.objectives import check_teacher
 from lamina.model.train.observers import Observer, Observers
 from lamina.model.train.parameters import TrainParameters
@@ -58,6 +59,8 @@ def train(
     """
     check_teacher(model, teacher)
     check_weights(model)
+    if model.stack.embeddings.token.weight.device.type == "cpu":
+        keep_freed_memory()
     team = Team()
     with hold(work / "run.lock", "training in this folder") if team.lead else nullcontext():
         run = Run(model, stream, parameters, work, teacher, held_out)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lamina.model.layers.precision import lowered
+
 _CHUNK_ELEMENTS = 1 << 24  # logits that exist at a time: 64 MiB in float32
 
 
@@ -36,15 +38,16 @@ class _ChunkedLoss(torch.autograd.Function):
         grad_bias = torch.zeros_like(bias) if want_bias and bias is not None else None
         wanted = want_hidden or want_weight or want_bias
         size = max(1, _CHUNK_ELEMENTS // weight.shape[0])
+        matrix = lowered(weight)
         for start in range(0, hidden.shape[0], size):
             rows = slice(start, start + size)
-            part = hidden[rows]
-            scores = F.linear(part, weight, bias).float()
+            part = hidden[rows].to(matrix.dtype)
+            scores = F.linear(part, matrix, bias).float()
             total += measure(scores, rows, wanted=wanted)
             if grad_hidden is not None:
-                grad_hidden[rows] = torch.mm(scores.to(weight.dtype), weight)
+                grad_hidden[rows] = torch.mm(scores.to(matrix.dtype), matrix)
             if grad_weight is not None:
-                _add_product(grad_weight, scores.to(weight.dtype), part.to(weight.dtype))
+                _add_product(grad_weight, scores.to(matrix.dtype), part)
             if grad_bias is not None:
                 grad_bias += scores.sum(dim=0)
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
@@ -58,10 +61,10 @@ class _ChunkedLoss(torch.autograd.Function):
 
 def _add_product(total: Tensor, scores: Tensor, hidden: Tensor) -> None:
     """``total`` (V, D) += ``scores`` (N, V).T @ ``hidden`` (N, D)."""
-    if torch.is_autocast_enabled(total.device.type):  # in-place products are not cast: they would run in float32
-        total += torch.mm(scores.T, hidden)
-    else:
+    if total.dtype == hidden.dtype:
         total.addmm_(scores.T, hidden)
+    else:
+        total += torch.mm(scores.T, hidden)
 
 
 def chunked_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None = None) -> Tensor:
