@@ -24,6 +24,7 @@ from lamina.data.parts import BYTES, ROWS, PartWriter, ledger_writer
 from lamina.data.steps import Phase, apply_pass, plan
 from lamina.kit.durable import is_published, publish
 from lamina.kit.identity import text_hash
+from lamina.kit.spawn import imports
 from lamina.kit.workers import resolve
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def read_unit(unit: Mapping[str, Any], columns: list[str] | None = None) -> Iter
         yield from pa.concat_tables(waiting).combine_chunks().to_batches()
 
 
+@imports("lamina.data.clean.analysis_kernels.walk", "lamina.data.duplicates.kernels")
 def clean(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Run a phase's steps over a unit: ``folder`` gets documents, ledger, signals and samples of what was dropped.
 

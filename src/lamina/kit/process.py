@@ -10,9 +10,32 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import IO, Protocol
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
+
+
+class Child(Protocol):
+    """A child process: ``subprocess.Popen``, or one that ``kit.spawn`` forked."""
+
+    pid: int
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """The pipe to its standard input."""
+
+    def poll(self) -> int | None:
+        """Its exit status (negative: the signal that ended it), None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit status once it has one. Raises ``subprocess.TimeoutExpired``."""
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
 
 
 def die_with_parent(parent: int) -> None:
@@ -31,7 +54,7 @@ def forbid_new_privileges() -> None:
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def end(child: subprocess.Popen[bytes], *, patience_s: float = 10.0) -> int:
+def end(child: Child, *, patience_s: float = 10.0) -> int:
     """Ask a child to end (SIGTERM), kill its process group when it does not within ``patience_s``; its exit status."""
     if child.poll() is None:
         child.terminate()

@@ -1,4 +1,4 @@
-"""The child of a stage: ``python -m lamina.kit.stage_child PIPE LOCK``, its request as JSON on standard input."""
+"""The child of a stage: ``python -m lamina.kit.stage_child PIPE LOCK PARENT``, its request in JSON on its input."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 def main() -> int:
     """Run the stage that standard input asks for; 0 when its result is published."""
-    fd, held = int(sys.argv[1]), int(sys.argv[2])
+    fd, held, parent = map(int, sys.argv[1:])
     for inherited in (fd, held):  # mine, not my children's
         os.set_inheritable(inherited, False)
+    die_with_parent(parent)
     request = json.loads(sys.stdin.buffer.read())
-    die_with_parent(request["parent"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides: it sends SIGTERM
     reporter = Reporter(fd)
     sys.stderr.write(f"--- {datetime.now(UTC).isoformat(timespec='seconds')} {request['function']}\n")

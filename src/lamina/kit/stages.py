@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,7 +21,7 @@ from typing import Any, Literal
 
 from blake3 import blake3
 
-from lamina.kit import process_lock
+from lamina.kit import process_lock, spawn
 from lamina.kit.durable import (
     atomic_write,
     canonical,
@@ -37,7 +35,7 @@ from lamina.kit.durable import (
     verify,
 )
 from lamina.kit.errors import BusyError, ConfigError, LaminaError, NotFoundError, StageError, restored
-from lamina.kit.process import end, how_it_ended, terminable
+from lamina.kit.process import Child, end, how_it_ended, terminable
 from lamina.kit.progress import Progress
 from lamina.kit.stage_relay import Relay
 
@@ -182,10 +180,9 @@ class Workshop:
             "work": str(work),
             "parameters": {**stage.parameters, "context": stage.context},
             "inputs": {name: str(path.absolute()) for name, path in stage.inputs.items()},
-            "parent": os.getpid(),
         }
         log = self.log(stage)
-        with _child(log, held) as (child, told, relay_from):
+        with _child(stage.function, log, held) as (child, told, relay_from):
             relay = Relay(self._progress)
             with suppress(BrokenPipeError):
                 told.write(canonical(request))
@@ -241,7 +238,7 @@ class Workshop:
 
 
 @contextmanager
-def _child(log: Path, held: int) -> Iterator[tuple[subprocess.Popen[bytes], Any, Any]]:
+def _child(function: str, log: Path, held: int) -> Iterator[tuple[Child, Any, Any]]:
     """A child process as (process, its standard input, the lines that it reports); it is ended with the block."""
     with ExitStack() as stack:
         out = open_append(log)
@@ -249,14 +246,8 @@ def _child(log: Path, held: int) -> Iterator[tuple[subprocess.Popen[bytes], Any,
         read, write = os.pipe()
         reports = stack.enter_context(os.fdopen(read, "rb"))
         try:
-            child = subprocess.Popen(
-                [sys.executable, "-P", "-X", "faulthandler", "-m", "lamina.kit.stage_child", str(write), str(held)],
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=out,
-                pass_fds=(write, held),  # with the lock's descriptor the child holds the lock as well
-                start_new_session=True,
-            )
+            # With the lock's descriptor the child holds the lock as well.
+            child = spawn.start("lamina.kit.stage_child", fds=(write, held), function=function, stdout=out, stderr=out)
         finally:
             os.close(write)
         stack.callback(end, child)

@@ -24,6 +24,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
+from lamina.kit import spawn
 from lamina.kit.errors import StageError, restored, told
 from lamina.kit.jail_wire import Closed, receive, send
 from lamina.kit.process import die_with_parent, how_it_ended
@@ -98,30 +99,23 @@ class Workers:
         child = self._idle.get()
         try:
             if child is None or not child.alive():
-                child = self._keeper.submit(_Child).result()
+                child = self._keeper.submit(_Child, function).result()
                 with self._lock:
                     self._children.append(child)
             reply = child.call({"function": function, "payload": payload})
         finally:
             self._idle.put(child)
-        if "types" in reply:
-            raise restored(reply)
-        return reply["value"]
+        return _value(reply)
 
 
 class _Child:
     """One worker process."""
 
-    def __init__(self) -> None:
+    def __init__(self, function: str) -> None:
         read, write = os.pipe()
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "lamina.kit.workers", str(write), str(os.getpid())],
-                stdin=subprocess.PIPE,
-                pass_fds=(write,),
-                start_new_session=True,
-                env={**os.environ, **dict.fromkeys(_THREADS, "1"), WORKER: "1", "PYTHONHASHSEED": "0"},
-            )
+            variables = {**dict.fromkeys(_THREADS, "1"), WORKER: "1", "PYTHONHASHSEED": "0"}
+            self._process = spawn.start("lamina.kit.workers", fds=(write,), function=function, variables=variables)
         except BaseException:
             os.close(read)
             raise
@@ -151,6 +145,22 @@ class _Child:
                 self._stdin.close()
             os.close(self._read)
         return status
+
+
+def call(function: str, payload: Mapping[str, Any]) -> Any:
+    """The value of ``function`` for one payload, in a child: for what imports more than this process needs."""
+    child = _Child(function)
+    try:
+        reply = child.call({"function": function, "payload": dict(payload)})
+    finally:
+        child.end()
+    return _value(reply)
+
+
+def _value(reply: dict[str, Any]) -> Any:
+    if "types" in reply:
+        raise restored(reply)
+    return reply["value"]
 
 
 def resolve(function: str) -> Callable[..., Any]:

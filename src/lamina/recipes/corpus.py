@@ -13,12 +13,19 @@ import pyarrow.parquet as pq
 from lamina.contracts.corpus import SourceFile
 from lamina.kit.durable import atomic_write
 from lamina.kit.progress import Progress
+from lamina.kit.spawn import imports
 from lamina.recipes.augmentation import opened
 from lamina.recipes.history import check_unchanged, history_of
 from lamina.recipes.scoring import scoring
 from lamina.recipes.step_files import placed
 
 
+@imports(
+    "lamina.data.pipeline",
+    "lamina.data.clean.analysis_kernels.walk",
+    "lamina.data.duplicates.kernels",
+    "lamina.data.variety.kernels",
+)
 def build(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
@@ -54,6 +61,7 @@ def build(
     check_unchanged(before)
 
 
+@imports("lamina.data.tokenizer.train", "lamina.data.tokenizer.bpe")
 def train_tokenizer(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
@@ -64,6 +72,7 @@ def train_tokenizer(
     train_tokenizer(inputs["corpus"], staging, **settings, progress=progress)
 
 
+@imports("lamina.data.forget_shards", "lamina.data.replay", "lamina.data.shards")
 def tokenize(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
@@ -92,6 +101,7 @@ def tokenize(
     atomic_write(staging / "summary.json", json.dumps(facts).encode())
 
 
+@imports("lamina.interface.grounding.passages")
 def index(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:

@@ -36,8 +36,10 @@ def bring_up(file: Path, assignments: Sequence[str], *, places: Sequence[str], s
         _show_corpus(plan.workshop.run(plan.corpus), plan)
     ready = stack.model is not None and _bring_up_model(plan)
     if serve and ready:
+        from lamina.kit.spawn import release
         from lamina.recipes.serve import serve as run
 
+        release()  # what stages imported takes memory that a server has better uses for
         run(stack, json=json, assignments=tuple(assignments))
 
 

@@ -18,6 +18,7 @@ from lamina.deployment.compress.int8 import Int8Embedding, Int8Linear, wide_dtyp
 from lamina.kit.errors import InputError, ModelFileError
 from lamina.model.checkpoint import WEIGHTS, copy_companions, open_model, read_config, read_tensors, save_model
 from lamina.model.families import family_of_config, family_of_spec
+from lamina.model.layers.hollow import hollow
 from lamina.model.transformer import Transformer, table_name
 
 Quantization = Literal["int8", "none"]
@@ -119,7 +120,7 @@ def _split(model: Transformer) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 def _open_int8(folder: Path, config: dict[str, Any]) -> Transformer:
     where = str(folder)
     family = family_of_config(config, str(folder / "config.json"))
-    with torch.device("meta"):
+    with hollow():
         model = Transformer(family.to_spec(config, str(folder / "config.json")))
     shapes = {name: t.shape for name, t in model.state_dict().items() if name not in model.aliases}
     tensors = read_tensors(folder)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lamina.model.layers.hollow import hollow
 from lamina.model.spec import NormSpec
 
 
@@ -58,7 +59,7 @@ def fuse(parts: list[Any]) -> nn.Module:
         fused: nn.Module = type(parts[0]).fused(parts)
         return fused
     outputs = sum(p.out_features for p in parts)
-    with torch.device("meta"):
+    with hollow():
         whole = nn.Linear(parts[0].in_features, outputs, bias=parts[0].bias is not None)
     for name in ("weight", "bias"):
         if getattr(parts[0], name) is None:

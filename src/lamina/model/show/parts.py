@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import torch
 from torch import nn
 
+from lamina.model.layers.hollow import hollow
 from lamina.model.spec import AttentionSpec, BlockSpec, ModelSpec, NormSpec, StackSpec
 from lamina.model.transformer import Transformer
 
@@ -88,7 +88,7 @@ class Description:
 
 def describe(spec: ModelSpec, *, context: int | None = None) -> Description:
     """What ``spec`` comes to; ``context``: tokens that are attended to (default: half of the longest)."""
-    with torch.device("meta"):
+    with hollow():
         model = Transformer(spec)
     context = spec.max_positions // 2 if context is None else context
     parts: list[Part] = []
