@@ -351,3 +351,19 @@ tokens = 100
     file.write_text(file.read_text() + TOKENIZER % ("bpe", 400))
     with pytest.raises(ConfigError, match="the teacher's tokenizer is another"):
         up(file)
+
+
+def test_a_base_in_the_layout_of_sentence_transformers(tmp_path: Path) -> None:
+    from lamina.model.architectures.presets import preset
+    from lamina.model.checkpoint import save_model
+    from lamina.model.evaluate.embedding import write_pooling
+    from lamina.model.transformer import Transformer
+    from lamina.recipes.models import import_folder
+
+    place = tmp_path / "package" / "model"
+    save_model(Transformer(preset("bert-nano", vocabulary=300)), place)
+    write_pooling(place, width=128, longest=64)
+    import_folder(tmp_path / "package", tmp_path / "base")
+    config = json.loads((tmp_path / "base" / "config.json").read_bytes())
+    assert config["model_type"] == "bert", "the model's own, not that of its pooling"
+    assert (tmp_path / "base" / "1_Pooling" / "config.json").is_file()

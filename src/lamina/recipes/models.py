@@ -21,18 +21,20 @@ _DRAWN = 64  # tokens of a sentence whose attention is drawn
 
 def import_folder(path: Path, folder: Path) -> None:
     """Write the model at ``path`` (a GGUF file, a folder with one, or a Hugging Face folder) into ``folder``."""
+    from lamina.model.checkpoint import copy_companions
     from lamina.model.gguf import import_gguf
 
     if path.is_file() and path.suffix.lower() == ".gguf":
         import_gguf(path, folder)
         return
-    configs = sorted(path.rglob("config.json")) if path.is_dir() else []
+    configs = sorted(path.rglob("config.json"), key=lambda c: (len(c.parts), c)) if path.is_dir() else []
     ggufs = sorted(path.rglob("*.gguf")) if path.is_dir() else []
     if configs and (not ggufs or configs[0].parent == path):
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(configs[0].parent.iterdir()):
             if file.is_file():
                 shutil.copyfile(file, folder / file.name)
+        copy_companions(configs[0].parent, folder)  # some of which lie in folders of their own
     elif len(ggufs) == 1:
         import_gguf(ggufs[0], folder)
     elif ggufs:
