@@ -32,29 +32,45 @@ def questions_in(stack: Stack, corpus: Path, workshop: Workshop) -> dict[str, An
     None where the stack has neither questions nor tasks, or steps drop what holds them; ``{"failed": …}`` where they
     cannot be read: a corpus does not need them.
     """
-    name = stack.model.evaluate.questions if stack.model is not None else None
-    asked = name is not None and not _dropped(stack, name)
     try:
-        questions = read_questions(stack.folder / name) if name is not None and asked else []
-        tasks = [[file, content] for file, content in task_files(stack) if not _dropped(stack, file)]
-        if not asked and not tasks:
-            return None
-        stage = Stage(
-            name="contamination",
-            shelf=SHELF,
-            function="lamina.recipes.contamination:measure",
-            parameters={
-                "name": ", ".join(([name] if name is not None and asked else []) + [file for file, _ in tasks]),
-                "questions": questions,
-                **({"tasks": tasks} if tasks else {}),
-            },
-            inputs={"corpus": corpus},
-            versions={"contamination": 1},
-            context={"folder": str(stack.folder)},
-        )
-        return dict(json.loads((workshop.run(stage) / _FILE).read_bytes()))
+        stage = _stage(stack, corpus)
+        return None if stage is None else dict(json.loads((workshop.run(stage) / _FILE).read_bytes()))
     except (ConfigError, InputError) as error:
         return {"failed": f"the questions of the evaluation were not looked for: {error}"}
+
+
+def known(stack: Stack, corpus: Path, workshop: Workshop) -> dict[str, Any] | None:
+    """As ``questions_in``, but nothing is measured: ``{"failed": …}`` where it was not yet."""
+    try:
+        stage = _stage(stack, corpus)
+        if stage is not None and not workshop.fresh(stage):
+            return {"failed": "the corpus was not searched for them yet"}
+    except (ConfigError, InputError):
+        pass
+    return questions_in(stack, corpus, workshop)
+
+
+def _stage(stack: Stack, corpus: Path) -> Stage | None:
+    """The search for questions and tasks; None where there are none, or steps drop what holds them."""
+    name = stack.model.evaluate.questions if stack.model is not None else None
+    asked = name is not None and not _dropped(stack, name)
+    questions = read_questions(stack.folder / name) if name is not None and asked else []
+    tasks = [[file, content] for file, content in task_files(stack) if not _dropped(stack, file)]
+    if not asked and not tasks:
+        return None
+    return Stage(
+        name="contamination",
+        shelf=SHELF,
+        function="lamina.recipes.contamination:measure",
+        parameters={
+            "name": ", ".join(([name] if name is not None and asked else []) + [file for file, _ in tasks]),
+            "questions": questions,
+            **({"tasks": tasks} if tasks else {}),
+        },
+        inputs={"corpus": corpus},
+        versions={"contamination": 1},
+        context={"folder": str(stack.folder)},
+    )
 
 
 @imports("lamina.data.clean.contamination")

@@ -38,10 +38,10 @@ def train_on_feedback(
     rows = training_rows(inputs["snapshot"], settings.method)
     stack = parameters["context"]["stack"]
     if settings.method == "sft":
-        _accepted(staging, work, rows, start, inputs.get("tokens"), settings, stack, progress)
+        _accepted(staging, work, rows, start, inputs.get("tokens"), settings, parameters["context"], progress)
     else:
         references = Path(parameters["context"]["references"])
-        _preferred(settings.method, staging, work, rows, start, settings, stack, progress, references)
+        _preferred(settings.method, staging, work, rows, start, settings, parameters["context"], progress, references)
     atomic_write(staging / "lamina.json", json.dumps(stack, indent=1).encode())
 
 
@@ -65,7 +65,7 @@ def _accepted(
     start: Path,
     tokens: Path | None,
     settings: ImproveSection,
-    stack: Mapping[str, Any],
+    context: Mapping[str, Any],
     progress: Progress,
 ) -> None:
     """Answers as conversations, with document and chat rows mixed in so that nothing else is lost."""
@@ -80,9 +80,19 @@ def _accepted(
     parts: list[tuple[Shards, float] | Part] = [(feedback, 1.0 - settings.replay)]
     if tokens is not None and settings.replay:
         parts += [(Shards(p), settings.replay / 2) for p in sorted(tokens.iterdir()) if p.is_dir()]
-    section = _section(settings, stack, replay=settings.replay if len(parts) > 1 else 0.0)
+    section = _section(settings, context["stack"], replay=settings.replay if len(parts) > 1 else 0.0)
     longest = seconds(settings.budget, where="interface.improve.budget")
-    train_on_parts(staging, work, start, parts, section, progress, corpus_tokens=feedback.total_tokens, longest=longest)
+    train_on_parts(
+        staging,
+        work,
+        start,
+        parts,
+        section,
+        progress,
+        corpus_tokens=feedback.total_tokens,
+        longest=longest,
+        context=context,
+    )
 
 
 def _preferred(
@@ -92,12 +102,12 @@ def _preferred(
     rows: list[dict[str, Any]],
     start: Path,
     settings: ImproveSection,
-    stack: Mapping[str, Any],
+    context: Mapping[str, Any],
     progress: Progress,
     references: Path,
 ) -> None:
     """Preferences, seen from the model that the adapter begins on."""
-    section = _section(settings, stack, objective=kind, rows={"from": "snapshot"}, beta=settings.beta)
+    section = _section(settings, context["stack"], objective=kind, rows={"from": "snapshot"}, beta=settings.beta)
     model, tokenizer = open_base(start, section)
     opened = open_preferences(kind, model, tokenizer, rows, section, references=references)
     for line in opened.told:
@@ -113,6 +123,7 @@ def _preferred(
         corpus_tokens=opened.rows * section.length,
         longest=seconds(settings.budget, where="interface.improve.budget"),
         planned=lambda steps: progress.say(plan_in_words(steps, section, opened.rows)),
+        context=context,
     )
     atomic_write(staging / "run.json", json.dumps(facts | {"rows": len(rows)}, indent=1).encode())
 

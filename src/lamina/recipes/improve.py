@@ -119,7 +119,15 @@ def _train(stack: Stack, workshop: Workshop, registry: ModelRegistry, snapshot: 
         parameters={"improve": config.resolved(settings), "part": "model" if parent.run else ""},
         inputs=inputs,
         versions={"train": 1},
-        context={"stack": stack.table, "references": str(stack.state / "references")},
+        context={
+            "stack": stack.table,
+            "references": str(stack.state / "references"),
+            "about": {
+                "name": stack.name,
+                "base": parent.id,
+                "corpus": str(workshop.state / "corpora" / current.corpus) if current.corpus else None,
+            },
+        },
     )
     run = workshop.run(training)
     return _Made(served=workshop.run(served_stage(stack, run, part="model")), run=run, parent=parent)

@@ -24,9 +24,11 @@ from lamina.recipes import augmentation, collect, history, step_files
 from lamina.recipes.fresh import fresh_stage, vectors_stage
 from lamina.recipes.mixing import check_mixture, mixture_stage
 from lamina.recipes.questions import read_questions
+from lamina.recipes.run_context import run_context
 from lamina.recipes.stack import ModelSection, Stack, TrainSection
 from lamina.recipes.tasks import task_files
 from lamina.recipes.tokenizer_stage import wanted_tokenizer
+from lamina.recipes.watching import deciding
 
 
 @dataclass
@@ -172,11 +174,16 @@ class Plan:
             name="training",
             shelf="runs",
             function="lamina.recipes.training:train_on_documents",
-            parameters={"train": config.resolved(self._train), **mixture, **frozen},
+            parameters={"train": deciding(self._train), **mixture, **frozen},
             inputs={"base": self.workshop.folder(self.base), "tokens": self.workshop.folder(self.tokens), **corpus},
             versions={"train": 1},
-            context={"stack": self.stack.table},
+            context=self.run_context(self.workshop.folder(self.corpus)),
         )
+
+    def run_context(self, corpus: Path | None) -> dict[str, Any]:
+        """What a run is told beside its parameters."""
+        base = None if self._model.base is None else self.base_location
+        return run_context(self.stack, self._train, self.workshop, base=base, corpus=corpus)
 
     def served(self, source: Path, *, part: str) -> Stage:
         """The model in ``source`` (in its folder ``part``) in the form in which it is served, with its parity seal."""
@@ -194,7 +201,7 @@ class Plan:
             function="lamina.recipes.evaluation:evaluate",
             parameters={
                 "tokens": model.evaluate.tokens,
-                "questions": self._questions(model.evaluate.questions),
+                "questions": read_questions(self.stack.folder / asked) if (asked := model.evaluate.questions) else [],
                 "passages": self.stack.interface.passages,
                 "system": self.stack.interface.system,
                 "tasks": task_files(self.stack),
@@ -235,11 +242,6 @@ class Plan:
     def trains(self) -> bool:
         """Whether a model is trained on the documents."""
         return self.stack.model is not None and self.stack.model.train is not None
-
-    def _questions(self, name: str | None) -> list[dict[str, Any]]:
-        if name is None:
-            return []
-        return read_questions(self.stack.folder / name)
 
 
 def _imported(name: str, located: Located) -> Stage:

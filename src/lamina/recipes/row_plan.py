@@ -8,13 +8,13 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from lamina.kit import config
 from lamina.kit.progress import Progress
 from lamina.kit.stages import Stage, Workshop
 from lamina.recipes.plan import Plan
 from lamina.recipes.rows import rows_stage
 from lamina.recipes.stack import Stack, learns_rows
 from lamina.recipes.tokenizer_stage import wanted_tokenizer
+from lamina.recipes.watching import deciding
 
 
 class RowPlan(Plan):
@@ -34,7 +34,8 @@ class RowPlan(Plan):
     @cached_property
     def training(self) -> Stage:
         """The base trained on the rows."""
-        table = config.resolved(self._train) | {"rows": {"from": "rows"}}  # what they hold is an input
+        table = deciding(self._train) | {"rows": {"from": "rows"}}  # what they hold is an input
+        corpus = self.workshop.folder(self.corpus) if self.stack.collects else None
         frozen = {} if self._model.embedding.train else {"frozen_embeddings": True}
         return Stage(
             name="training",
@@ -43,7 +44,7 @@ class RowPlan(Plan):
             parameters={"train": table, **frozen},
             inputs={"base": self.workshop.folder(self.base), "rows": self.workshop.folder(self.rows)},
             versions={"train": 1},
-            context={"stack": self.stack.table, "references": str(self.stack.state / "references")},
+            context={**self.run_context(corpus), "references": str(self.stack.state / "references")},
         )
 
     def row_evaluation(self, run: Path) -> Stage:

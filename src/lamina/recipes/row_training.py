@@ -64,6 +64,7 @@ def train_on_rows(
         progress=progress,
         corpus_tokens=opened.rows * section.length,
         planned=lambda steps: progress.say(plan_in_words(steps, section, opened.rows)),
+        context=parameters["context"],
     )
     _tell_config(staging / "model", section.objective, facts, tokenizer, opened.model)
     atomic_write(staging / "run.json", json.dumps(found | {"rows": len(rows)}, indent=1).encode())

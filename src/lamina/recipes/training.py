@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,11 @@ from lamina.kit.log import MetricsWriter
 from lamina.kit.progress import Progress
 from lamina.kit.spawn import imports
 from lamina.recipes.mixing import Mixing, open_mixing
+from lamina.recipes.model_card import write_card
 from lamina.recipes.objectives import open_stream
 from lamina.recipes.stack import TrainSection
+from lamina.recipes.trust import write_trust
+from lamina.recipes.watching import observers
 
 if TYPE_CHECKING:
     from lamina.contracts.tokens import BatchStream
@@ -75,6 +78,7 @@ def train_on_documents(
         mixing=mixing,
         frozen=frozen,
         teacher=inputs.get("teacher"),
+        context=parameters["context"],
     )
     atomic_write(staging / "lamina.json", json.dumps(parameters["context"]["stack"], indent=1).encode())
 
@@ -109,6 +113,7 @@ def train_on_parts(
     mixing: Mixing | None = None,
     frozen: bool = False,
     teacher: Path | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> None:
     """The model in ``base`` trained on ``parts`` of token shards; writes ``model/`` and what the run says of itself."""
     model, tokenizer = open_base(base, section, frozen=frozen)
@@ -133,6 +138,8 @@ def train_on_parts(
         longest=longest,
         planned=planned,
         teacher=None if teacher is None else open_teacher(teacher, tokenizer),
+        chat=[part[0] for part in parts if isinstance(part, tuple) and part[0].facts.get("kind") in ("replay", "rows")],
+        context=context,
     )
     facts |= {"corpus_tokens": corpus_tokens} | ({"mixture": mixtures[-1].facts()} if mixtures else {})
     atomic_write(staging / "run.json", json.dumps(facts, indent=1).encode())
@@ -181,12 +188,18 @@ def run_training(
     longest: float | None = None,
     planned: Callable[[int], None] | None = None,
     teacher: Transformer | None = None,
+    chat: Sequence[Shards] = (),
+    context: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Train, and write ``adapter/`` (of LoRA), ``model/`` and ``metrics.jsonl``; what the run says of itself."""
+    """Train, and write ``adapter/`` (of LoRA), ``model/`` with its card, ``metrics.jsonl`` and ``trust.json``; what the
+    run says of itself. ``chat``: conversations among what is learned; ``context``: see ``run_context``."""
+    from lamina.kit.tokenizer import open_tokenizer
     from lamina.model.checkpoint import save_model
     from lamina.model.lora import merge_lora, save_lora
     from lamina.model.train import train
+    from lamina.model.train.proof import check_resume
 
+    told, tokenizer = dict(context or {}), open_tokenizer(base)
     result = train(
         model,
         stream,
@@ -197,13 +210,22 @@ def run_training(
         merge=False,
         planned=planned,
         teacher=teacher,
+        observers=observers(told.get("watch"), section, tokenizer, work),
     )
+    proof = check_resume(work / "checkpoints", model, stream)
     if section.method == "lora":
         save_lora(model, staging / "adapter", base=str(base.name))
         merge_lora(model)
     save_model(model, staging / "model", like=base)
-    atomic_write(staging / "metrics.jsonl", (work / "metrics.jsonl").read_bytes())
-    return _facts(section, result)
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        if (work / name).is_file():
+            atomic_write(staging / name, (work / name).read_bytes())
+    facts, about = _facts(section, result), told.get("about") or {}
+    findings = write_trust(
+        staging, model, tokenizer, stream, objective=section.objective, before=[proof], chat=chat, about=about
+    )
+    write_card(staging, model, section, facts, findings, about={"base": base.name, **about}, base=base)
+    return facts
 
 
 def _facts(section: TrainSection, result: TrainResult) -> dict[str, Any]:
