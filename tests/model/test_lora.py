@@ -6,11 +6,21 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from lamina.kit.errors import ConfigError, ModelFileError
 from lamina.model.architectures.gpt import gpt2, llama
 from lamina.model.checkpoint import open_model, save_model
-from lamina.model.lora import TARGETS, add_lora, load_lora, lora_layers, lora_parameters, merge_lora, save_lora
+from lamina.model.lora import (
+    TARGETS,
+    LoraLinear,
+    add_lora,
+    load_lora,
+    lora_layers,
+    lora_parameters,
+    merge_lora,
+    save_lora,
+)
 from lamina.model.transformer import Transformer
 
 
@@ -128,3 +138,18 @@ def test_wrong_settings(settings: dict, word: str):
     add_lora(model)
     with pytest.raises(ConfigError, match="already"):
         add_lora(model)
+
+
+def test_the_frozen_weight_is_cast_once_and_anew_when_it_changes() -> None:
+    torch.manual_seed(0)
+    layer = LoraLinear(nn.Linear(8, 4, bias=False).requires_grad_(False), rank=2, alpha=4.0)
+    x = torch.randn(3, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        first = layer(x)
+        assert layer._frozen() is layer._frozen()
+        assert layer._frozen().dtype == torch.bfloat16
+        torch.testing.assert_close(first, nn.functional.linear(x, layer.weight), rtol=0, atol=0)
+        with torch.no_grad():
+            layer.weight.mul_(2)
+        torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.weight), rtol=0, atol=0)
+    assert layer._frozen() is layer.weight

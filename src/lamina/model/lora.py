@@ -22,6 +22,8 @@ from torch.nn import functional as F
 
 from lamina.kit.errors import ConfigError, ModelFileError
 from lamina.model.families import family_of_spec
+from lamina.model.layers.hollow import hollow
+from lamina.model.layers.precision import lowered
 from lamina.model.transformer import Transformer
 
 #: The linear layers that an adapter may stand on, by the last part of their names.
@@ -35,12 +37,14 @@ class LoraLinear(nn.Linear):
     """A frozen linear layer plus ``alpha / rank · up(down(x))``; ``down`` (r, in), ``up`` (out, r) starts at zero."""
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
-        super().__init__(base.in_features, base.out_features, bias=False, device="meta")
+        with hollow():  # the base's weights take their place
+            super().__init__(base.in_features, base.out_features, bias=False)
         self.weight, self.bias = base.weight, base.bias
         self.rank, self.alpha = rank, alpha
         self.lora_down = nn.Parameter(base.weight.new_empty(rank, base.in_features))
         self.lora_up = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
         nn.init.kaiming_uniform_(self.lora_down, a=math.sqrt(5))
+        self._cast: tuple[int, int, Tensor] | None = None
 
     @property
     def scale(self) -> float:
@@ -49,8 +53,18 @@ class LoraLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
-        base = F.linear(x, self.weight, self.bias)
+        base = F.linear(x, self._frozen(), self.bias)
         return base + F.linear(F.linear(x, self.lora_down), self.lora_up) * self.scale
+
+    def _frozen(self) -> Tensor:
+        """The base's weight as autocast would cast it, which it would do anew in each step for what is not trained."""
+        weight = self.weight
+        if weight.requires_grad or torch.compiler.is_compiling() or not torch.is_autocast_enabled(weight.device.type):
+            return weight
+        state = weight.data_ptr(), weight._version
+        if self._cast is None or self._cast[:2] != state:
+            self._cast = (*state, lowered(weight.detach()))
+        return self._cast[2]
 
     def merged(self) -> Tensor:
         """The weight (out, in) of the plain layer that computes the same."""
@@ -111,7 +125,8 @@ def lora_parameters(model: Transformer) -> list[nn.Parameter]:
 def merge_lora(model: Transformer) -> Transformer:
     """Fold the adapters into the weights, in place; every parameter may be trained again. Returns the model."""
     for name, layer in list(lora_layers(model)):
-        plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+        with hollow():
+            plain = nn.Linear(layer.in_features, layer.out_features, bias=False)
         plain.weight, plain.bias = nn.Parameter(layer.merged()), layer.bias
         model.set_submodule(name, plain)
         if name == "head" and model.spec.head and model.spec.head.tied:
