@@ -98,7 +98,7 @@ def read_unit(unit: Mapping[str, Any], columns: list[str] | None = None) -> Iter
         yield from pa.concat_tables(waiting).combine_chunks().to_batches()
 
 
-@imports("lamina.data.clean.analysis_kernels.walk", "lamina.data.duplicates.kernels")
+@imports("lamina.kit.numba_ready", "lamina.data.clean.analysis_kernels.walk", "lamina.data.duplicates.kernels")
 def clean(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Run a phase's steps over a unit: ``folder`` gets documents, ledger, signals and samples of what was dropped.
 

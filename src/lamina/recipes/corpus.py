@@ -22,6 +22,7 @@ from lamina.recipes.step_files import placed
 
 @imports(
     "lamina.data.pipeline",
+    "lamina.kit.numba_ready",
     "lamina.data.clean.analysis_kernels.walk",
     "lamina.data.duplicates.kernels",
     "lamina.data.variety.kernels",
@@ -61,7 +62,7 @@ def build(
     check_unchanged(before)
 
 
-@imports("lamina.data.tokenizer.train", "lamina.data.tokenizer.bpe")
+@imports("lamina.data.tokenizer.train", "lamina.data.tokenizer.bpe", "lamina.kit.numba_ready")
 def train_tokenizer(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
