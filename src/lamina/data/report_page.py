@@ -15,10 +15,11 @@ import orjson
 from lamina.data.augment.telling import in_words, left_out, samples
 from lamina.data.report_duplicates import duplicates_section
 from lamina.data.report_flow import KEPT, flows, rights_in_words, rights_of
-from lamina.data.report_pictures import STYLE, alluvial, bar, histogram, sample, table
+from lamina.data.report_pictures import alluvial, histogram
 from lamina.data.report_questions import questions_section
 from lamina.data.report_variety import variety_section
 from lamina.data.what_if_signals import BYTES_PER_TOKEN
+from lamina.kit.page import bar, page, sample, table
 
 _SAMPLES = 6  # documents shown of those that were kept
 _SHOWN = 700  # characters of each
@@ -67,9 +68,7 @@ def report_page(corpus: Path, facts: Mapping[str, Any] | None = None) -> str:
         _unread(corpus),
         _samples(corpus),
     ]
-    title = f"<title>Corpus: {report['documents']:,} documents</title>"
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width">{title}<style>{STYLE}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>'
+    return page(f"Corpus: {report['documents']:,} documents", parts)
 
 
 def _flow(corpus: Path) -> str:

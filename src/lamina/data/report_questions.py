@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.data.clean.contamination import in_words
-from lamina.data.report_pictures import table
+from lamina.kit.page import table
 
 _SHOWN = 12
 

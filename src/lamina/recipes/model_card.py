@@ -83,7 +83,7 @@ def gather(
     from lamina.model.architectures.presets import architecture_of
     from lamina.model.families import family_of_spec
 
-    kept = ("learning_rate", "optimizer", "schedule", "batch", "accumulate", "length", "seed")
+    kept = ("optimizer", "schedule", "batch", "accumulate", "length", "seed")
     return {
         "name": about.get("name") or "model",
         "base": about.get("base"),
@@ -225,9 +225,10 @@ def _training(facts: Mapping[str, Any]) -> str:
         ("seconds", run["seconds"]),
         ("precision", run["precision"]),
         ("loss at the end (nats)", f"{run['loss_nats']:.4f}"),
+        ("learning rate, at its peak", run.get("learning_rate")),
     ]
-    rows += [(name.replace("_", " "), value) for name, value in settings.items() if value is not None]
-    return _table(("", ""), rows)
+    rows += [(name, value) for name, value in settings.items()]
+    return _table(("", ""), [row for row in rows if row[1] is not None])
 
 
 def _evaluation(lines: Sequence[str] | None) -> str:
@@ -238,7 +239,8 @@ def _evaluation(lines: Sequence[str] | None) -> str:
 
 def _limits(facts: Mapping[str, Any]) -> str:
     languages = _languages(facts)
-    lines = [f"It learned from documents in {', '.join(languages)}; of other languages it knows what its base does."]
+    others = "it knows none" if facts["base"] is None else "it knows what its base does"
+    lines = [f"It learned from documents in {', '.join(languages)}; of other languages {others}."]
     if not languages:
         lines = ["Nothing was measured of the languages that it knows."]
     if _TASKS[facts["run"]["objective"]].endswith("generation"):
