@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from lamina.kit.errors import ConfigError
 
+AUTO = "auto"  #: the preset that is chosen by the machine, the corpus and the time
+
 #: What each architecture can be trained for.
 OBJECTIVES = {
     "gpt": ("causal-lm", "classification", "dpo", "kto"),
@@ -23,8 +25,22 @@ def check_objective(architecture: str, objective: str) -> None:
         )
 
 
+def check_auto(objective: str, length: float | None) -> None:
+    """Raise ``ConfigError`` where the size of a model cannot be chosen: the law of sizes is of GPTs, by time."""
+    if objective != "causal-lm":
+        raise ConfigError(f'cannot be "auto" for "{objective}"', where="model.preset", hint="name a preset")
+    if length is not None:
+        raise ConfigError(
+            "is chosen for a time, not for a number of steps or tokens", where="model.preset", hint='budget = "20m"'
+        )
+
+
 def check_preset(architecture: str, name: str) -> None:
     """Raise ``ConfigError`` where there is no such preset, or it is another architecture's."""
+    if name == AUTO:
+        if architecture != "gpt":
+            raise ConfigError('only a GPT\'s can be "auto"', where="model.preset", hint="name a preset")
+        return
     from lamina.model.architectures.presets import PRESETS, architecture_of, preset
 
     found = architecture_of(preset(name))

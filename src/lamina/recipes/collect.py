@@ -215,3 +215,16 @@ def _fingerprint(files: Sequence[tuple[str, Path]]) -> str:
         for part in pool.map(one, files):
             total.update(part)
     return total.hexdigest()[:32]
+
+
+def described(source: Collected) -> Mapping[str, Any]:
+    """A source as plain values, for the stage that reads it."""
+    return {
+        "name": source.name,
+        "use": source.use,
+        "parameters": config.resolved(source.parameters),
+        "origin": source.origin,
+        "license": source.license,
+        "language": source.language,
+        "files": [[name, str(path)] for name, path in source.files],
+    }

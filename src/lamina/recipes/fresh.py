@@ -17,6 +17,7 @@ from lamina.kit.errors import InputError
 from lamina.kit.progress import Progress
 from lamina.kit.spawn import imports
 from lamina.kit.stages import Stage
+from lamina.recipes.sizing import spec_of
 from lamina.recipes.stack import EmbeddingSection, ModelSection
 
 if TYPE_CHECKING:
@@ -42,8 +43,18 @@ def vectors_stage(section: EmbeddingSection, *, tokens: Path, tokenizer: Path, c
     )
 
 
-def fresh_stage(model: ModelSection, *, tokenizer: Path, vectors: Path | None, objective: str, seed: int) -> Stage:
-    """The stage that makes a fresh model of the stack's preset, as a Hugging Face folder."""
+def fresh_stage(
+    model: ModelSection,
+    *,
+    tokenizer: Path,
+    vectors: Path | None,
+    objective: str,
+    seed: int,
+    sizing: Path | None = None,
+) -> Stage:
+    """The stage that makes a fresh model of the stack's preset, or of the size chosen in ``sizing``, as a Hugging Face
+    folder."""
+    inputs = {"tokenizer": tokenizer, "vectors": vectors, "sizing": sizing}
     return Stage(
         name="base",
         shelf="bases",
@@ -54,7 +65,7 @@ def fresh_stage(model: ModelSection, *, tokenizer: Path, vectors: Path | None, o
             "seed": seed,
             **({"next_sentence": True} if objective == "next-sentence" else {}),
         },
-        inputs={"tokenizer": tokenizer} | ({} if vectors is None else {"vectors": vectors}),
+        inputs={name: path for name, path in inputs.items() if path is not None},
         versions={"fresh": 2},
     )
 
@@ -114,7 +125,8 @@ def fresh_model(
     tokenizer = open_tokenizer(inputs["tokenizer"])
     teacher = inputs["tokenizer"] / "config.json"  # whose scores are compared with the model's, one by one
     vocabulary = read_config(teacher.parent)["vocab_size"] if teacher.is_file() else tokenizer.vocabulary
-    spec = preset(parameters["preset"], vocabulary=vocabulary)
+    sizing = inputs.get("sizing")
+    spec = preset(parameters["preset"], vocabulary=vocabulary) if sizing is None else spec_of(sizing, vocabulary)
     if parameters.get("next_sentence"):
         spec = replace(spec, outputs=(OutputSpec(kind="pooler"), OutputSpec(kind="next-sentence")))
     model = Transformer(spec)

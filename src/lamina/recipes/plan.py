@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from lamina.data.steps import DEFAULT_STEPS
-from lamina.kit import config
 from lamina.kit.errors import ConfigError
 from lamina.kit.packages import Located
 from lamina.kit.progress import Progress
-from lamina.kit.registry import SOURCES, STEPS
 from lamina.kit.stages import Stage, Workshop
 from lamina.recipes import augmentation, collect, history, step_files
+from lamina.recipes.architectures import AUTO
 from lamina.recipes.fresh import fresh_stage, vectors_stage
 from lamina.recipes.mixing import check_mixture, mixture_stage
 from lamina.recipes.questions import read_questions
 from lamina.recipes.run_context import run_context
+from lamina.recipes.sizing import sizing_stage
 from lamina.recipes.stack import ModelSection, Stack, TrainSection
 from lamina.recipes.tasks import task_files
 from lamina.recipes.tokenizer_stage import wanted_tokenizer
@@ -65,11 +65,13 @@ class Plan:
                 **augmented.parameters,
             },
             inputs={"scorer": self.scorer} if self.scores else {},
-            versions=_versions(self._steps, [s.use for s in sources]) | dict(augmented.versions) | {"variety": 1},
+            versions=step_files.versions(self._steps, [s.use for s in sources])
+            | dict(augmented.versions)
+            | {"variety": 1},
             context={
                 **placed.context,
                 "augmentation": augmented.context,
-                "sources": [_source(s) for s in sources],
+                "sources": [collect.described(s) for s in sources],
                 "executor": data.executor,
                 "workers": data.workers,
             },
@@ -150,7 +152,19 @@ class Plan:
             vectors=None if model.embedding.random else self.workshop.folder(self.vectors),
             objective=self._train.objective,
             seed=self._train.seed,
+            sizing=self.sized,
         )
+
+    @cached_property
+    def sizing(self) -> Stage:
+        """The choice of a size (only where the preset is "auto")."""
+        folders = {"tokens": self.workshop.folder(self.tokens), "tokenizer": self.workshop.folder(self.tokenizer)}
+        return sizing_stage(self._train, **folders, state=self.workshop.state)
+
+    @property
+    def sized(self) -> Path | None:
+        """Where that choice is; None where the stack makes it."""
+        return self.workshop.folder(self.sizing) if self._model.preset == AUTO else None
 
     @cached_property
     def vectors(self) -> Stage:
@@ -170,6 +184,10 @@ class Plan:
         frozen = {} if self._model.embedding.train else {"frozen_embeddings": True}
         if self._train.teacher is not None:
             corpus = {**corpus, "teacher": self.workshop.folder(self.teacher)}
+        if self._train.validate_every is not None:
+            corpus = {**corpus, "corpus": self.workshop.folder(self.corpus)}
+        if self.sized is not None:
+            corpus = {**corpus, "sizing": self.sized}
         return Stage(
             name="training",
             shelf="runs",
@@ -279,22 +297,3 @@ def served_stage(stack: Stack, source: Path, *, part: str) -> Stage:
         inputs={"source": source},
         versions={"quantize": 1, "seal": 1},
     )
-
-
-def _versions(steps: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> dict[str, int]:
-    """Of the sources that are used, of our own steps (recipes are made of them), and of others that are named."""
-    named = {value for step in steps for value in step.values() if isinstance(value, str)}
-    used = [c for c in STEPS if c.name in named or c.function.__module__.startswith("lamina.")]
-    return {f"{c.kind} {c.name}": c.version for c in used} | {name: SOURCES.get(name).version for name in sources}
-
-
-def _source(source: collect.Collected) -> Mapping[str, Any]:
-    return {
-        "name": source.name,
-        "use": source.use,
-        "parameters": config.resolved(source.parameters),
-        "origin": source.origin,
-        "license": source.license,
-        "language": source.language,
-        "files": [[name, str(path)] for name, path in source.files],
-    }

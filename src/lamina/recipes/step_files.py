@@ -16,6 +16,7 @@ from lamina.data.clean.recipes import expand
 from lamina.kit.errors import LaminaError
 from lamina.kit.packages import Located
 from lamina.kit.progress import Progress
+from lamina.kit.registry import SOURCES, STEPS
 from lamina.recipes.collect import locate
 from lamina.recipes.label_texts import prepared
 from lamina.recipes.stack import Stack
@@ -92,3 +93,10 @@ def _located(stack: Stack, where: str, progress: Progress, hashes: dict[str, str
     if where.endswith(".labels"):
         return str(prepared(stack, found.path, found.sha256))
     return str(Path(found.path).absolute())
+
+
+def versions(steps: Sequence[Mapping[str, Any]], sources: Sequence[str]) -> dict[str, int]:
+    """Of the sources that are used, of our own steps (recipes are made of them), and of others that are named."""
+    named = {value for step in steps for value in step.values() if isinstance(value, str)}
+    used = [c for c in STEPS if c.name in named or c.function.__module__.startswith("lamina.")]
+    return {f"{c.kind} {c.name}": c.version for c in used} | {name: SOURCES.get(name).version for name in sources}

@@ -13,6 +13,7 @@ from lamina.kit.errors import ConfigError, InputError, ModelFileError
 from lamina.kit.progress import Progress, open_progress
 from lamina.kit.stages import Workshop
 from lamina.kit.tokenizer import open_tokenizer
+from lamina.recipes.architectures import AUTO
 from lamina.recipes.corpus_tools import corpus_folder
 from lamina.recipes.plan import Plan
 from lamina.recipes.stack import Stack, TokenizerSection
@@ -155,7 +156,7 @@ def _folder(plan: Plan, place: str, kept: ExitStack, progress: Progress) -> Path
 
 def _width(stack: Stack) -> int:
     model = stack.model
-    if model is None or model.preset is None:
+    if model is None or model.preset in (None, AUTO):
         return _WIDTH
     from lamina.model.architectures.presets import preset
 

@@ -36,9 +36,15 @@ class TrainSection:
     epochs: float | None = None
     learning_rate: float | None = None  # default by method
     schedule: Literal["cosine", "wsd"] = "cosine"
+    pace: Literal["steps", "clock"] = "steps"  # what the rate follows; "clock" ends within a step of the budget
     optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the matrices of the blocks
     average: float | None = None  # decay of a moving average of the weights, which the run ends with
     recompute: bool = False  # less memory, a forward pass more
+    validate_every: int | None = None  # steps between measurements of the held-out loss
+    patience: int | None = None  # measurements in a row without a better loss that end the run, with the best weights
+    compile: Literal["auto", "always", "never"] = "auto"  # auto: where a comparison at the start shows that it pays
+    workers: int = 1  # processes that train together
+    executor: Literal["local", "ray"] = "local"  # where they run
     rank: int = 16
     alpha: float = 32.0
     batch: int = 1  # sequences of a micro-batch
@@ -66,6 +72,12 @@ class TrainSection:
         given = [k for k in ("budget", "steps", "tokens", "epochs") if getattr(self, k) is not None]
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} exclude each other", hint="keep one of them")
+        if self.pace == "clock" and given and given != ["budget"]:
+            raise ConfigError("needs a budget", where="model.train.pace", hint='budget = "20m"')
+        if self.patience is not None and self.validate_every is None:
+            raise ConfigError("needs 'validate_every'", where="model.train.patience", hint="validate_every = 100")
+        if self.workers < 1:
+            raise ConfigError("must be at least one process", where="model.train.workers")
         if not 0 <= self.replay < 1:
             raise ConfigError(f"replay = {self.replay} is not a share from 0 to below 1")
         if self.objective != "causal-lm":

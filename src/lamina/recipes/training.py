@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lamina.kit.config import build, seconds
+from lamina.kit.config import build
 from lamina.kit.durable import atomic_write
 from lamina.kit.errors import ConfigError
 from lamina.kit.log import MetricsWriter
@@ -16,23 +16,23 @@ from lamina.kit.spawn import imports
 from lamina.recipes.mixing import Mixing, open_mixing
 from lamina.recipes.model_card import write_card
 from lamina.recipes.objectives import open_stream
+from lamina.recipes.ranks import shared_out
+from lamina.recipes.sizing import FILE as SIZING
+from lamina.recipes.sizing import sized
 from lamina.recipes.stack import TrainSection
+from lamina.recipes.train_parameters import plan_in_words, set_threads, train_parameters
 from lamina.recipes.trust import write_trust
+from lamina.recipes.validation import held_out_batches
 from lamina.recipes.watching import observers
 
 if TYPE_CHECKING:
-    from lamina.contracts.tokens import BatchStream
+    from lamina.contracts.tokens import Batch, BatchStream
     from lamina.data.batches import Part
     from lamina.data.mixture import Mixture
     from lamina.data.shards import Shards
     from lamina.kit.tokenizer import ModelTokenizer
-    from lamina.model.train import TrainParameters, TrainResult
+    from lamina.model.train import TrainResult
     from lamina.model.transformer import Transformer
-
-_DEFAULT_BUDGET = "2m"
-_SMALL = 5_000_000  # parameters
-_PREFERENCE_RATES = {"lora": 5e-5, "full": 5e-6}  # lower: the model is to stay near what it was
-_RATES = {"lora": 4e-4, "full": 5e-4}  # peaks that did well on models of 1M to 135M parameters
 
 
 @imports("lamina.model.checkpoint")
@@ -53,7 +53,9 @@ def train_on_documents(
     """The base trained on documents for the stack's objective, and on chat rows made from them."""
     from lamina.data.shards import Shards
 
-    section = build(TrainSection, parameters["train"], where="model.train")
+    section = sized(build(TrainSection, parameters["train"], where="model.train"), inputs.get("sizing"))
+    if shared_out(f"{__name__}:train_on_documents", staging, work, parameters, inputs, progress, section):
+        return
     documents = Shards(inputs["tokens"] / "documents")
     mixing = open_mixing(parameters, inputs, documents, 1.0 - section.replay)
     parts: list[tuple[Shards, float] | Part] = []
@@ -78,8 +80,11 @@ def train_on_documents(
         mixing=mixing,
         frozen=frozen,
         teacher=inputs.get("teacher"),
+        held_out=inputs.get("corpus"),
         context=parameters["context"],
     )
+    if "sizing" in inputs:
+        atomic_write(staging / SIZING, (inputs["sizing"] / SIZING).read_bytes())
     atomic_write(staging / "lamina.json", json.dumps(parameters["context"]["stack"], indent=1).encode())
 
 
@@ -113,6 +118,7 @@ def train_on_parts(
     mixing: Mixing | None = None,
     frozen: bool = False,
     teacher: Path | None = None,
+    held_out: Path | None = None,
     context: Mapping[str, Any] | None = None,
 ) -> None:
     """The model in ``base`` trained on ``parts`` of token shards; writes ``model/`` and what the run says of itself."""
@@ -121,7 +127,7 @@ def train_on_parts(
     mixtures: list[Mixture] = []
 
     def planned(steps: int) -> None:
-        progress.say(_plan_in_words(steps, section, corpus_tokens))
+        progress.say(plan_in_words(steps, section, corpus_tokens))
         if mixing is not None:
             mixtures.append(mixing.settle(packed, steps * section.batch * section.accumulate))
             progress.say(mixtures[-1].in_words())
@@ -138,6 +144,7 @@ def train_on_parts(
         longest=longest,
         planned=planned,
         teacher=None if teacher is None else open_teacher(teacher, tokenizer),
+        held_out=() if held_out is None else held_out_batches(held_out, section, tokenizer, model.spec, work),
         chat=[part[0] for part in parts if isinstance(part, tuple) and part[0].facts.get("kind") in ("replay", "rows")],
         context=context,
     )
@@ -155,8 +162,7 @@ def open_base(base: Path, section: TrainSection, *, frozen: bool = False) -> tup
     torch.manual_seed(section.seed)
     model = open_model(base)
     model.stack.embeddings.token.weight.requires_grad_(not frozen)
-    if model.parameter_count < _SMALL:
-        torch.set_num_threads(1)  # its products are too short to share
+    set_threads(model)
     return model, open_tokenizer(base)
 
 
@@ -188,6 +194,7 @@ def run_training(
     longest: float | None = None,
     planned: Callable[[int], None] | None = None,
     teacher: Transformer | None = None,
+    held_out: Sequence[Batch] = (),
     chat: Sequence[Shards] = (),
     context: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -200,16 +207,18 @@ def run_training(
     from lamina.model.train.proof import check_resume
 
     told, tokenizer = dict(context or {}), open_tokenizer(base)
+    parameters = train_parameters(section, corpus_tokens, longest)
     result = train(
         model,
         stream,
-        parameters=_parameters(section, corpus_tokens, longest),
+        parameters=parameters,
         work=work,
         progress=progress,
         metrics=MetricsWriter(work / "metrics.jsonl"),
         merge=False,
         planned=planned,
         teacher=teacher,
+        held_out=held_out,
         observers=observers(told.get("watch"), section, tokenizer, work),
     )
     proof = check_resume(work / "checkpoints", model, stream)
@@ -220,7 +229,8 @@ def run_training(
     for name in ("metrics.jsonl", "samples.jsonl"):
         if (work / name).is_file():
             atomic_write(staging / name, (work / name).read_bytes())
-    facts, about = _facts(section, result), told.get("about") or {}
+    facts = _facts(section, result) | {"learning_rate": parameters.learning_rate}
+    about = told.get("about") or {}
     findings = write_trust(
         staging, model, tokenizer, stream, objective=section.objective, before=[proof], chat=chat, about=about
     )
@@ -238,50 +248,7 @@ def _facts(section: TrainSection, result: TrainResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 1),
         "loss_nats": result.loss,
         "precision": result.precision,
+        "compiled": result.compiled,
+        "ended": result.ended,
+        **({} if result.held_out is None else {"held_out_nats": result.held_out, "best_step": result.best_step}),
     }
-
-
-def _parameters(section: TrainSection, corpus_tokens: int, longest: float | None) -> TrainParameters:
-    from lamina.model.train import TrainParameters
-
-    tokens = section.tokens
-    if section.epochs is not None:
-        tokens = round(section.epochs * corpus_tokens / (1 - section.replay))
-    steps = section.steps if tokens is None else max(1, -(-tokens // _step_tokens(section)))
-    budget = longest if section.budget is None else seconds(section.budget, where="model.train.budget")
-    if steps is None and budget is None:
-        budget = seconds(_DEFAULT_BUDGET)
-    rates = _PREFERENCE_RATES if section.objective in ("dpo", "kto") else _RATES
-    rate = section.learning_rate or rates[section.method]
-    return TrainParameters(
-        steps=steps,
-        budget_s=budget,
-        method=section.method,
-        rank=section.rank,
-        alpha=section.alpha,
-        accumulate=section.accumulate,
-        learning_rate=rate,
-        schedule=section.schedule,
-        optimizer=section.optimizer,
-        average=section.average,
-        recompute=section.recompute,
-        seed=section.seed,
-        temperature=section.temperature,
-        beta=section.beta,
-        smoothing=section.smoothing,
-        desirable=section.desirable,
-        undesirable=section.undesirable,
-        distill=section.distill,
-        softness=section.softness,
-    )
-
-
-def _step_tokens(section: TrainSection) -> int:
-    return section.batch * section.accumulate * section.length
-
-
-def _plan_in_words(steps: int, section: TrainSection, corpus_tokens: int) -> str:
-    tokens = steps * _step_tokens(section)
-    share = tokens * (1 - section.replay) / max(1, corpus_tokens)
-    covered = f"{100 * share:.1f} % of the documents" if share < 1 else f"the documents {share:.1f} times over"
-    return f"plan: {steps:,} steps of {_step_tokens(section):,} tokens cover {covered}"

@@ -10,6 +10,7 @@ from lamina.kit.errors import ConfigError
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
 from lamina.recipes import contamination
+from lamina.recipes.architectures import AUTO
 from lamina.recipes.current import Current, read_json, remember
 from lamina.recipes.forget import finish
 from lamina.recipes.plan import Plan
@@ -145,6 +146,9 @@ def _run_tokenizer(plan: Plan) -> None:
         plan.workshop.run(plan.teacher)
     if data is not None and data.tokenizer.trained:
         plan.workshop.run(plan.tokenizer)
+    if plan.stack.model is not None and plan.stack.model.preset == AUTO:
+        plan.workshop.run(plan.tokens)
+        plan.workshop.run(plan.sizing)
     if plan.stack.model is not None and not plan.stack.model.embedding.random:
         plan.workshop.run(plan.tokens)
         plan.workshop.run(plan.vectors)

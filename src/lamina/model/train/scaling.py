@@ -175,15 +175,16 @@ def choose(
     best = min(allowed, key=lambda shape: law.bits_per_byte(shape.blocks, learned(shape)))
     tokens = int(seconds * speed.tokens_per_s(best.parameters))
     low, high = law.interval(best.blocks, learned(best))
+    most = math.log2(max(2, best.vocabulary)) / bytes_per_token  # of a model that knows nothing
     return Choice(
         shape=best,
         tokens=tokens,
         rows=rows_of_step(tokens, length),
         length=length,
         learning_rate=round(_PEAK * math.sqrt(_PEAK_WIDTH / best.width), 6),
-        bits_per_byte=law.bits_per_byte(best.blocks, learned(best)),
-        low=low,
-        high=high,
+        bits_per_byte=min(most, law.bits_per_byte(best.blocks, learned(best))),
+        low=min(most, low),
+        high=min(most, high),
         known=law.known(best.blocks, learned(best)),
     )
 
