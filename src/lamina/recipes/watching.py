@@ -30,12 +30,13 @@ def observers(
     watch: Mapping[str, Any] | None, section: TrainSection, tokenizer: ModelTokenizer, work: Path
 ) -> list[Observer]:
     """The observers of a run in ``work``. Raises ``MissingExtraError`` where a tracker is not installed."""
+    from lamina.model.train.distributed import Team
     from lamina.model.train.peak import Peak
     from lamina.model.train.samples import Samples
     from lamina.model.train.tracking import MLflow, TensorBoard
 
     found: list[Observer] = [Peak(rows=section.batch * section.length, passes=2 if section.method == "lora" else 3)]
-    if watch is None:
+    if watch is None or not Team().lead:
         return found
     metrics, folder = work / "metrics.jsonl", Path(watch["folder"])
     if watch["samples"]:

@@ -15,12 +15,32 @@ import counting
 from lamina.model.train.distributed import Team, joined
 
 
+class Noting:
+    """Writes each step that it sees into a file of its own, a line each."""
+
+    def __init__(self, file: Path, needs_model: bool) -> None:
+        self.file, self.needs_model = file, needs_model
+
+    def begin(self, model: object, step: int, plan: object, progress: object) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+
+    def see(self, facts: dict[str, float]) -> dict[str, str]:
+        with self.file.open("a") as file:
+            file.write(f"{facts['step']}\n")
+        return {}
+
+    def close(self) -> None:
+        pass
+
+
 def run(folder: Path, rows: int = 4, stop_at: int | None = None, **settings: object) -> None:
     """One case: the trained weights in ``folder``, unless the run stops on its way."""
     model = counting.make()
     held_out = [next(counting.Texts())] if "validate_every" in settings else []
+    watching = [Noting(folder / "figures.txt", False), Noting(folder / "model.txt", True)]
+    more = {"held_out": held_out, "observers": watching}
     try:
-        counting.run(model, folder, counting.Texts(rows=rows, stop_at=stop_at), held_out=held_out, **settings)
+        counting.run(model, folder, counting.Texts(rows=rows, stop_at=stop_at), **more, **settings)
     except KeyboardInterrupt:
         return
     if Team().lead:

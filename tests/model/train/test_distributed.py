@@ -66,6 +66,10 @@ def test_two_processes_end_with_the_weights_of_one(together: Path, tmp_path: Pat
     for one, two in zip(ours, theirs, strict=True):
         for name in ("loss_nats", "gradient_norm", "held_out_nats"):
             assert one.get(name, 0.0) == pytest.approx(two.get(name, 0.0), rel=1e-5)
+    steps = "".join(f"{row['step']}\n" for row in ours)
+    assert (together / case / "figures.txt").read_text() == steps, "one process is watched, by its figures"
+    assert not (together / case / "model.txt").exists()
+    assert (tmp_path / "model.txt").read_text() == steps
 
 
 @pytest.mark.slow

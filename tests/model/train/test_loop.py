@@ -266,6 +266,8 @@ def test_sigterm_saves_and_ends(tmp_path: Path):
 class Watcher:
     """Draws random numbers, sets the mode, and notes what it was told."""
 
+    needs_model = True
+
     def __init__(self) -> None:
         self.begun: list[int] = []
         self.seen: list[int] = []

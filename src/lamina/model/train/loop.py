@@ -64,7 +64,8 @@ def train(
     team = Team()
     with hold(work / "run.lock", "training in this folder") if team.lead else nullcontext():
         run = Run(model, stream, parameters, work, teacher, held_out)
-        run.observers = Observers(model, observers if team.alone else (), progress)
+        watching = [o for o in observers if team.alone or (team.lead and not o.needs_model)]
+        run.observers = Observers(model, watching, progress)
         try:
             result = run.go(progress, metrics if team.lead else Unwritten(metrics.path), planned)
         finally:

@@ -16,7 +16,10 @@ from lamina.model.transformer import Transformer
 
 
 class Observer(Protocol):
-    """Watches one life of a run."""
+    """Watches one life of a run. ``needs_model``: it computes with the model, which several processes that each hold a
+    share of it do not offer; there only the others watch, in the first process."""
+
+    needs_model: bool
 
     def begin(self, model: Transformer, step: int, plan: Plan, progress: Progress) -> None:
         """The run stands after ``step`` steps: at its start, where it resumes, and where it went back to a checkpoint,

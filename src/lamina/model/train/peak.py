@@ -31,6 +31,8 @@ class Peak:
     head sees the tokens that are learned; of an encoder-decoder half of the places go through either.
     """
 
+    needs_model = True
+
     def __init__(self, *, rows: int, passes: int = 3) -> None:
         self._rows, self._passes = rows, passes
         self._rate = 0.0

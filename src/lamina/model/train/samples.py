@@ -26,6 +26,8 @@ class Samples:
     An observer of ``train``; the time it takes is not among the step's seconds.
     """
 
+    needs_model = True
+
     def __init__(
         self,
         prompts: Sequence[str],

@@ -27,6 +27,8 @@ _ROWS = 200  # and at most so many; MLflow takes 1,000 figures at once
 class TensorBoard:
     """Writes event files into ``folder``; ``metrics`` is the run's own file."""
 
+    needs_model = False
+
     def __init__(self, folder: Path, metrics: Path) -> None:
         require("tensorboard", extra="track", why="to write for TensorBoard")
         self._folder, self._metrics = folder, metrics
@@ -62,6 +64,8 @@ class MLflow:
 
     ``note`` keeps MLflow's id of the run for its next life; ``metrics`` is the run's own file.
     """
+
+    needs_model = False
 
     def __init__(self, folder: Path, metrics: Path, note: Path, *, name: str) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing of a run is told to anybody
