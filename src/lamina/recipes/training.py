@@ -234,6 +234,9 @@ def run_training(
     findings = write_trust(
         staging, model, tokenizer, stream, objective=section.objective, before=[proof], chat=chat, about=about
     )
+    for finding in findings:
+        if finding.verdict == "fail":
+            progress.say(f"a check of the saved model failed: {finding.what}: {finding.measured}")
     write_card(staging, model, section, facts, findings, about={"base": base.name, **about}, base=base)
     return facts
 
