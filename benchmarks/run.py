@@ -1,7 +1,8 @@
-"""Run benchmarks and write RESULTS.md from their rows: `python benchmarks/run.py [NAME[:ROW]…] [--quick]`.
+"""Run benchmarks and write RESULTS.md from their rows: `run.py [NAME[:ROW]…] [--quick] [--take FILE]`.
 
 Each ``bench_<name>.py --json`` prints one object a line (see docs/how-to of each file's own head). Rows of benchmarks
-that did not run now are kept from ``rows.jsonl``.
+that did not run now are kept from ``rows.jsonl``. ``--take``: the rows are those of FILE, which NAME printed on another
+machine (one with a GPU).
 """
 
 from __future__ import annotations
@@ -39,13 +40,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="engine, train, data:html, …; default: all")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--take", type=Path, help="what the one NAME printed with --json elsewhere")
     arguments = parser.parse_args()
     names = arguments.names or sorted(p.stem.removeprefix("bench_") for p in HERE.glob("bench_*.py"))
     rows = [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
     for name, _, row in (name.partition(":") for name in names):
-        command = [str(HERE / f"bench_{name}.py"), *([row] if row else []), *(["--quick"] if arguments.quick else [])]
-        done = subprocess.run([sys.executable, *command, "--json"], stdout=subprocess.PIPE, text=True, check=False)
-        fresh = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        if arguments.take is not None:
+            printed = arguments.take.read_text()
+        else:
+            printed = _printed(name, row, quick=arguments.quick)
+        fresh = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
         now = datetime.now(UTC).date().isoformat()
         told = f"benchmarks/bench_{name}.py" + (f" {row}" if row else "")
         fresh = [found | {"benchmark": name, "date": now, "command": told} for found in fresh]
@@ -55,6 +59,12 @@ def main() -> int:
         ROWS.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
         RESULTS.write_text(HEAD + table(rows))
     return 0
+
+
+def _printed(name: str, row: str, *, quick: bool) -> str:
+    command = [str(HERE / f"bench_{name}.py"), *([row] if row else []), *(["--quick"] if quick else [])]
+    done = subprocess.run([sys.executable, *command, "--json"], stdout=subprocess.PIPE, text=True, check=False)
+    return done.stdout
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -22,10 +22,11 @@ from prometheus_client import CollectorRegistry
 
 from lamina.contracts.inference import Chunk, Request
 from lamina.contracts.lineage import ModelVersion
-from lamina.deployment.engine.engine import Load
+from lamina.deployment.engine.observer import Load
 from lamina.deployment.loaded import Loaded, Versions, load_version, prompt_ids
 from lamina.deployment.metrics import ServingMetrics
 from lamina.kit.errors import BusyError, LaminaError, NotFoundError
+from lamina.model.device import Device
 
 _log = logging.getLogger(__name__)
 _POLL_S = 1.0
@@ -45,15 +46,16 @@ class ServingService:
         self,
         registry: Versions,
         *,
-        max_sequences: int = 8,
-        cache_mb: int = 128,
+        max_sequences: int | None = None,
+        cache_mb: int | None = None,
         context: int | None = None,
         block_tokens: int = 16,
         queue_tokens: int = 32768,
         metrics: CollectorRegistry | None = None,
         poll_s: float = _POLL_S,
+        device: Device = "auto",
     ) -> None:
-        self._registry = registry
+        self._registry, self._device = registry, device
         self._options: dict[str, Any] = {
             "max_sequences": max_sequences,
             "cache_mb": cache_mb,
@@ -192,7 +194,7 @@ class ServingService:
             self._free(loaded)
 
     def _load(self, version: ModelVersion) -> Loaded:
-        loaded = load_version(self._registry, version, self._options)
+        loaded = load_version(self._registry, version, self._options, device=self._device)
         loaded.engine.observer = self._metrics.observer(version.id)
         with self._lock:
             self._loaded[version.id] = loaded

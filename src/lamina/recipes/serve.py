@@ -87,6 +87,7 @@ def _service(stack: Stack, registry: ModelRegistry, metrics: CollectorRegistry) 
     deployment = stack.deployment
     return ServingService(
         registry,
+        device=deployment.device,
         max_sequences=deployment.max_sequences,
         cache_mb=deployment.cache_mb,
         context=deployment.context,

@@ -24,7 +24,7 @@ def why_not_served(folder: Path) -> str | None:
 @imports("lamina.deployment.engine.runner")
 def lacking(payload: Mapping[str, Any]) -> str | None:
     """The answer, in a process with torch."""
-    from lamina.deployment.engine.runner import check_served
+    from lamina.deployment.engine.layer import check_served
     from lamina.model.checkpoint import read_config
     from lamina.model.families import family_of_config
 

@@ -128,8 +128,9 @@ class DeploymentSection:
     """``[deployment]``: the form in which the model is served."""
 
     quantize: Literal["int8", "none"] = "int8"
-    max_sequences: int = 8  # answered at the same time
-    cache_mb: int = 128  # keys and values
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where torch can use one
+    max_sequences: int | None = None  # answered at the same time; default: 8, on a GPU 64
+    cache_mb: int | None = None  # keys and values; default: 128, on a GPU a third of the free memory
     context: int | None = None  # tokens; default: what the model was made for
 
 

@@ -52,6 +52,23 @@ def _is_tied(model: Transformer) -> bool:
     return model.spec.head is not None and model.spec.head.tied
 
 
+@torch.no_grad()
+def dequantize(model: Transformer, dtype: torch.dtype) -> Transformer:
+    """The plain model in ``dtype`` that an int8 ``model`` stands for, for devices that multiply it as such."""
+    with hollow():
+        plain = Transformer(model.spec)
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    for name, module in model.named_modules():
+        if isinstance(module, Int8Linear | Int8Embedding):
+            weights[f"{name}.weight"] = module.weight.float() * module.scale.float()[:, None]
+            if isinstance(module, Int8Linear) and module.bias is not None:
+                weights[f"{name}.bias"] = module.bias
+    weights = {name: t.to(dtype) for name, t in weights.items() if name not in plain.aliases}
+    plain.load_state_dict(weights, strict=False, assign=True)
+    plain.tie()
+    return plain.requires_grad_(False).eval()
+
+
 def is_quantized(model: Transformer) -> bool:
     """Whether ``model`` went through ``quantize`` (or was opened from a quantised folder)."""
     return isinstance(model.stack.embeddings.token, Int8Embedding)

@@ -8,53 +8,28 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.engine.admission import Admission, StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
+from lamina.deployment.engine.drawing import draw_together
+from lamina.deployment.engine.observer import Load, Observer
 from lamina.deployment.engine.outbox import Outbox
 from lamina.deployment.engine.place import Place
 from lamina.deployment.engine.runner import Kernels, Runner
+from lamina.deployment.engine.sampling import Drawn
 from lamina.deployment.engine.scheduler import Scheduler, Step
 from lamina.deployment.engine.sequence import Deliver, Sequence, State
+from lamina.deployment.engine.sizes import suited
 from lamina.kit.errors import BusyError, InputError, LaminaError
 from lamina.model.transformer import Transformer
 
 _log = logging.getLogger(__name__)
-_DECODE_ROWS = 8  # sequences in one product; more gain nothing on the int8 kernel
 _CHECK_EVERY = 1000  # steps between two checks of who owns which block
-
-
-class Observer(Protocol):
-    """Is told what happens, on the engine's thread; times in seconds."""
-
-    def first_token(self, seconds: float, prompt_tokens: int) -> None:
-        """``seconds`` after its arrival a request got its first token."""
-        ...
-
-    def next_token(self, seconds: float) -> None:
-        """A further token, ``seconds`` after the one before."""
-        ...
-
-    def finished(self, reason: str, seconds: float, generated: int) -> None:
-        """A request ended: "stop", "length", "abort" or "error"."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """What the engine holds right now."""
-
-    running: int
-    waiting: int
-    cache_usage: float  # 0 to 1
-    step_age: float | None  # seconds since the last step ended while there is work; None when idle
 
 
 class Engine:
@@ -62,7 +37,7 @@ class Engine:
 
     ``version`` is stamped on every chunk; ``generation`` are the model's ``generation_config`` values; ``cache_mb`` MiB
     hold keys and values (memory is touched only as they fill); ``context`` caps prompt and answer together;
-    ``queue_tokens`` caps the prompts that wait.
+    ``queue_tokens`` caps the prompts that wait. What is None is taken from ``sizes``, by what ``model`` lies on.
     """
 
     def __init__(
@@ -71,21 +46,23 @@ class Engine:
         tokenizer: StreamingTokenizer,
         *,
         version: str,
-        max_sequences: int = 8,
+        max_sequences: int | None = None,
         block_tokens: int = 16,
-        cache_mb: int = 128,
+        cache_mb: int | None = None,
         generation: Mapping[str, Any] | None = None,
         context: int | None = None,
         queue_tokens: int = 32768,
-        chunk: int = 64,
-        wide_chunk: int = 256,
+        chunk: int | None = None,
+        wide_chunk: int | None = None,
         observer: Observer | None = None,
         kernels: Kernels = "auto",
     ) -> None:
         self.version = version
         self.tokenizer = tokenizer
         self.generation = dict(generation or {})
-        count = cache_mb * 2**20 // (Runner.bytes_per_token(model) * block_tokens)
+        sizes = suited(next(iter(model.state_dict().values())).device)
+        max_sequences, self._rows = max_sequences or sizes.sequences, sizes.rows
+        count = (cache_mb or sizes.cache_mb) * 2**20 // (Runner.bytes_per_token(model) * block_tokens)
         longest = min(context or model.spec.max_positions, model.spec.max_positions)
         count = max(1, min(count, max_sequences * -(-longest // block_tokens)))
         self.context = min(longest, count * block_tokens)
@@ -99,8 +76,20 @@ class Engine:
             generation=self.generation,
         )
         self._blocks = BlockManager(count, block_tokens, root=version)
-        self._runner = Runner(model, blocks=count, block_tokens=block_tokens, context=self.context, kernels=kernels)
-        self._scheduler = Scheduler(self._blocks, max_sequences=max_sequences, chunk=chunk, wide_chunk=wide_chunk)
+        self._runner = Runner(
+            model,
+            blocks=count,
+            block_tokens=block_tokens,
+            context=self.context,
+            kernels=kernels,
+            most=max_sequences,
+        )
+        self._scheduler = Scheduler(
+            self._blocks,
+            max_sequences=max_sequences,
+            chunk=chunk or sizes.chunk,
+            wide_chunk=wide_chunk or sizes.wide_chunk,
+        )
         self._wake = threading.Condition()
         self._inbox: deque[Sequence] = deque()
         self._inbox_tokens = 0
@@ -206,8 +195,8 @@ class Engine:
 
     def _perform(self, step: Step) -> None:
         try:
-            for start in range(0, len(step.decode), _DECODE_ROWS):
-                self._decode(step.decode[start : start + _DECODE_ROWS])
+            for start in range(0, len(step.decode), self._rows):
+                self._decode(step.decode[start : start + self._rows])
             for sequence, end in step.prefill:
                 self._guard(sequence, partial(self._prefill, sequence, end))
             self._steps += 1
@@ -229,9 +218,9 @@ class Engine:
             for sequence in batch:  # one of them may be the cause: the others go on
                 self._decode([sequence])
             return
-        for sequence, row in zip(batch, scores, strict=True):
+        for sequence in batch:
             sequence.computed += 1
-            self._guard(sequence, partial(self._draw, sequence, row))
+        self._draw(batch, scores)
 
     def _prefill(self, sequence: Sequence, end: int) -> None:
         complete = end == len(sequence.tokens)
@@ -244,11 +233,17 @@ class Engine:
             self._blocks.remember(sequence.blocks[index], sequence.keys[index])
         sequence.remembered = max(sequence.remembered, full)
         if scores is not None:
-            self._draw(sequence, scores)
+            self._draw([sequence], scores[None])
 
-    def _draw(self, sequence: Sequence, scores: Tensor) -> None:
-        with torch.inference_mode():
-            drawn = sequence.sampler.draw(scores, len(sequence.tokens))
+    def _draw(self, batch: list[Sequence], scores: Tensor) -> None:
+        """The next token of each sequence, from its row of ``scores`` (B, V)."""
+        drawn = draw_together(scores, [s.sampler for s in batch], [len(s.tokens) for s in batch])
+        for sequence, found in zip(batch, drawn, strict=True):
+            self._guard(sequence, partial(self._take, sequence, found))
+
+    def _take(self, sequence: Sequence, drawn: Drawn | Exception) -> None:
+        if isinstance(drawn, Exception):
+            raise drawn
         self._observe(sequence)
         chunk = sequence.take(drawn, lambda token: self.tokenizer.decode([token]))
         if sequence.reason is None:

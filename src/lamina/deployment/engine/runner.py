@@ -12,56 +12,45 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from lamina.deployment.engine import graphs
 from lamina.deployment.engine.compiled import CompiledDecoder, load_kernels
-from lamina.deployment.engine.operations import bare, fuse, norm, rotary, rotate
+from lamina.deployment.engine.layer import Layer, check_served, make_layer
+from lamina.deployment.engine.operations import norm, rotary, rotate
 from lamina.deployment.engine.place import Place
-from lamina.kit.errors import ConfigError
-from lamina.model.spec import BlockSpec, HeadSpec, ModelSpec
 from lamina.model.transformer import Transformer
 
 #: Prefill products get at least so many rows (padding): from there on a row's result does not depend on their number.
 _FEWEST_ROWS = 16
 _TRIALS = 5  # tokens by which two ways of decoding are compared
 _log = logging.getLogger(__name__)
-Kernels = Literal["auto", "compiled", "torch"]
+Kernels = Literal["auto", "compiled", "graphs", "torch"]
 _SHORT = 8  # rest of a prompt that the compiled step computes sooner than a padded product over dequantised weights
 _EXACT = 64  # the likeliest tokens whose int8 scores are computed again in float32
-
-
-@dataclass(slots=True)
-class _Layer:
-    spec: BlockSpec
-    attention_norm: Callable[[Tensor], Tensor]
-    q_norm: nn.Module | None
-    k_norm: nn.Module | None
-    feedforward_norm: Callable[[Tensor], Tensor]
-    activation: Callable[[Tensor], Tensor]
-    rotary: tuple[Tensor, Tensor] | None
-    store: Tensor  # (2 · kv_heads, slots, head_dim): keys, then values
-    keys: Tensor  # (1, kv_heads, slots, head_dim), a view
-    values: Tensor
-    turning: int  # heads that rotary positions turn: queries and keys
-    products: tuple[Any, ...]  # qkv, o, up (gate and up side by side), down
-    few_rows: tuple[Callable[[Tensor], Tensor], ...]  # the same as bare functions, for decoding
 
 
 class Runner:
     """``model`` over ``blocks`` blocks of ``block_tokens`` tokens. Takes the model over: its projections get fused.
 
-    ``kernels``: "auto" measures which way of decoding is faster here, compiled or torch's; or one of them by name
-    (where there is no compiled way for the model, torch's is taken).
+    ``kernels``: "auto" measures which way of decoding is faster here, compiled or torch's, and takes CUDA graphs on a
+    GPU; or one of them by name (where the model has no such way, torch's is taken). ``most``: sequences in a step.
     """
 
     def __init__(
-        self, model: Transformer, *, blocks: int, block_tokens: int, context: int, kernels: Kernels = "auto"
+        self,
+        model: Transformer,
+        *,
+        blocks: int,
+        block_tokens: int,
+        context: int,
+        kernels: Kernels = "auto",
+        most: int = 8,
     ) -> None:
         self.model: Any = model
         self._stack: Any = model.stack
@@ -70,51 +59,66 @@ class Runner:
         check_served(model.spec)
         first: Any = self._stack.blocks[0]
         weight = first.attention.o.weight.dtype
+        self._device = first.attention.o.weight.device
         self._int8 = weight == torch.int8
         self._narrow = torch.bfloat16 if self._int8 else weight
         self._wide = getattr(first.attention.o, "wide", weight)
         assert self._spec.norm is not None  # check_served saw to it
         self._norm = norm(self._stack.norm, self._spec.norm)
-        tables = {key: rotary(frequencies, context) for key, frequencies in self._stack.frequencies.items()}
-        self._layers = [self._layer(i, tables, blocks * block_tokens) for i in range(len(self._spec.blocks))]
-        self._offsets = torch.arange(block_tokens)
+        frequencies = {key: values.to(self._device) for key, values in self._stack.frequencies.items()}
+        tables = {key: rotary(values, context) for key, values in frequencies.items()}
+        spare = 1 if self._device.type == "cuda" else 0  # a block for rows that fill up a graph's batch
+        slots = (blocks + spare) * block_tokens
+        dtype = torch.float32 if self._device.type == "cpu" else self._narrow
+        self._layers = [make_layer(self._stack, i, tables, slots, dtype) for i in range(len(self._spec.blocks))]
+        self._offsets = torch.arange(block_tokens, device=self._device)
+        self._graphs = (
+            self._capture(-(-context // block_tokens), blocks, most) if spare and kernels != "torch" else None
+        )
         self._compiled = self._compile() if self._int8 and kernels != "torch" else None
         if self._compiled is not None and kernels == "auto":
             self._choose()
 
     @property
-    def kernels(self) -> Literal["compiled", "torch"]:
+    def kernels(self) -> Literal["compiled", "graphs", "torch"]:
         """How single tokens are computed."""
+        if self._graphs is not None:
+            return "graphs"
         return "torch" if self._compiled is None else "compiled"
 
     def close(self) -> None:
         """End the threads that it may have."""
-        if self._compiled is not None:
-            self._compiled.close()
+        for way in (self._compiled, self._graphs):
+            if way is not None:
+                way.close()
 
     @staticmethod
     def bytes_per_token(model: Transformer) -> int:
         """Bytes of keys and values that a token needs."""
-        return sum(2 * b.attention.kv_heads * b.attention.head_dim * 4 for b in model.spec.stack.blocks)
+        size = 2 if model.stack.embeddings.token.weight.device.type == "cuda" else 4
+        return sum(2 * b.attention.kv_heads * b.attention.head_dim * size for b in model.spec.stack.blocks)
 
     @torch.inference_mode()
     def decode(self, tokens: Sequence[int], places: Sequence[Place]) -> Tensor:
         """Compute one token for each of several sequences; the scores (B, V) float32 of what follows."""
         if self._compiled is not None:
             return self._compiled(tokens, places)
+        if self._graphs is not None:
+            return self._graphs(tokens, places)
         positions = [place.stored for place in places]
         slots = [self._slot(place, place.stored) for place in places]
-        index = torch.tensor(slots)
+        index = torch.tensor(slots, device=self._device)
         views = [self._view(place, place.stored + 1) for place in places]
 
-        def attend(layer: _Layer, q: Tensor, kv: Tensor) -> Tensor:
+        def attend(layer: Layer, q: Tensor, kv: Tensor) -> Tensor:
             if len(slots) == 1:
                 layer.store.select(1, slots[0]).copy_(kv[0])
                 return _attend(layer, q.unsqueeze(2), views[0], None)
             layer.store.index_copy_(1, index, kv.transpose(0, 1))
             return torch.cat([_attend(layer, q[b : b + 1].unsqueeze(2), view, None) for b, view in enumerate(views)])
 
-        hidden = self._forward(torch.tensor(tokens), torch.tensor(positions), attend, few=True)
+        ids, at = (torch.tensor(values, device=self._device) for values in (tokens, positions))
+        hidden = self._forward(ids, at, attend, few=True)
         return self._scores(hidden)
 
     @torch.inference_mode()
@@ -125,16 +129,15 @@ class Runner:
             hidden = self._compiled.extend(tokens, place)
             return self._compiled.scores(hidden[-1:])[0] if scores else None
         padded = max(_FEWEST_ROWS, count)
-        ids = torch.zeros(padded, dtype=torch.int64)
-        ids[:count] = torch.tensor(tokens)
+        ids = torch.tensor([*tokens, *[0] * (padded - count)], device=self._device)
         start, end = place.stored, place.stored + count
-        positions = torch.full((padded,), start)
-        positions[:count] = torch.arange(start, end)
+        positions = torch.full((padded,), start, device=self._device)
+        positions[:count] = torch.arange(start, end, device=self._device)
         view = self._view(place, end)
         slots = self._slots(place, start, end)
-        mask = torch.ones(count, end, dtype=torch.bool).tril(start) if start else None
+        mask = torch.ones(count, end, dtype=torch.bool, device=self._device).tril(start) if start else None
 
-        def attend(layer: _Layer, q: Tensor, kv: Tensor) -> Tensor:
+        def attend(layer: Layer, q: Tensor, kv: Tensor) -> Tensor:
             layer.store.index_copy_(1, slots, kv[:count].transpose(0, 1))
             out = _attend(layer, q[:count].transpose(0, 1).unsqueeze(0), view, mask)
             return out if padded == count else F.pad(out, (0, 0, 0, padded - count))
@@ -143,7 +146,7 @@ class Runner:
         return self._scores(hidden[count - 1 : count])[0] if scores else None
 
     def _forward(
-        self, ids: Tensor, positions: Tensor, attend: Callable[[_Layer, Tensor, Tensor], Tensor], *, few: bool
+        self, ids: Tensor, positions: Tensor, attend: Callable[[Layer, Tensor, Tensor], Tensor], *, few: bool
     ) -> Tensor:
         """Hidden states (N, D) float32 before the final norm, for N rows; ``few``: by the kernels for decoding."""
         hidden = self._stack.embeddings(ids[None], positions[None])[0].float()
@@ -163,7 +166,8 @@ class Runner:
                     tables[key] = (layer.rotary[0][positions], layer.rotary[1][positions])
                 rotate(qkv.narrow(1, 0, layer.turning), *tables[key])
             q, kv = qkv.split((attention.heads, 2 * attention.kv_heads), dim=1)
-            hidden = hidden + o_of(attend(layer, q, kv).to(dtype))
+            attended = attend(layer, q.to(layer.store.dtype), kv.to(layer.store.dtype))
+            hidden = hidden + o_of(attended.to(dtype))
             inner = up_of(layer.feedforward_norm(hidden).to(dtype))
             if layer.spec.feedforward.gated:
                 gate, up = inner.chunk(2, dim=-1)
@@ -182,6 +186,8 @@ class Runner:
             return self._compiled.scores(hidden)
         normed = self._norm(hidden)
         head: Any = self.model.head
+        if self._device.type == "cuda":
+            return graphs.wide_scores(head, normed.to(head.weight.dtype))
         if not self._int8:
             return head(normed.to(head.weight.dtype)).float()
         scores = torch.cat([head(rows.to(torch.bfloat16)) for rows in normed.split(8)]).float()
@@ -189,30 +195,6 @@ class Runner:
         for row, (vector, ids) in enumerate(zip(normed, likely, strict=True)):
             scores[row, ids] = (head.weight[ids].float() @ vector) * head.scale[ids].float()
         return scores
-
-    def _layer(self, index: int, tables: dict[Any, tuple[Tensor, Tensor]], slots: int) -> _Layer:
-        block: Any = self._stack.blocks[index]
-        spec = self._spec.blocks[index]
-        attention, feedforward = block.attention, block.feedforward
-        up = feedforward.up if feedforward.gate is None else fuse([feedforward.gate, feedforward.up])
-        products: tuple[Any, ...] = (fuse([attention.q, attention.k, attention.v]), attention.o, up, feedforward.down)
-        kv_heads = spec.attention.kv_heads
-        store = torch.empty((2 * kv_heads, slots, spec.attention.head_dim), dtype=torch.float32)
-        return _Layer(
-            spec=spec,
-            attention_norm=norm(block.attention_norm, spec.norm),
-            q_norm=attention.q_norm,
-            k_norm=attention.k_norm,
-            feedforward_norm=norm(block.feedforward_norm, spec.norm),
-            activation=feedforward.activation,
-            rotary=tables[spec.attention.rotary, spec.attention.head_dim] if spec.attention.rotary else None,
-            store=store,
-            keys=store[None, :kv_heads],
-            values=store[None, kv_heads:],
-            turning=spec.attention.heads + kv_heads,
-            products=products,
-            few_rows=tuple(p.few_rows() if hasattr(p, "few_rows") else bare(p) for p in products),
-        )
 
     def _compile(self) -> CompiledDecoder | None:
         kernels = load_kernels(self._spec)
@@ -233,6 +215,21 @@ class Runner:
             norm=self._stack.norm.weight.float(),
             head=self.model.head,
             block_tokens=self.block_tokens,
+        )
+
+    def _capture(self, pages: int, spare: int, most: int) -> graphs.GraphDecoder | None:
+        kernels = graphs.load_kernels(self._spec, self._device)
+        if kernels is None:
+            return None
+        return graphs.GraphDecoder(
+            kernels,
+            self._stack,
+            self._layers,
+            head=self.model.head,
+            block_tokens=self.block_tokens,
+            pages=pages,
+            spare=spare,
+            most=most,
         )
 
     def _choose(self) -> None:
@@ -256,7 +253,7 @@ class Runner:
 
     def _slots(self, place: Place, start: int, end: int) -> Tensor:
         """Slots (end - start,) of the tokens ``start`` … ``end`` of a sequence."""
-        blocks = torch.tensor(place.blocks[: -(-end // self.block_tokens)])
+        blocks = torch.tensor(place.blocks[: -(-end // self.block_tokens)], device=self._device)
         return (blocks[:, None] * self.block_tokens + self._offsets).flatten()[start:end]
 
     def _view(self, place: Place, end: int) -> slice | Tensor:
@@ -268,23 +265,7 @@ class Runner:
         return self._slots(place, 0, end)
 
 
-def check_served(spec: ModelSpec) -> None:
-    """Raise ``ConfigError`` where the steps above would not compute what ``Transformer.forward`` does."""
-    stack = spec.stack
-    usual = stack.norm and all(
-        block.placement == "pre" and not block.attention.window and block.attention.scale is None
-        for block in stack.blocks
-    )
-    plain = spec.head is not None and spec.head == HeadSpec(tied=spec.head.tied) and spec.encoder is None
-    if not (usual and plain and stack.causal) or (stack.norm and stack.norm.offset):
-        raise ConfigError(
-            "the engine serves decoders with plain norms before their parts and attention to the whole context",
-            where="deployment",
-            hint="this model can be trained and evaluated, not served yet",
-        )
-
-
-def _attend(layer: _Layer, q: Tensor, view: slice | Tensor, mask: Tensor | None) -> Tensor:
+def _attend(layer: Layer, q: Tensor, view: slice | Tensor, mask: Tensor | None) -> Tensor:
     """Attention of queries (1, H, T, Dh) over the stored tokens in ``view``: (T, H · Dh)."""
     if isinstance(view, slice):
         keys = layer.keys.narrow(2, view.start, view.stop - view.start)

@@ -1,0 +1,77 @@
+"""A transformer block as the runner computes it: fused products, plain functions, its store of keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lamina.deployment.engine.operations import bare, fuse, norm
+from lamina.kit.errors import ConfigError
+from lamina.model.spec import BlockSpec, HeadSpec, ModelSpec
+
+
+@dataclass(slots=True)
+class Layer:
+    """See ``runner`` for how keys and values lie."""
+
+    spec: BlockSpec
+    attention_norm: Callable[[Tensor], Tensor]
+    q_norm: nn.Module | None
+    k_norm: nn.Module | None
+    feedforward_norm: Callable[[Tensor], Tensor]
+    activation: Callable[[Tensor], Tensor]
+    rotary: tuple[Tensor, Tensor] | None
+    store: Tensor  # (2 · kv_heads, slots, head_dim): keys, then values
+    keys: Tensor  # (1, kv_heads, slots, head_dim), a view
+    values: Tensor
+    turning: int  # heads that rotary positions turn: queries and keys
+    products: tuple[Any, ...]  # qkv, o, up (gate and up side by side), down
+    few_rows: tuple[Callable[[Tensor], Tensor], ...]  # the same as bare functions, for decoding
+
+
+def make_layer(
+    stack: Any, index: int, tables: Mapping[Any, tuple[Tensor, Tensor]], slots: int, dtype: torch.dtype
+) -> Layer:
+    """Block ``index`` of ``stack``, its projections fused, with room for ``slots`` tokens in ``dtype``."""
+    block: Any = stack.blocks[index]
+    spec: BlockSpec = stack.spec.blocks[index]
+    attention, feedforward = block.attention, block.feedforward
+    up = feedforward.up if feedforward.gate is None else fuse([feedforward.gate, feedforward.up])
+    products: tuple[Any, ...] = (fuse([attention.q, attention.k, attention.v]), attention.o, up, feedforward.down)
+    kv_heads, device = spec.attention.kv_heads, products[0].weight.device
+    store = torch.empty((2 * kv_heads, slots, spec.attention.head_dim), dtype=dtype, device=device)
+    return Layer(
+        spec=spec,
+        attention_norm=norm(block.attention_norm, spec.norm),
+        q_norm=attention.q_norm,
+        k_norm=attention.k_norm,
+        feedforward_norm=norm(block.feedforward_norm, spec.norm),
+        activation=feedforward.activation,
+        rotary=tables[spec.attention.rotary, spec.attention.head_dim] if spec.attention.rotary else None,
+        store=store,
+        keys=store[None, :kv_heads],
+        values=store[None, kv_heads:],
+        turning=spec.attention.heads + kv_heads,
+        products=products,
+        few_rows=tuple(p.few_rows() if hasattr(p, "few_rows") else bare(p) for p in products),
+    )
+
+
+def check_served(spec: ModelSpec) -> None:
+    """Raise ``ConfigError`` where the steps above would not compute what ``Transformer.forward`` does."""
+    stack = spec.stack
+    usual = stack.norm and all(
+        block.placement == "pre" and not block.attention.window and block.attention.scale is None
+        for block in stack.blocks
+    )
+    plain = spec.head is not None and spec.head == HeadSpec(tied=spec.head.tied) and spec.encoder is None
+    if not (usual and plain and stack.causal) or (stack.norm and stack.norm.offset):
+        raise ConfigError(
+            "the engine serves decoders with plain norms before their parts and attention to the whole context",
+            where="deployment",
+            hint="this model can be trained and evaluated, not served yet",
+        )
