@@ -79,6 +79,7 @@ def _with_torchrun(job: Path, section: TrainSection, progress: Progress) -> str 
 
 def _with_ray(job: Path, workers: int) -> str | None:
     require("ray", extra="scale", why='for [model.train] executor = "ray"')
+    import ray
     import torch
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -91,10 +92,14 @@ def _with_ray(job: Path, workers: int) -> str | None:
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=cuda),
         run_config=RunConfig(storage_path=str(job.parent / "ray")),
     )
+    began = not ray.is_initialized()
     try:
         trainer.fit()
     except Exception as error:  # Ray's, of which the kinds differ between versions
         return f"Ray Train failed: {type(error).__name__}: {str(error).strip()[:200]}"
+    finally:
+        if began:
+            ray.shutdown()
     return None
 
 
