@@ -43,6 +43,7 @@ class TrainSection:
     validate_every: int | None = None  # steps between measurements of the held-out loss
     patience: int | None = None  # measurements in a row without a better loss that end the run, with the best weights
     compile: Literal["auto", "always", "never"] = "auto"  # auto: where a comparison at the start shows that it pays
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where torch can use one
     workers: int = 1  # processes that train together
     executor: Literal["local", "ray"] = "local"  # where they run
     rank: int = 16

@@ -158,9 +158,10 @@ def open_base(base: Path, section: TrainSection, *, frozen: bool = False) -> tup
 
     from lamina.kit.tokenizer import open_tokenizer
     from lamina.model.checkpoint import open_model
+    from lamina.model.device import choose_device
 
     torch.manual_seed(section.seed)
-    model = open_model(base)
+    model = open_model(base).to(choose_device(section.device, where="model.train.device"))
     model.stack.embeddings.token.weight.requires_grad_(not frozen)
     set_threads(model)
     return model, open_tokenizer(base)
@@ -217,11 +218,12 @@ def run_training(
         metrics=MetricsWriter(work / "metrics.jsonl"),
         merge=False,
         planned=planned,
-        teacher=teacher,
+        teacher=None if teacher is None else teacher.to(model.stack.embeddings.token.weight.device),
         held_out=held_out,
         observers=observers(told.get("watch"), section, tokenizer, work),
     )
     proof = check_resume(work / "checkpoints", model, stream)
+    model.to("cpu")
     if section.method == "lora":
         save_lora(model, staging / "adapter", base=str(base.name))
         merge_lora(model)

@@ -56,6 +56,8 @@ def save_state(
     Tensors that are shared out over processes are written whole, by the one that has the ``lead``; all must call.
     """
     tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
+    if _on_gpu(parameters):
+        tensors["random on the GPU"] = torch.cuda.get_rng_state()
     for name, parameter in parameters.items():
         tensors[f"weight/{name}"] = whole(parameter.detach()).contiguous()
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -146,4 +148,10 @@ def _restore(
                 raise CorruptError(f"the checkpoint has no average of '{name}'", where=str(path))
             average.values[name].copy_(like(tensors[f"average/{name}"], parameter))
     torch.set_rng_state(tensors["random"])
+    if _on_gpu(parameters) and "random on the GPU" in tensors:
+        torch.cuda.set_rng_state(tensors["random on the GPU"])
     return state
+
+
+def _on_gpu(parameters: Mapping[str, nn.Parameter]) -> bool:
+    return any(parameter.device.type == "cuda" for parameter in parameters.values())
