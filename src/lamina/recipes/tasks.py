@@ -42,9 +42,7 @@ def questions_of(task: Task) -> list[dict[str, Any]]:
         "similarity": lambda item: (item[0], ()),
         "texts": lambda item: (item, ()),
     }
-    return [
-        {"question": question, "answers": list(answers)} for question, answers in map(said[task.kind], task.items)
-    ]
+    return [{"question": question, "answers": list(answers)} for question, answers in map(said[task.kind], task.items)]
 
 
 def run_tasks(

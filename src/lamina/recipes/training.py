@@ -254,6 +254,7 @@ def _facts(section: TrainSection, result: TrainResult) -> dict[str, Any]:
         "loss_nats": result.loss,
         "precision": result.precision,
         "compiled": result.compiled,
+        "attention": dict(result.attention),
         "ended": result.ended,
         **({} if result.held_out is None else {"held_out_nats": result.held_out, "best_step": result.best_step}),
     }

@@ -20,7 +20,7 @@ from lamina.data.objectives.sentences import NextSentence
 from lamina.data.objectives.spans import Spans
 from lamina.data.objectives.texts import Alike, Labelled, WholeTexts
 from lamina.data.shards import Shards, ShardWriter
-from lamina.kit.errors import StageError
+from lamina.kit.errors import InputError
 from lamina.kit.log import MetricsWriter, read_metrics
 from lamina.kit.progress import open_progress
 from lamina.model.architectures.bert import bert
@@ -289,7 +289,7 @@ def test_weights_that_are_not_finite_are_told(tmp_path: Path, kind: str) -> None
     with torch.no_grad():
         next(model.parameters())[FIRST] = float("nan")
     stream = masked(tmp_path / "data") if kind == "masked" else reversing(tmp_path / "data")
-    with pytest.raises(StageError, match="not finite"):
+    with pytest.raises(InputError, match="not finite"):
         run(model, stream, tmp_path, steps=20)
 
 

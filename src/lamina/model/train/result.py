@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,8 @@ from lamina.kit.log import MetricsWriter, read_metrics
 class TrainResult:
     """How a run ended. ``tokens``: learned, labels counted with them; ``loss``: the mean over the last tenth of the
     steps (nats a token, or a label). ``held_out``: the lowest loss on held-out batches, which the weights of
-    ``best_step`` have (those that are kept, where there is a patience)."""
+    ``best_step`` have (those that are kept, where there is a patience). ``attention``: calls in a forward pass, by
+    kernel (see ``layers.kernels``)."""
 
     steps: int
     tokens: int
@@ -22,6 +24,7 @@ class TrainResult:
     loss: float
     precision: str
     compiled: bool = False
+    attention: Mapping[str, int] = field(default_factory=dict)
     held_out: float | None = None
     best_step: int | None = None
     ended: Literal["steps", "clock", "patience"] = "steps"

@@ -122,6 +122,7 @@ class Run:
             loss=self.team.agree(last_loss(metrics.path, self.state.step)),
             precision=self.plan.precision,
             compiled=self.plan.compiled,
+            attention=self.attention,
             held_out=self.state.best,
             best_step=self.state.best_step,
             ended=ended,
@@ -201,6 +202,9 @@ class Run:
 
         trial = Trial(model=self.model, rows=first.inputs.size, step=try_step, team=self.team, clock=self.clock)
         self.plan = settle(self.work / "plan.json", self.parameters, trial, progress)
+        self.attention = self.step.kernels(first, self.plan.precision)
+        if slow := self.attention.get("math"):
+            progress.say(f"{slow} of {sum(self.attention.values())} attentions run without a fused kernel: slower")
         self.stream.restore(began)
         torch.set_rng_state(random)
 

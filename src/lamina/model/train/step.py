@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
 from lamina.contracts.tokens import Batch
 from lamina.kit.errors import StageError
+from lamina.model.layers.kernels import attention_kernels
 from lamina.model.train.distributed import Team, unused
 from lamina.model.train.objectives import Aims, Counts, batch_loss
 from lamina.model.transformer import Transformer
@@ -48,9 +49,20 @@ class Step:
                 total += loss.item() if batch.learned else 0.0
         finally:
             self._model.train(training)
-            if not self._team.alone:  # what was gathered for this is not to outlive the weights it was measured with
-                self._team.forget_gathered(self._model)
+            self._forget()
         return total
+
+    def kernels(self, batch: Batch, precision: str) -> Mapping[str, int]:
+        """How often ``batch`` asks for attention, by the kernel that torch takes in training (``layers.kernels``)."""
+        with torch.compiler.set_stance("force_eager"), attention_kernels() as seen, self._cast(precision):
+            batch_loss(self._model, batch, self._device, Counts.of([batch]), self._aims)
+        self._forget()
+        return dict(seen)
+
+    def _forget(self) -> None:
+        """After a pass without a backward one: what was gathered for it is not to outlive the weights of now."""
+        if not self._team.alone:
+            self._team.forget_gathered(self._model)
 
     def _cast(self, precision: str) -> AbstractContextManager[object]:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=precision == "bfloat16")
