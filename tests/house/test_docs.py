@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import typing
 from pathlib import Path
 
 import pytest
 import typer
 
 from lamina.cli import app
-from lamina.recipes.stack import open_stack
+from lamina.recipes.stack import _Tables, open_stack
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -49,3 +51,30 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def keys(section: type, path: str = "") -> list[str]:
+    """The keys of a section and those below it, with their paths."""
+    hints = typing.get_type_hints(section)
+    found = []
+    for field in dataclasses.fields(section):
+        kinds = list(typing.get_args(hints[field.name]) or (hints[field.name],))
+        below = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
+        name = f"{path}{field.name}"
+        found += keys(below[0], f"{name}.") if below else [name]  # type: ignore[arg-type]
+    return found
+
+
+def test_every_key_of_a_stack_file_is_explained() -> None:
+    """By its name, in a row of its section."""
+    page = (ROOT / "docs" / "config.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("|")]
+    said: set[str] = set()
+    for row in rows:
+        section = ""
+        for words in re.findall(r"`\[*([\w.]+)\]*`", row):
+            section = words.rpartition(".")[0] or section
+            said.add(words if "." in words or not section else f"{section}.{words}")
+    whole = said | {words.rpartition(".")[0] for words in said}  # a table of its own keys is explained by them
+    left = [key for key in keys(_Tables) if key not in whole and key.rpartition(".")[0] not in said]
+    assert not left, "docs/config.md does not explain: " + ", ".join(left)
