@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +42,22 @@ use = "bpe"
 architecture = "gpt"
 [model.train]
 method = "full"
+"""
+
+LINGERING = """
+import os, time
+from pathlib import Path
+from lamina.kit.progress import open_progress
+from lamina.recipes.ranks import shared_out
+from lamina.recipes.train_section import TrainSection
+
+def stage(staging, work, *told):
+    Path(f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
+    time.sleep(600)
+
+if __name__ == "__main__":
+    place = Path.cwd()
+    shared_out("lingering:stage", place, place, {}, {}, open_progress("quiet"), TrainSection(steps=1, workers=2))
 """
 
 
@@ -141,13 +163,16 @@ def test_a_probe_trains_for_real() -> None:
         ({"budget": "1m", "patience": 3}, "needs 'validate_every'"),
         ({"steps": 3, "pace": "clock", "preset": "tiny"}, "needs a budget"),
         ({"budget": "1m", "workers": 0}, "at least one process"),
+        ({"objective": "dpo", "rows": {"from": "r.jsonl"}, "workers": 2}, "one process learns from rows"),
+        ({"objective": "dpo", "rows": {"from": "r.jsonl"}, "validate_every": 9}, 'not measured for "dpo"'),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path: Path, keys: dict[str, Any], words: str) -> None:
     file = tmp_path / "lamina.toml"
     file.write_text(STACK)
     model = ("architecture", "preset")
-    given = [f"model.{'' if k in model else 'train.'}{k}={json.dumps(v)}" for k, v in keys.items()]
+    given = [f"model.{'' if k in model else 'train.'}{k}={json.dumps(v)}" for k, v in keys.items() if k != "rows"]
+    given += [f"model.train.rows.{k}={json.dumps(v)}" for k, v in keys.get("rows", {}).items()]
     with pytest.raises(ConfigError) as caught:
         open_stack(file, given)
     assert words in str(caught.value)
@@ -185,6 +210,32 @@ def test_two_processes_train_as_one(made: dict[str, Path], tmp_path: Path, execu
 def test_what_goes_wrong_in_a_process_is_told(made: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be shared out over 2 processes"):
         trained(made, tmp_path, steps=2, batch=1, workers=2)
+
+
+@pytest.mark.slow
+def test_processes_do_not_outlive_the_stage_that_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "lingering.py").write_text(LINGERING)
+    begun = subprocess.Popen(
+        [sys.executable, "-m", "lingering"], cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    try:
+        pids = [int(until(lambda rank=rank: (tmp_path / f"pid-{rank}").read_text())) for rank in (0, 1)]
+    finally:
+        begun.kill()
+        begun.wait()
+    for pid in pids:
+        until(lambda pid=pid: "gone" if not Path(f"/proc/{pid}").exists() else "")
+
+
+def until(look: Callable[[], str]) -> str:
+    """What ``look`` finds, once it finds something."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            if found := look():
+                return found
+        time.sleep(0.1)
+    raise AssertionError("it did not come")
 
 
 def test_keys_of_the_section_reach_the_loop() -> None:

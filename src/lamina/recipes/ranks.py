@@ -1,6 +1,7 @@
 """``[model.train] workers``: a training stage in several processes, of this machine or of a Ray cluster.
 
-    python -m lamina.recipes.ranks JOB      one of the processes; torchrun, or Ray Train, began them
+    python -m lamina.recipes.ranks launch PARENT …      torchrun, which does not outlive the stage in process PARENT
+    python -m lamina.recipes.ranks JOB                  one of the processes; torchrun began them
 
 Each does the whole stage on its share of every step. The first one's results stand; what the others write is thrown
 away.
@@ -14,12 +15,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lamina.kit.durable import atomic_write, make_folder
 from lamina.kit.errors import LaminaError, StageError, require, restored, told
+from lamina.kit.process import die_with_parent
 from lamina.kit.progress import Progress, open_progress
 from lamina.recipes.train_section import TrainSection
 
@@ -60,10 +62,10 @@ def shared_out(
 
 
 def _with_torchrun(job: Path, section: TrainSection, progress: Progress) -> str | None:
-    begin = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(section.workers)]
+    begin = [sys.executable, "-m", __name__, "launch", str(os.getpid())]
     threads = max(1, len(os.sched_getaffinity(0)) // section.workers)
     with subprocess.Popen(
-        [*begin, "-m", "lamina.recipes.ranks", str(job)],
+        [*begin, "--standalone", "--nproc-per-node", str(section.workers), "-m", __name__, str(job)],
         stdout=subprocess.PIPE,
         env=os.environ | {"OMP_NUM_THREADS": str(threads)},
         text=True,
@@ -131,5 +133,17 @@ def rank(job: Path) -> None:
             raise
 
 
+def main(arguments: Sequence[str]) -> None:
+    """torchrun, or one of its processes; each is killed with the one that began it, which torchrun by itself is not."""
+    if arguments[0] == "launch":
+        from torch.distributed.run import main as torchrun
+
+        die_with_parent(int(arguments[1]))
+        torchrun(list(arguments[2:]))
+    else:
+        die_with_parent(os.getppid())
+        rank(Path(arguments[0]))
+
+
 if __name__ == "__main__":
-    rank(Path(sys.argv[1]))
+    main(sys.argv[1:])

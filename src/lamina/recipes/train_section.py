@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lamina.kit.errors import ConfigError
-from lamina.recipes.row_section import read_rows_section
+from lamina.recipes.row_section import COLUMNS, read_rows_section
 
 #: Keys that change what is seen of a run, and not what comes out of it.
 WATCHING = ("samples", "sample_every", "track")
@@ -83,11 +83,19 @@ class TrainSection:
             raise ConfigError(f"replay = {self.replay} is not a share from 0 to below 1")
         if self.objective != "causal-lm":
             object.__setattr__(self, "replay", 0.0)  # only models that go on with text hold conversations
-        read_rows_section(self.objective, self.rows)
-        if self.samples and self.objective in _SILENT:
-            raise ConfigError(f'a model of "{self.objective}" writes nothing by itself', where="model.train.samples")
         if self.sample_every is not None and self.sample_every < 1:
             raise ConfigError("must be at least one step", where="model.train.sample_every")
+        self._check_objective()
+
+    def _check_objective(self) -> None:
+        """What goes with the objective alone."""
+        read_rows_section(self.objective, self.rows)
+        if self.workers > 1 and self.objective in COLUMNS:
+            raise ConfigError(f'one process learns from rows ("{self.objective}")', where="model.train.workers")
+        if self.validate_every is not None and self.objective in (*COLUMNS, "next-sentence"):
+            raise ConfigError(f'is not measured for "{self.objective}" yet', where="model.train.validate_every")
+        if self.samples and self.objective in _SILENT:
+            raise ConfigError(f'a model of "{self.objective}" writes nothing by itself', where="model.train.samples")
         if self.teacher is not None and self.objective != "causal-lm":
             raise ConfigError('a teacher is of objective "causal-lm"', where="model.train.teacher")
         if self.objective == "classification" and self.method == "lora":

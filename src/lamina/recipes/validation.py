@@ -30,8 +30,6 @@ def held_out_batches(
         return []
     from lamina.data.shards import write_shards
 
-    if section.objective == "next-sentence":
-        raise ConfigError('is not measured for "next-sentence" yet', where="model.train.validate_every")
     folder = work / f"held_out-{os.environ.get('RANK', '0')}"
     shards = write_shards(corpus, folder, tokenizer, split="held-out", progress=open_progress("quiet"))
     if not shards.documents:
