@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import torch
-
 from lamina.kit.progress import Progress, open_progress
 from lamina.model.train.plan import Plan
+from lamina.model.train.state import random_state, restore_random
 from lamina.model.transformer import Transformer
 
 
@@ -70,10 +69,11 @@ class _Untouched:
 
     def __init__(self, model: Transformer) -> None:
         self._model = model
+        self._device = model.stack.embeddings.token.weight.device
 
     def __enter__(self) -> None:
-        self._random, self._training = torch.get_rng_state(), self._model.training
+        self._random, self._training = random_state(self._device), self._model.training
 
     def __exit__(self, *raised: object) -> None:
-        torch.set_rng_state(self._random)
+        restore_random(self._random, self._device)
         self._model.train(self._training)

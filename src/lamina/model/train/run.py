@@ -29,7 +29,7 @@ from lamina.model.train.parameters import TrainParameters
 from lamina.model.train.plan import Trial, settle
 from lamina.model.train.result import TrainResult, last_loss
 from lamina.model.train.schedule import learning_rate, rate_at
-from lamina.model.train.state import TrainState, load_state, save_state
+from lamina.model.train.state import TrainState, load_state, random_state, restore_random, save_state
 from lamina.model.train.step import Step
 from lamina.model.train.stopping import terminated
 from lamina.model.transformer import Transformer
@@ -190,7 +190,7 @@ class Run:
 
     def _settle(self, progress: Progress) -> None:
         """Make the plan; the steps that it tries leave no trace in the weights, the generator or the stream."""
-        began, random = self.stream.state(), torch.get_rng_state()
+        began, random = self.stream.state(), random_state(self.device)
         first = next(self.stream)
         self.stream.restore(began)
 
@@ -206,7 +206,7 @@ class Run:
         if slow := self.attention.get("math"):
             progress.say(f"{slow} of {sum(self.attention.values())} attentions run without a fused kernel: slower")
         self.stream.restore(began)
-        torch.set_rng_state(random)
+        restore_random(random, self.device)
 
     def _take(self) -> list[Batch]:
         """The micro-batches of one step; at least one token of them is learned."""

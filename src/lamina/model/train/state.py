@@ -22,6 +22,7 @@ from lamina.model.train.optimizers import Average, Optimizer
 
 _KEPT = 2  # checkpoints; the older of them is there for the day that the newer one is damaged
 _WEIGHTS, _FACTS = "state.safetensors", "state.json"
+_GPU_RANDOM = "random on the GPU"
 _log = logging.getLogger(__name__)
 
 
@@ -55,9 +56,7 @@ def save_state(
 
     Tensors that are shared out over processes are written whole, by the one that has the ``lead``; all must call.
     """
-    tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
-    if _on_gpu(parameters):
-        tensors["random on the GPU"] = torch.cuda.get_rng_state()
+    tensors = random_state(_device(parameters))
     for name, parameter in parameters.items():
         tensors[f"weight/{name}"] = whole(parameter.detach()).contiguous()
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -95,6 +94,21 @@ def load_state(
     if damage is not None:
         raise damage
     return None
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The random generators that training on ``device`` draws from, as bytes by name."""
+    found = {"random": torch.get_rng_state()}
+    if device.type == "cuda":  # dropout there draws from a generator of its own
+        found[_GPU_RANDOM] = torch.cuda.get_rng_state(device)
+    return found
+
+
+def restore_random(found: Mapping[str, Tensor], device: torch.device) -> None:
+    """Put back what ``random_state`` gave; a run that comes from another device keeps that device's generator."""
+    torch.set_rng_state(found["random"])
+    if device.type == "cuda" and _GPU_RANDOM in found:
+        torch.cuda.set_rng_state(found[_GPU_RANDOM], device)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -147,11 +161,9 @@ def _restore(
             if f"average/{name}" not in tensors:
                 raise CorruptError(f"the checkpoint has no average of '{name}'", where=str(path))
             average.values[name].copy_(like(tensors[f"average/{name}"], parameter))
-    torch.set_rng_state(tensors["random"])
-    if _on_gpu(parameters) and "random on the GPU" in tensors:
-        torch.cuda.set_rng_state(tensors["random on the GPU"])
+    restore_random(tensors, _device(parameters))
     return state
 
 
-def _on_gpu(parameters: Mapping[str, nn.Parameter]) -> bool:
-    return any(parameter.device.type == "cuda" for parameter in parameters.values())
+def _device(parameters: Mapping[str, nn.Parameter]) -> torch.device:
+    return next((parameter.device for parameter in parameters.values()), torch.device("cpu"))
