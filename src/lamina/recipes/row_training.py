@@ -132,10 +132,13 @@ def log_probabilities(model: Transformer, found: Answers) -> list[float]:
     from lamina.model.train.preferences import answer_log_probabilities
 
     logs: list[float] = []
+    device = model.stack.embeddings.token.weight.device
     with torch.no_grad():
         for begin in range(0, len(found.rows), _TOGETHER):
             batch = padded(found.rows[begin : begin + _TOGETHER])
-            ids, targets, segments = (torch.from_numpy(batch[name]) for name in ("inputs", "targets", "segments"))
+            ids, targets, segments = (
+                torch.from_numpy(batch[name]).to(device) for name in ("inputs", "targets", "segments")
+            )
             logs += answer_log_probabilities(model, ids, targets, segments).tolist()
     return logs
 

@@ -15,8 +15,8 @@ def for_classes(model: Transformer, labels: int) -> Transformer:
     """``model`` with scores for ``labels`` classes of a text and without its other outputs.
 
     An encoder's stand on its pooler (arXiv 1810.04805), a decoder's on the text's last token (GPT-1, Radford et al.
-    2018). The scores are fresh, drawn from torch's generator. Raises ``ConfigError`` for an encoder-decoder and for
-    fewer than two classes.
+    2018). The scores are fresh, drawn from torch's generator; all is on the device of ``model``. Raises
+    ``ConfigError`` for an encoder-decoder and for fewer than two classes.
     """
     if model.spec.encoder is not None and model.spec.decoder is not None:
         raise ConfigError("an encoder-decoder gets no classes here", where="for_classes", hint="take an encoder")
@@ -52,7 +52,8 @@ def names_of(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _rebuilt(model: Transformer, outputs: Sequence[OutputSpec]) -> Transformer:
-    made = Transformer(replace(model.spec, head=None, outputs=tuple(outputs)))
+    device = model.stack.embeddings.token.weight.device
+    made = Transformer(replace(model.spec, head=None, outputs=tuple(outputs))).to(device)
     ours, wanted = model.state_dict(), made.state_dict()
     same = {name: ours[name] for name in wanted if name in ours and not name.startswith("outputs.classify.")}
     made.load_state_dict(same, strict=False)
