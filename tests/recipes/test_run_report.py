@@ -21,7 +21,15 @@ from lamina.kit.stages import Stage, Workshop
 from lamina.recipes.current import recall
 from lamina.recipes.model_card import FACTS, render
 from lamina.recipes.models import export
-from lamina.recipes.run_report import bits_error, known_findings, measured, pictures_of, report, write_measured_card
+from lamina.recipes.run_report import (
+    bits_error,
+    expected_of,
+    known_findings,
+    measured,
+    pictures_of,
+    report,
+    write_measured_card,
+)
 from lamina.recipes.stack import Stack, open_stack
 from lamina.recipes.trust import evaluation_apart, write_trust
 from lamina.recipes.up import bring_up
@@ -169,6 +177,12 @@ def test_the_page_shows_curves_samples_figures_and_checks(stack: Stack, tmp_path
     names = {file.name for file in (tmp_path / "pictures").iterdir()}
     assert names == {"loss.svg", "learning_rate.svg", "gradient_norm.svg", "tokens_per_s.svg"}
     assert set(pictures_of(run_of(stack))) == {name.removesuffix(".svg") for name in names}
+
+
+def test_what_was_expected_is_that_of_the_run_itself(tmp_path: Path) -> None:
+    assert expected_of(tmp_path) is None
+    (tmp_path / "sizing.json").write_text('{"bits_per_byte": 2.5}')
+    assert expected_of(tmp_path) == {"bits_per_byte": 2.5}
 
 
 def test_a_run_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def report(stack: Stack, out: Path | None = None, *, version: str | None = None,
     ``pictures``: a folder that gets the curves as SVG files. Raises ``NotFoundError`` where nothing was trained.
     """
     run = _run(stack, version)
-    expected = _expected(stack, run)
+    expected = expected_of(run)
     figures = pictures_of(run, expected)
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
@@ -59,17 +59,12 @@ def _run(stack: Stack, version: str | None) -> Path:
     return folder
 
 
-def _expected(stack: Stack, run: Path) -> dict[str, Any] | None:
-    """What was expected of a run before it began, where its size was chosen by what was expected."""
-    from lamina.recipes.architectures import AUTO
+def expected_of(run: Path) -> dict[str, Any] | None:
+    """What was expected of the run in a folder before it began, where its size was chosen by what was expected."""
+    from lamina.recipes.sizing import FILE as SIZING
     from lamina.recipes.sizing import read_sizing
 
-    table = read_json(run / "lamina.json") if (run / "lamina.json").is_file() else {}
-    if (table.get("model") or {}).get("preset") != AUTO:
-        return None
-    note = Workshop(stack.state, open_progress("quiet")).recorded("sizing")
-    folder = stack.state / "sizings" / str((note or {}).get("key"))
-    return read_sizing(folder) if folder.is_dir() else None
+    return read_sizing(run) if (run / SIZING).is_file() else None
 
 
 def _expected_words(sizing: Mapping[str, Any]) -> str:
