@@ -72,6 +72,12 @@ def test_tasks_are_measured_perturbed_and_compared(tokenizer, tmp_path):
     assert run_tasks([file], model(0), tokenizer, draws=0, progress=progress)["agreement"]["drops"] == []
 
 
+def test_two_tasks_of_one_name_are_refused(tokenizer, tmp_path):
+    files = [tmp_path / "one" / "pairs.jsonl", tmp_path / "two" / "pairs.jsonl"]
+    with pytest.raises(ConfigError, match="two tasks are named 'pairs'"):
+        run_tasks(files, model(0), tokenizer, draws=0, progress=open_progress("quiet"))
+
+
 def test_perturbations_follow_from_seed_and_text():
     made, again = perturbations(3), perturbations(3)
     text = "the whale swims in the deep sea and is about ten years old"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -50,13 +51,18 @@ def run_tasks(
 ) -> dict[str, Any]:
     """The tasks in ``files`` (``model.evaluate.task_files``) by name: ``scores``, and the ``drops`` of the first score.
 
-    ``draws``: of each perturbation of ``data.augment.perturb``; 0 leaves them out. Raises what reading and measuring
-    raise.
+    ``draws``: of each perturbation of ``data.augment.perturb``; 0 leaves them out. Raises ``ConfigError`` for two files
+    of one name, and what reading and measuring raise.
     """
     from lamina.model.evaluate.robustness import robustness
     from lamina.model.evaluate.score import Score
     from lamina.model.evaluate.task_files import read_task
 
+    twice = [name for name, count in Counter(file.stem for file in files).items() if count > 1]
+    if twice:
+        raise ConfigError(
+            f"two tasks are named '{twice[0]}'", where="model.evaluate.tasks", hint="a file's name is its task's"
+        )
     found: dict[str, Any] = {}
     with progress.task("tasks", total=len(files), unit="tasks") as done:
         for task in [read_task(file) for file in files]:
