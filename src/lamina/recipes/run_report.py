@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lamina.contracts.trust import Finding, from_json
+from lamina.contracts.trust import Finding, as_json, from_json
 from lamina.kit.durable import atomic_write, digest_folder
 from lamina.kit.errors import NotFoundError
 from lamina.kit.log import read_metrics
@@ -244,8 +244,5 @@ def _said(value: Any) -> str:
 def write_measured_card(stack: Stack, run: Path, folder: Path) -> None:
     """The card of the run's model in ``folder`` again, with what was measured of it since."""
     if (run / FACTS).is_file():
-        facts = read_json(run / FACTS)
-        facts["trust"]["findings"] = [
-            {"what": f.what, "verdict": f.verdict, "measured": f.measured} for f in known_findings(stack, run)
-        ]
+        facts = read_json(run / FACTS) | {"trust": as_json(known_findings(stack, run))}
         atomic_write(folder / CARD, render(facts, measured(stack, run)).encode(), mode=0o644)
