@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from lamina.kit import config
 from lamina.kit.errors import ConfigError
@@ -111,10 +112,10 @@ def test_a_corpus_that_holds_nothing_out_is_refused(made: dict[str, Path], tmp_p
 @pytest.fixture
 def choice(made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A size chosen for twelve seconds on a machine of which only the speed is made up."""
-    monkeypatch.setattr(sizing, "_probe", lambda width, layers, vocabulary, longest: (1e5 * width, 4e7 / width))
+    monkeypatch.setattr(sizing, "_probe", lambda width, layers, vocabulary, longest, device: (1e5 * width, 4e7 / width))
     folder = tmp_path / "sizing"
     folder.mkdir()
-    parameters = {"budget_s": 12.0, "context": {"machines": str(tmp_path / "machines")}}
+    parameters = {"budget_s": 12.0, "context": {"machines": str(tmp_path / "machines"), "device": "cpu"}}
     size(folder, tmp_path / "work", parameters, made, open_progress("quiet"))
     return folder
 
@@ -142,14 +143,14 @@ def test_a_machine_is_measured_once(
 ) -> None:
     monkeypatch.setattr(sizing, "_probe", lambda *_: pytest.fail("measured again"))
     (tmp_path / "again").mkdir()
-    parameters = {"budget_s": 12.0, "context": {"machines": str(tmp_path / "machines")}}
+    parameters = {"budget_s": 12.0, "context": {"machines": str(tmp_path / "machines"), "device": "cpu"}}
     size(tmp_path / "again", tmp_path / "work", parameters, made, open_progress("quiet"))
     first, second = (json.loads((f / "sizing.json").read_bytes()) for f in (choice, tmp_path / "again"))
     assert first["speed"] == second["speed"]
 
 
 def test_a_probe_trains_for_real() -> None:
-    parameters, speed = sizing._probe(64, 1, 300, 0.0)
+    parameters, speed = sizing._probe(64, 1, 300, 0.0, torch.device("cpu"))
     assert parameters == 300 * 64 + 4 * 64 * 64 + 3 * 64 * 192
     assert speed > 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,13 @@ def choose_device(wanted: Device = "auto", *, where: str = "device") -> torch.de
     if wanted == "auto" and not usable and gpu_is_there():
         _log.warning("this machine has a GPU that torch %s cannot use: %s", torch.__version__, _REMEDY)
     return torch.device("cuda" if usable and wanted != "cpu" else "cpu")
+
+
+def memory_of(device: torch.device) -> float:
+    """Bytes that it has in all."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[1])
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def gpu_is_there() -> bool:

@@ -21,6 +21,8 @@ from lamina.recipes.train_parameters import DEFAULT_BUDGET, set_threads
 from lamina.recipes.train_section import TrainSection
 
 if TYPE_CHECKING:
+    import torch
+
     from lamina.model.spec import ModelSpec
     from lamina.model.train.scaling import Choice, Speed
 
@@ -43,7 +45,7 @@ def sizing_stage(section: TrainSection, *, tokens: Path, tokenizer: Path, state:
         parameters={"budget_s": seconds(section.budget or DEFAULT_BUDGET, where="model.train.budget")},
         inputs={"tokens": tokens, "tokenizer": tokenizer},
         versions={"sizing": 1},
-        context={"machines": str(state / "machines")},
+        context={"machines": str(state / "machines"), "device": section.device},
     )
 
 
@@ -51,14 +53,16 @@ def sizing_stage(section: TrainSection, *, tokens: Path, tokenizer: Path, state:
 def size(staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress) -> None:
     """Writes ``sizing.json``: the shape, what is expected of it, and what the choice was made from."""
     from lamina.kit.tokenizer import open_tokenizer
+    from lamina.model.device import choose_device, memory_of
     from lamina.model.train.scaling import choose, shapes
 
+    device = choose_device(parameters["context"]["device"], where="model.train.device")
     began = time.monotonic()
     tokenizer = open_tokenizer(inputs["tokenizer"])
     facts = json.loads((inputs["tokens"] / "summary.json").read_bytes())
     unique = int(facts["tokens"]) + int(facts.get("chat_tokens", 0))
     budget = float(parameters["budget_s"])
-    speed = _speed(Path(parameters["context"]["machines"]), tokenizer.vocabulary, budget, progress)
+    speed = _speed(Path(parameters["context"]["machines"]), tokenizer.vocabulary, budget, device, progress)
     width = _bytes_per_token(inputs["tokens"], tokenizer)
     left = max(budget - (time.monotonic() - began), _LEAST * budget)
     choice = choose(
@@ -67,7 +71,7 @@ def size(staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[
         speed=speed,
         unique_tokens=unique,
         bytes_per_token=width,
-        memory=float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+        memory=memory_of(device),
         length=_LENGTH,
     )
     found = asdict(choice) | {
@@ -140,30 +144,30 @@ def _bytes_per_token(tokens: Path, tokenizer: Any) -> float:
     return max(1.0, len(tokenizer.decode(some).encode()) / max(1, len(some)))
 
 
-def _speed(cache: Path, vocabulary: int, budget: float, progress: Progress) -> Speed:
+def _speed(cache: Path, vocabulary: int, budget: float, device: torch.device, progress: Progress) -> Speed:
     """This machine's, measured once for each vocabulary and kept in ``cache``."""
     from lamina.model.train.scaling import Speed, fit_speed
 
-    place = cache / f"{_machine()}-{vocabulary}.json"
+    place = cache / f"{_machine(device)}-{vocabulary}.json"
     try:
         return Speed(**json.loads(place.read_bytes())["speed"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     progress.say("measuring how fast this machine trains")
     each = min(_LONGEST_S, _SHARE * budget) / len(_PROBED)
-    measured = [_probe(width, layers, vocabulary, each) for width, layers in _PROBED]
+    measured = [_probe(width, layers, vocabulary, each, device) for width, layers in _PROBED]
     speed = fit_speed(measured)
     atomic_write(place, json.dumps({"speed": asdict(speed), "measured": measured}, indent=1).encode())
     return speed
 
 
-def _machine() -> str:
+def _machine(device: torch.device) -> str:
     """A fingerprint of what the speed depends on."""
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     model = next((line for line in _cpu_lines() if line.startswith("model name")), platform.machine())
-    return blake3_hex("machine", model, str(len(os.sched_getaffinity(0))), device, torch.__version__)[:16]
+    return blake3_hex("machine", model, str(len(os.sched_getaffinity(0))), card, torch.__version__)[:16]
 
 
 def _cpu_lines() -> list[str]:
@@ -173,7 +177,7 @@ def _cpu_lines() -> list[str]:
         return []
 
 
-def _probe(width: int, layers: int, vocabulary: int, longest: float) -> tuple[float, float]:
+def _probe(width: int, layers: int, vocabulary: int, longest: float, device: torch.device) -> tuple[float, float]:
     """(Parameters, tokens a second) of steps on noise; two at least, after one that warms up."""
     import torch
 
@@ -193,21 +197,22 @@ def _probe(width: int, layers: int, vocabulary: int, longest: float) -> tuple[fl
             inner=shape.inner,
             max_positions=_LENGTH,
         )
-    )
+    ).to(device)
     set_threads(model)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     low = faster_precision(model, _ROWS * _LENGTH) == "bfloat16"
-    ids = torch.randint(vocabulary, (_ROWS, _LENGTH + 1))
+    ids = torch.randint(vocabulary, (_ROWS, _LENGTH + 1), device=device)
     taken: list[float] = []
     began = time.monotonic()
     while len(taken) < 3 or time.monotonic() - began < longest:
         start = time.monotonic()
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        with torch.autocast(device.type, torch.bfloat16, enabled=low):
             hidden = model(ids[:, :-1]).flatten(0, 1)
             loss = chunked_cross_entropy(hidden, model.stack.embeddings.token.weight, ids[:, 1:].flatten())
         torch.autograd.backward(loss / ids[:, 1:].numel())
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        float(loss.detach())  # a GPU is waited for
         taken.append(time.monotonic() - start)
     middle = sorted(taken[1:])[(len(taken) - 1) // 2]
     return float(shape.parameters), _ROWS * _LENGTH / middle

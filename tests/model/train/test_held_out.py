@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ import torch
 from lamina.contracts.tokens import IGNORED, Batch
 from lamina.kit.errors import ConfigError
 from lamina.kit.log import read_metrics
+from lamina.model.train.held_out import HeldOut
 from lamina.model.train.objectives import Counts, batch_loss
 from lamina.model.train.parameters import TrainParameters
+from lamina.model.train.state import TrainState
 
 _spec = importlib.util.spec_from_file_location("counting", Path(__file__).with_name("counting.py"))
 assert _spec is not None
@@ -115,3 +119,13 @@ def test_it_needs_something_to_measure(tmp_path: Path) -> None:
         run(make(), tmp_path, validate_every=3)
     with pytest.raises(ConfigError, match="patient"):
         TrainParameters(steps=3, patience=2)
+
+
+def test_a_loss_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+    held = HeldOut(batches=[next(Texts())], every=1, patience=None, folder=tmp_path)
+    state = TrainState(step=1, tokens=0, seconds=0.0, skipped=0, stream={})
+    state = held.judged(state, math.nan)
+    state = held.judged(dataclasses.replace(state, step=2), 3.0)
+    assert (state.best, state.best_step) == (3.0, 2)
+    state = held.judged(dataclasses.replace(state, step=3), math.nan)
+    assert (state.best, state.best_step, state.worse) == (3.0, 2, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +44,7 @@ class HeldOut:
 
     def judged(self, state: TrainState, loss: float) -> TrainState:
         """The state after a measured loss; a better one makes the present step the best."""
-        if state.best is None or loss < state.best:
+        if state.best is None or loss < state.best or math.isnan(state.best):  # the first may have been no number
             return replace(state, best=loss, best_step=state.step, worse=0, measured=state.step)
         return replace(state, worse=state.worse + 1, measured=state.step)
 
