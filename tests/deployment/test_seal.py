@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
+from lamina.deployment import loaded
 from lamina.deployment import seal as sealing
-from lamina.deployment.compress.quantize import open_served
+from lamina.deployment.compress.quantize import dequantize, open_served
 from lamina.deployment.registry import folder_digest
 from lamina.deployment.seal import check_seal, make_seal
 from lamina.kit.errors import CorruptError
@@ -54,3 +55,18 @@ def test_one_flipped_weight_bit_breaks_it(model_folder) -> None:
     model.stack.blocks[0].attention.q.weight[3, 5] ^= 64
     with pytest.raises(CorruptError):
         check_seal(model, open_tokenizer(folder), seal)
+
+
+@pytest.mark.parametrize("wrecked", [False, True])
+def test_a_model_that_answers_otherwise_on_a_gpu_is_served_on_the_processor(
+    wrecked, model_folder, monkeypatch, caplog
+) -> None:
+    folder = model_folder()
+    seal, tokenizer = make_seal(folder), open_tokenizer(folder)
+    on_gpu = dequantize(open_served(folder), torch.float32)
+    if wrecked:
+        on_gpu.stack.blocks[0].feedforward.up.weight.mul_(-1)
+    monkeypatch.setattr(sealing, "machine", lambda device: "a GPU")
+    served = loaded._sealed(on_gpu, tokenizer, seal, folder, "v1")
+    assert (served is on_gpu) != wrecked
+    assert ("v1 answers differently on the GPU" in caplog.text) == wrecked

@@ -18,8 +18,8 @@ from lamina.contracts.lineage import ModelVersion
 from lamina.deployment.compress.quantize import dequantize, is_quantized, open_served
 from lamina.deployment.engine.admission import StreamingTokenizer
 from lamina.deployment.engine.engine import Engine
-from lamina.deployment.seal import check_seal
-from lamina.kit.errors import InputError, LaminaError
+from lamina.deployment.seal import MOST_NATS_BFLOAT16, check_seal
+from lamina.kit.errors import CorruptError, InputError, LaminaError
 from lamina.kit.tokenizer import open_tokenizer
 from lamina.model.device import Device, choose_device
 from lamina.model.transformer import Transformer
@@ -69,7 +69,9 @@ def load_version(
         check_seal(model, tokenizer, seal, digest=version.digest)
     else:
         _log.warning("%s has no parity seal: nothing proves that it is the one that was measured", version.id)
-    model = placed(model, choose_device(device, where="deployment.device"))
+    target = choose_device(device, where="deployment.device")
+    if target.type != "cpu":
+        model = _sealed(placed(model, target), tokenizer, seal, folder, version.id)
     engine = Engine(model, tokenizer, version=version.id, generation=_generation(folder), **options)
     try:
         _warm(engine)
@@ -78,6 +80,19 @@ def load_version(
         raise
     _log.info("%s is loaded; generation defaults: %s", version.id, engine.generation)
     return Loaded(version=version, tokenizer=tokenizer, engine=engine)
+
+
+def _sealed(
+    model: Transformer, tokenizer: StreamingTokenizer, seal: Mapping[str, Any], folder: Path, version: str
+) -> Transformer:
+    """``model`` on its GPU, if it answers there as it was measured; else as it lies in ``folder``, on the processor."""
+    if seal:
+        try:
+            check_seal(model, tokenizer, seal, most=MOST_NATS_BFLOAT16)
+        except CorruptError as error:
+            _log.warning("%s answers differently on the GPU (%s): it is served on the processor", version, error)
+            return open_served(folder)
+    return model
 
 
 def placed(model: Transformer, device: torch.device) -> Transformer:

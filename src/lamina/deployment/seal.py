@@ -36,6 +36,8 @@ PROMPTS = (
     "it was the epoch of belief, it was the epoch of incredulity, it was the season of light, it was the season",
 )
 _MOST_NATS = 1e-3
+#: In bfloat16 from the first layer to the last: decision 15.
+MOST_NATS_BFLOAT16 = 0.02
 _LONGEST = 64  # tokens of a prompt
 _FORMAT = 1
 
@@ -53,17 +55,24 @@ def seal_of(model: Transformer, tokenizer: Tokenizer, digest: str) -> dict[str, 
     return {
         "format": _FORMAT,
         "manifest": digest,
-        "machine": machine(),
+        "machine": machine(_device(model)),
         "scores_sha256": _sha256(scores),
         "shape": list(scores.shape),
         "logprobs_float16": base64.b64encode(logprobs.numpy().tobytes()).decode("ascii"),
     }
 
 
-def check_seal(model: Transformer, tokenizer: Tokenizer, seal: Mapping[str, Any], *, digest: str | None = None) -> None:
+def check_seal(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    seal: Mapping[str, Any],
+    *,
+    digest: str | None = None,
+    most: float = _MOST_NATS,
+) -> None:
     """Compute ``seal``'s scores again. Raises ``CorruptError`` where ``model`` is not the one that was sealed.
 
-    ``digest`` is that of the files it was opened from.
+    ``digest`` is that of the files it was opened from; ``most``: nats that a distribution may be away elsewhere.
     """
     if seal.get("format") != _FORMAT:
         raise CorruptError("the parity seal is of an unknown format", where="parity seal")
@@ -74,7 +83,7 @@ def check_seal(model: Transformer, tokenizer: Tokenizer, seal: Mapping[str, Any]
         raise CorruptError(f"the vocabulary has {scores.shape[1]} tokens, {seal['shape'][1]} were sealed", where="seal")
     if _sha256(scores) == seal["scores_sha256"]:
         return
-    if seal["machine"] == machine():
+    if seal["machine"] == machine(_device(model)):
         raise CorruptError("the scores are not, bit by bit, those that were sealed on a like machine", where="seal")
     raw = bytearray(base64.b64decode(seal["logprobs_float16"]))
     sealed = torch.log_softmax(torch.frombuffer(raw, dtype=torch.float16).float().view(scores.shape), dim=-1)
@@ -83,14 +92,16 @@ def check_seal(model: Transformer, tokenizer: Tokenizer, seal: Mapping[str, Any]
         distance = float((theirs.exp() * (theirs - row)).sum())
         # float16 may hold the two likeliest as equal: then either is right
         best = theirs[int(row.argmax())] == theirs.max()
-        if not best or not distance <= _MOST_NATS:
+        if not best or not distance <= most:
             raise CorruptError(
                 f"prompt {number} of the parity seal is answered differently ({distance:.2g} nats away)", where="seal"
             )
 
 
-def machine() -> str:
+def machine(device: torch.device) -> str:
     """What must be equal for bit-equal scores: torch, the instruction set that it dispatches to, threads, kernels."""
+    if device.type == "cuda":
+        return f"torch {torch.__version__}, {torch.cuda.get_device_name(device)}"
     capability = torch.backends.cpu.get_cpu_capability()
     return f"torch {torch.__version__}, {_processor()}, {capability}, {torch.get_num_threads()} threads"
 
@@ -111,9 +122,13 @@ def _scores(model: Transformer, tokenizer: Tokenizer) -> Tensor:
     limit = min(_LONGEST, model.spec.max_positions)
     rows = []
     for prompt in PROMPTS:
-        ids = torch.tensor([tokenizer.encode(prompt)[:limit] or [0]])
-        rows.append(model.logits(model(ids)[:, -1])[0].float())
+        ids = torch.tensor([tokenizer.encode(prompt)[:limit] or [0]], device=_device(model))
+        rows.append(model.logits(model(ids)[:, -1])[0].float().cpu())
     return torch.stack(rows)
+
+
+def _device(model: Transformer) -> torch.device:
+    return next(iter(model.state_dict().values())).device
 
 
 def _sha256(scores: Tensor) -> str:
