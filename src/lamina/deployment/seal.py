@@ -128,7 +128,8 @@ def _scores(model: Transformer, tokenizer: Tokenizer) -> Tensor:
 
 
 def _device(model: Transformer) -> torch.device:
-    return next(iter(model.state_dict().values())).device
+    first: Tensor = next(iter(model.state_dict().values()))
+    return first.device
 
 
 def _sha256(scores: Tensor) -> str:
