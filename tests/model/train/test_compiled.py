@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,9 @@ def plan(work: Path) -> dict[str, Any]:
 @pytest.mark.skipif(not compiled.can_compile(CPU), reason="there is no C++ compiler (g++)")
 def test_compiled_steps_are_the_written_ones(tmp_path: Path) -> None:
     script = Path(__file__).with_name("compiled_steps.py")
-    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=False)
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    command = [sys.executable, script, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
