@@ -25,7 +25,7 @@ corpus: setup  ## build the example corpus (books, articles, posts, letters) and
 	@$(BIN)/lamina data build --stack examples/corpus/lamina.toml
 	@$(BIN)/lamina data report --stack examples/corpus/lamina.toml
 
-test: setup-dev  ## run all tests, in two processes (a file's tests stay together)
+test: setup-dev  ## run all tests, in two processes
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: setup-dev  ## style and formatting
