@@ -27,8 +27,8 @@ _TOGETHER = {"tests/stories/test_gui.py": "tests/stories/test_demo.py"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups for `pytest -n 2 --dist loadgroup`: the tests of a file run one after another in one process.
 
-    pytest-xdist 3.8 does not see the groups under pytest 9.2 (it writes them into a name that pytest no longer reads), so
-    a file's tests are spread over both for now: see the log.
+    pytest-xdist 3.8 does not keep the groups under pytest 9.2, so a file's tests are spread over both for now: see the
+    log.
     """
     for item in items:
         file = item.path.relative_to(ROOT).as_posix()
