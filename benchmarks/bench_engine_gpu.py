@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 import transformers
-from machine import machine, versions_of  # beside this file
+from bench_engine import Stamps  # beside this file
+from machine import machine, versions_of
 
 from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.engine.engine import Engine
@@ -94,20 +95,6 @@ class Ours:
         for _ in prompts:
             done.acquire()
         return began, stamps
-
-
-class Stamps(transformers.generation.streamers.BaseStreamer):
-    """When each token came."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def put(self, value: torch.Tensor) -> None:
-        """One more; the first call brings the prompt."""
-        self.times.append(time.perf_counter())
-
-    def end(self) -> None:
-        """Nothing."""
 
 
 def peer() -> Any:

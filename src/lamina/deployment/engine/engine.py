@@ -162,7 +162,7 @@ class Engine:
     def forget(self) -> None:
         """Let go of the weights and of the keys and values, after ``close``."""
         self._runner.close()
-        self._runner = None  # type: ignore[assignment]
+        del self._runner
 
     # -- the engine's thread ------------------------------------------------------------------------------------------
 
