@@ -14,6 +14,7 @@ import math
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, Protocol, TextIO
@@ -110,7 +111,7 @@ class _Nothing:
         pass
 
 
-class _Lines:
+class _Lines(ABC):
     """Text to a stream, whole lines at a time, each task no oftener than every ``every`` seconds."""
 
     every = 0.0
@@ -141,11 +142,11 @@ class _Lines:
             self._out.write(text + "\n")
             self._out.flush()
 
-    def line(self, meter: Meter) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def line(self, meter: Meter) -> str: ...
 
-    def last(self, meter: Meter, ok: bool) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def last(self, meter: Meter, ok: bool) -> str: ...
 
 
 class _PlainLines(_Lines):
