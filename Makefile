@@ -26,7 +26,7 @@ corpus: setup  ## build the example corpus (books, articles, posts, letters) and
 	@$(BIN)/lamina data report --stack examples/corpus/lamina.toml
 
 test: setup-dev  ## run all tests, in two processes
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 lint: setup-dev  ## style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

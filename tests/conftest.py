@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -25,15 +27,22 @@ _TOGETHER = {"tests/stories/test_gui.py": "tests/stories/test_demo.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups for `pytest -n 2 --dist loadgroup`: the tests of a file run one after another in one process.
-
-    pytest-xdist 3.8 does not keep the groups under pytest 9.2, so a file's tests are spread over both for now: see the
-    log.
-    """
-    for item in items:
-        file = item.path.relative_to(ROOT).as_posix()
-        item.add_marker(pytest.mark.xdist_group(_TOGETHER.get(file, file)))
+    """The longest folders first."""
     items.sort(key=lambda item: item.path.relative_to(ROOT).parts[1] not in _FIRST)
+
+
+class _ByFile(LoadScopeScheduling):
+    """A file's tests run one after another in one process, so that what they share is made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return _TOGETHER.get(file, file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """``pytest -n 2`` by file: see the class."""
+    return _ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)
