@@ -54,7 +54,8 @@ class LoraLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
         base = F.linear(x, self._frozen(), self.bias)
-        return base + F.linear(F.linear(x, self.lora_down), self.lora_up) * self.scale
+        low = F.linear(x, self.lora_down) * self.scale
+        return torch.addmm(base.flatten(0, -2), low.flatten(0, -2), self.lora_up.t()).view(base.shape)
 
     def _frozen(self) -> Tensor:
         """The base's weight as autocast would cast it, which it would do anew in each step for what is not trained."""

@@ -61,7 +61,7 @@ def apart(one: Path, two: Path) -> float:
 @pytest.mark.parametrize("case", ["rows", "micro-batches"])
 def test_two_processes_end_with_the_weights_of_one(together: Path, tmp_path: Path, case: str) -> None:
     processes.run(tmp_path, **CASES[case])
-    assert apart(together / case, tmp_path) < 1e-6
+    assert apart(together / case, tmp_path) < 5e-6
     ours, theirs = (list(read_metrics(folder / "metrics.jsonl")) for folder in (together / case, tmp_path))
     for one, two in zip(ours, theirs, strict=True):
         for name in ("loss_nats", "gradient_norm", "held_out_nats"):

@@ -6,8 +6,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from lamina.model.layers.attend import attend
 from lamina.model.layers.cache import KeyValueCache
 from lamina.model.layers.embeddings import rotate
 from lamina.model.layers.masks import Mask
@@ -42,15 +42,18 @@ class Attention(nn.Module):
     ) -> Tensor:
         """(B, T, D) -> (B, T, D): attention to ``source`` (B, S, D'), or to ``x`` itself and what ``cache`` holds.
 
-        ``bias`` (B, H, T, S) is added to the scores.
+        ``bias`` (B, H, T, S) is added to the scores. Of fewer sources than rows each is that of as many rows that
+        follow each other (the beams of a search).
         """
         batch, length, _ = x.shape
         q, k, v = self._project(x, rotary, cache, source)
         allowed = mask.allowed if bias is None else _with_bias(mask, bias.to(q.dtype))
-        grouped, causal = self.heads != self.kv_heads, mask.causal and bias is None
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=allowed, is_causal=causal, scale=self.scale, enable_gqa=grouped
-        )
+        beams = 1 if source is None else batch // k.shape[0]
+        if beams > 1:
+            q = q.unflatten(0, (-1, beams)).transpose(1, 2).flatten(2, 3)  # side by side, as if they were places
+        out = attend(q, k, v, allowed=allowed, causal=mask.causal and bias is None, scale=self.scale)
+        if beams > 1:
+            out = out.unflatten(2, (beams, length)).transpose(1, 2).flatten(0, 1)
         merged: Tensor = self.o(out.transpose(1, 2).reshape(batch, length, -1))
         return merged
 

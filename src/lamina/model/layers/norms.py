@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lamina.model.spec import NormSpec
@@ -33,11 +36,37 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        if x.dtype == torch.float32 == self.weight.dtype:  # one kernel where no gradient is wanted; the same values
+        if x.dtype == torch.float32 == self.weight.dtype:
+            if x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+                out: Tensor = _RmsNorm.apply(x, self.weight, self.eps)
+                return out
             return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
         wide = x.float()
         wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
         return self.weight * wide.to(x.dtype)
+
+
+class _RmsNorm(torch.autograd.Function):
+    """torch's values; a gradient in half the passes over memory, which keeps nothing but the input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return F.rms_norm(x, weight.shape, weight, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        width = x.shape[-1]
+        inverse = (torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_() / width + ctx.eps).rsqrt_()
+        slope = grad * x
+        for_weight = (slope * inverse).flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
+        if not ctx.needs_input_grad[0]:
+            return None, for_weight, None
+        shared = (slope @ weight)[..., None] * inverse.pow(3) / -width
+        return (grad * weight).mul_(inverse).addcmul_(x, shared), for_weight, None
 
 
 class OffsetRMSNorm(nn.Module):
