@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lamina.contracts.feedback import Feedback, Interaction
-from lamina.contracts.inference import Chunk, Passage, Request, TokenLogprob, Usage
+from lamina.contracts.inference import Alternative, Chunk, Passage, Request, TokenLogprob, Usage
 from lamina.contracts.lineage import Link, ModelVersion, Receipt, Trace
 from lamina.kit.errors import InputError, LaminaError, NotFoundError
 
@@ -96,7 +96,8 @@ def _logprobs(request: Request, token: int, text: str) -> tuple[TokenLogprob, ..
     wanted = request.sampling.logprobs
     if wanted is None:
         return ()
-    return (TokenLogprob(token, text, math.log(0.5), ((text, math.log(0.5)), (" other", math.log(0.25)))[:wanted]),)
+    top = (Alternative(text, math.log(0.5)), Alternative(" other", math.log(0.25)))
+    return (TokenLogprob(token, text, math.log(0.5), top[:wanted]),)
 
 
 class MemoryStore:

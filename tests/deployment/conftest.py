@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
+import openai
 import pytest
 import torch
+from prometheus_client import CollectorRegistry
 
 from lamina.contracts.chat import Message
 from lamina.contracts.tokens import Rendered
 from lamina.deployment.compress.quantize import save_served
+from lamina.deployment.registry import ModelRegistry
+from lamina.deployment.service import ServingService
+from lamina.interface.api.app import create_app
+from lamina.interface.api.ports import ApiSettings, NoKeys
+from lamina.interface.api.server import server
+from lamina.kit.database import Database
 from lamina.model.architectures.gpt import qwen2, qwen3, smollm3
 from lamina.model.checkpoint import copy_companions
 from lamina.model.spec import (
@@ -27,6 +38,7 @@ from lamina.model.spec import (
     StackSpec,
 )
 from lamina.model.transformer import Transformer
+from lamina.testing import FixedRetriever, MemoryJobs, MemoryLineage, MemoryStore
 
 _LETTERS = "abcdefghij"
 TEXTS = [*"abcdefghijklmnopqrstuvwxyz ", *("".join(p) for p in itertools.product(_LETTERS, _LETTERS[:6])), ""]
@@ -116,21 +128,22 @@ def tiny_tokenizer() -> TinyTokenizer:
     return TinyTokenizer()
 
 
+def make_tiny_model(family: str = "llama", seed: int = 0, vocabulary: int = len(TEXTS)) -> Transformer:
+    """Random weights, spread enough that scores differ clearly."""
+    torch.manual_seed(seed)
+    model = Transformer(SPECS[family](vocabulary)).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            parameter.mul_(12.0 if "embeddings" not in name else 10.0)
+        elif name.endswith("bias"):
+            parameter.normal_(std=0.1)
+    return model
+
+
 @pytest.fixture
 def tiny_model() -> Callable[..., Transformer]:
-    """``tiny_model(family="llama", seed=0)``: random weights, spread enough that scores differ clearly."""
-
-    def make(family: str = "llama", seed: int = 0, vocabulary: int = len(TEXTS)) -> Transformer:
-        torch.manual_seed(seed)
-        model = Transformer(SPECS[family](vocabulary)).eval().requires_grad_(False)
-        for name, parameter in model.named_parameters():
-            if parameter.dim() == 2:
-                parameter.mul_(12.0 if "embeddings" not in name else 10.0)
-            elif name.endswith("bias"):
-                parameter.normal_(std=0.1)
-        return model
-
-    return make
+    """``tiny_model(family="llama", seed=0)``."""
+    return make_tiny_model
 
 
 CHAT_TEMPLATE = (
@@ -160,16 +173,52 @@ def tokenizer_folder(tmp_path_factory) -> Path:
     return folder
 
 
+def save_tiny_model(folder: Path, tokenizer: Path, seed: int = 0, *, quantize: str = "int8") -> Path:
+    """A served ``folder`` with weights of its own and the files of ``tokenizer``."""
+    size = len(json.loads((tokenizer / "tokenizer.json").read_text())["model"]["vocab"])
+    save_served(make_tiny_model(seed=seed, vocabulary=size + 8), folder, like=None, quantize=quantize)  # type: ignore[arg-type]
+    copy_companions(tokenizer, folder)
+    return folder
+
+
 @pytest.fixture
-def model_folder(tmp_path, tiny_model, tokenizer_folder) -> Callable[..., Path]:
+def model_folder(tmp_path, tokenizer_folder) -> Callable[..., Path]:
     """``model_folder(seed)``: a served folder (int8 by default) with weights of its own and the tokenizer above."""
 
     def make(seed: int = 0, *, quantize: str = "int8") -> Path:
-        size = len(json.loads((tokenizer_folder / "tokenizer.json").read_text())["model"]["vocab"])
-        model = tiny_model(seed=seed, vocabulary=size + 8)
-        folder = tmp_path / f"served-{quantize}-{seed}"
-        save_served(model, folder, like=None, quantize=quantize)  # type: ignore[arg-type]
-        copy_companions(tokenizer_folder, folder)
-        return folder
+        return save_tiny_model(tmp_path / f"served-{quantize}-{seed}", tokenizer_folder, seed, quantize=quantize)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory, tokenizer_folder) -> Iterator[openai.OpenAI]:
+    """OpenAI's client, and a server with a tiny model behind it, one for a module."""
+    folder = tmp_path_factory.mktemp("served")
+    with Database.open(folder / "lamina.db") as database, ExitStack() as stays:
+        registry = ModelRegistry(database, folder / "models")
+        registry.add(save_tiny_model(folder / "v1", tokenizer_folder, quantize="none"), role="documents")
+        registry.promote("v1", because="first")
+        service = ServingService(registry, cache_mb=4, max_sequences=4)
+        stays.callback(service.close)
+        app = create_app(
+            service=service,
+            releases=registry,
+            lineage=MemoryLineage(),
+            jobs=MemoryJobs(),
+            retriever=None,
+            store=MemoryStore(),
+            documents=FixedRetriever(),
+            keys=NoKeys(),
+            metrics=CollectorRegistry(),
+            settings=ApiSettings(name="pequod", grounding="weights only"),
+        )
+        listener = socket.create_server(("127.0.0.1", 0))
+        running = server(app, host="127.0.0.1", port=0, drain_s=1)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        stays.callback(listener.close)
+        stays.callback(thread.join, 10)
+        stays.callback(setattr, running, "should_exit", True)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        yield openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=30)

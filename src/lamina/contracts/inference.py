@@ -14,6 +14,17 @@ from lamina.contracts.chat import Message
 FinishReason = Literal["stop", "length", "abort", "error"]
 
 
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What an answer must be, from its first character to its last.
+
+    ``text`` is a JSON schema, a regular expression (Rust's syntax), or a grammar in Lark's syntax.
+    """
+
+    kind: Literal["json", "regex", "grammar"]
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
     """How the next token is drawn. ``None`` means: the model's generation_config, else the field's neutral value."""
@@ -25,6 +36,14 @@ class SamplingParams:
     max_tokens: int | None = None  # default: the model's, else 1,024; never more than the context has left
     stop: tuple[str, ...] = ()  # left out of the answer
     logprobs: int | None = None  # None = none; 0 = of the chosen token; k = and of the k likeliest
+    min_p: float | None = None  # tokens less likely than this share of the likeliest are left out
+    repetition_penalty: float | None = None  # scores of what prompt or answer hold: divided, or multiplied below 0
+    presence_penalty: float | None = None  # taken off what the answer holds
+    frequency_penalty: float | None = None  # the same, for each time
+    logit_bias: tuple[tuple[int, float], ...] = ()  # (token, what is added to its score)
+    min_tokens: int | None = None  # before an end may come
+    ignore_eos: bool = False  # go on after an end, up to max_tokens
+    constraint: Constraint | None = None  # the form that the answer must have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +57,26 @@ class Request:
     sampling: SamplingParams = field(default_factory=SamplingParams)
 
 
+class Alternative(NamedTuple):
+    """A token that could stand in a place: text, log-probability (nats), bytes where they are known."""
+
+    text: str
+    logprob: float
+    raw: bytes | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token, its text and log-probability (nats), and the likeliest alternatives as (text, log-probability)."""
+    """A token, its text and log-probability (nats), the likeliest alternatives, and its bytes where they are known.
+
+    A token may hold part of a character: its text has U+FFFD then, its bytes are right.
+    """
 
     token: int
     text: str
     logprob: float
-    top: tuple[tuple[str, float], ...] = ()
+    top: tuple[Alternative, ...] = ()
+    raw: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from lamina.contracts.inference import SamplingParams
 from lamina.contracts.tokens import Tokenizer
+from lamina.deployment.engine.adjusting import Adjuster, Rules
 from lamina.deployment.engine.sampling import Sampler
 from lamina.deployment.engine.sequence import Deliver, Sequence, StopText, TextStream
 from lamina.kit.errors import InputError
@@ -54,13 +55,16 @@ class Admission:
         left = self._context - len(prompt)
         self._check(prompt, sampling, left)
         limit = sampling.max_tokens or self._generation.get("max_new_tokens") or _ANSWER_TOKENS
+        rules = Rules.settle(sampling, self._generation, self._vocabulary)
+        tokens, ends = list(prompt), frozenset[int]() if sampling.ignore_eos else self._ends
         return Sequence(
             id=id,
             prompt_tokens=len(prompt),
-            tokens=list(prompt),
+            tokens=tokens,
             sampler=Sampler.settle(sampling, self._generation),
+            adjust=None if rules.idle else Adjuster(rules, tokens, len(prompt), ends=ends),
             max_tokens=min(limit, left),
-            end_ids=self._ends,
+            end_ids=ends,
             decoder=self._tokenizer.stream(),
             stop=StopText(tuple(s for s in sampling.stop if s)),
             deliver=deliver,
@@ -75,6 +79,8 @@ class Admission:
             raise InputError(f"a token id is not between 0 and {self._vocabulary - 1}", where="prompt")
         if sampling.max_tokens is not None and sampling.max_tokens < 1:
             raise InputError(f"must be at least 1, not {sampling.max_tokens}", where="max_tokens")
+        if sampling.min_tokens is not None and sampling.min_tokens > (sampling.max_tokens or left):
+            raise InputError(f"{sampling.min_tokens} is more than the answer may have", where="min_tokens")
         if left >= 1 and (sampling.max_tokens or 0) <= left:
             return
         asked = f" and an answer of {sampling.max_tokens}" if sampling.max_tokens else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from lamina.kit.errors import LaminaError
 
@@ -70,6 +70,10 @@ class BlockManager:
             key = hashlib.blake2b(key + part, digest_size=16).digest()
             keys.append(key)
         return keys
+
+    def known(self, keys: Iterable[bytes]) -> int:
+        """How many of the first ``keys`` ``match`` would find now."""
+        return sum(1 for _ in takewhile(self._block_of.__contains__, keys))
 
     def match(self, keys: Iterable[bytes]) -> list[int]:
         """The blocks that already hold the longest known beginning of ``keys``; the caller now owns a share in them."""

@@ -7,24 +7,19 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
-
-from torch import Tensor
 
 from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.engine.admission import Admission, StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
-from lamina.deployment.engine.drawing import draw_together
 from lamina.deployment.engine.observer import Load, Observer
 from lamina.deployment.engine.outbox import Outbox
-from lamina.deployment.engine.place import Place
 from lamina.deployment.engine.runner import Kernels, Runner
-from lamina.deployment.engine.sampling import Drawn
 from lamina.deployment.engine.scheduler import Scheduler, Step
 from lamina.deployment.engine.sequence import Deliver, Sequence, State
 from lamina.deployment.engine.sizes import suited
+from lamina.deployment.engine.stepping import Stepper
 from lamina.kit.errors import BusyError, InputError, LaminaError
 from lamina.model.transformer import Transformer
 
@@ -61,13 +56,12 @@ class Engine:
         self.tokenizer = tokenizer
         self.generation = dict(generation or {})
         sizes = suited(next(iter(model.state_dict().values())).device)
-        max_sequences, self._rows = max_sequences or sizes.sequences, sizes.rows
+        max_sequences = max_sequences or sizes.sequences
         count = (cache_mb or sizes.cache_mb) * 2**20 // (Runner.bytes_per_token(model) * block_tokens)
         longest = min(context or model.spec.max_positions, model.spec.max_positions)
         count = max(1, min(count, max_sequences * -(-longest // block_tokens)))
         self.context = min(longest, count * block_tokens)
         self._queue_tokens = queue_tokens
-        self.observer = observer
         self._admission = Admission(
             tokenizer,
             version=version,
@@ -84,22 +78,29 @@ class Engine:
             kernels=kernels,
             most=max_sequences,
         )
-        self._scheduler = Scheduler(
-            self._blocks,
-            max_sequences=max_sequences,
-            chunk=chunk or sizes.chunk,
-            wide_chunk=wide_chunk or sizes.wide_chunk,
-        )
+        chunks = {"chunk": chunk or sizes.chunk, "wide_chunk": wide_chunk or sizes.wide_chunk}
+        self._scheduler = Scheduler(self._blocks, max_sequences=max_sequences, **chunks)
         self._wake = threading.Condition()
         self._inbox: deque[Sequence] = deque()
         self._inbox_tokens = 0
         self._live: dict[str, Sequence] = {}
         self._outbox = Outbox()
+        self._stepper = Stepper(self._runner, self._blocks, tokenizer, self._outbox, rows=sizes.rows, end=self._end)
+        self.observer = observer
         self._closing = False
         self._steps = 0
         self._stepped = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"engine-{version}", daemon=True)
         self._thread.start()
+
+    @property
+    def observer(self) -> Observer | None:
+        """Who is told what happens."""
+        return self._stepper.observer
+
+    @observer.setter
+    def observer(self, observer: Observer | None) -> None:
+        self._stepper.observer = observer
 
     # -- called from any thread -----------------------------------------------------------------------------------
 
@@ -162,7 +163,7 @@ class Engine:
     def forget(self) -> None:
         """Let go of the weights and of the keys and values, after ``close``."""
         self._runner.close()
-        del self._runner
+        del self._runner, self._stepper
 
     # -- the engine's thread ------------------------------------------------------------------------------------------
 
@@ -195,10 +196,7 @@ class Engine:
 
     def _perform(self, step: Step) -> None:
         try:
-            for start in range(0, len(step.decode), self._rows):
-                self._decode(step.decode[start : start + self._rows])
-            for sequence, end in step.prefill:
-                self._guard(sequence, partial(self._prefill, sequence, end))
+            self._stepper.perform(step)
             self._steps += 1
             if self._steps % _CHECK_EVERY == 0:
                 self._blocks.check([s.blocks for s in self._scheduler.running])
@@ -207,71 +205,6 @@ class Engine:
             for sequence in list(self._live.values()):
                 self._end(sequence, LaminaError("the model failed while it answered"))
         self._stepped = time.monotonic()
-
-    def _decode(self, batch: list[Sequence]) -> None:
-        try:
-            scores = self._runner.decode([s.tokens[-1] for s in batch], [Place(s.blocks, s.computed) for s in batch])
-        except Exception:
-            if len(batch) == 1:
-                self._fail(batch[0])
-                return
-            for sequence in batch:  # one of them may be the cause: the others go on
-                self._decode([sequence])
-            return
-        for sequence in batch:
-            sequence.computed += 1
-        self._draw(batch, scores)
-
-    def _prefill(self, sequence: Sequence, end: int) -> None:
-        complete = end == len(sequence.tokens)
-        part = sequence.tokens[sequence.computed : end]
-        scores = self._runner.prefill(part, Place(sequence.blocks, sequence.computed), scores=complete)
-        sequence.computed = end
-        full = min(end, sequence.prompt_tokens) // self._blocks.block_tokens
-        # Blocks of answers are not shared: they come from the decoding kernels, whose rounding differs.
-        for index in range(sequence.remembered, full):
-            self._blocks.remember(sequence.blocks[index], sequence.keys[index])
-        sequence.remembered = max(sequence.remembered, full)
-        if scores is not None:
-            self._draw([sequence], scores[None])
-
-    def _draw(self, batch: list[Sequence], scores: Tensor) -> None:
-        """The next token of each sequence, from its row of ``scores`` (B, V)."""
-        drawn = draw_together(scores, [s.sampler for s in batch], [len(s.tokens) for s in batch])
-        for sequence, found in zip(batch, drawn, strict=True):
-            self._guard(sequence, partial(self._take, sequence, found))
-
-    def _take(self, sequence: Sequence, drawn: Drawn | Exception) -> None:
-        if isinstance(drawn, Exception):
-            raise drawn
-        self._observe(sequence)
-        chunk = sequence.take(drawn, lambda token: self.tokenizer.decode([token]))
-        if sequence.reason is None:
-            self._outbox.put(sequence, chunk)
-        else:
-            self._end(sequence, chunk)
-
-    def _observe(self, sequence: Sequence) -> None:
-        now = time.monotonic()
-        if self.observer is not None:
-            if sequence.last_token is None:
-                self.observer.first_token(now - sequence.arrived, sequence.prompt_tokens)
-            else:
-                self.observer.next_token(now - sequence.last_token)
-        sequence.last_token = now
-
-    def _guard(self, sequence: Sequence, work: Callable[[], None]) -> None:
-        """Do ``work``; its failure is this sequence's alone."""
-        try:
-            work()
-        except LaminaError as error:
-            self._end(sequence, error)
-        except Exception:
-            self._fail(sequence)
-
-    def _fail(self, sequence: Sequence) -> None:
-        _log.exception("request %s failed", sequence.id)
-        self._end(sequence, LaminaError("the model failed while it answered this request"))
 
     def _end(self, sequence: Sequence, last: Chunk | LaminaError) -> None:
         if sequence.state is State.FINISHED:

@@ -1,4 +1,4 @@
-"""Drawing the next token: temperature, top-k, top-p, with a generator that counts instead of remembering.
+"""Drawing the next token: temperature, top-k, top-p, min-p, with a generator that counts instead of remembering.
 
 The random number of a token is a function of (seed, place in the sequence) alone, so an answer does not depend on what
 else is in the batch, nor on being interrupted. Philox: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2,
@@ -8,7 +8,7 @@ else is in the batch, nor on being interrupted. Philox: Salmon et al. 2011, "Par
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,13 +36,17 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampler:
-    """Settled sampling parameters of one request. ``temperature`` 0 = greedy; ``logprobs`` None = not asked for."""
+    """Settled sampling parameters of one request. ``temperature`` 0 = greedy; ``logprobs`` None = not asked for.
+
+    The cuts follow one another as in ``transformers``: top-k, top-p of what it leaves, then min-p.
+    """
 
     temperature: float
     top_p: float
     top_k: int | None
     seed: int
     logprobs: int | None
+    min_p: float = 0.0
 
     @classmethod
     def settle(cls, asked: SamplingParams, generation: Mapping[str, Any]) -> Sampler:
@@ -52,6 +56,7 @@ class Sampler:
             temperature = 0.0 if generation.get("do_sample") is False else generation.get("temperature")
         top_p = asked.top_p if asked.top_p is not None else generation.get("top_p")
         top_k = asked.top_k if asked.top_k is not None else generation.get("top_k") or None
+        min_p = asked.min_p if asked.min_p is not None else generation.get("min_p")
         seed = secrets.randbelow(_SEEDS) if asked.seed is None else asked.seed % _SEEDS
         settled = cls(
             temperature=1.0 if temperature is None else float(temperature),
@@ -59,6 +64,7 @@ class Sampler:
             top_k=top_k,
             seed=seed,
             logprobs=asked.logprobs,
+            min_p=0.0 if min_p is None else float(min_p),
         )
         settled._check()
         return settled
@@ -68,19 +74,24 @@ class Sampler:
             ("temperature", 0.0 <= self.temperature <= 100.0, "between 0 and 100"),
             ("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1"),
             ("top_k", self.top_k is None or self.top_k >= 1, "at least 1"),
+            ("min_p", 0.0 <= self.min_p <= 1.0, "between 0 and 1"),
             ("logprobs", self.logprobs is None or 0 <= self.logprobs <= MOST_LOGPROBS, f"from 0 to {MOST_LOGPROBS}"),
         )
         for name, good, must in rules:
             if not good:
                 raise InputError(f"must be {must}, not {getattr(self, name)}", where=name)
 
-    def draw(self, logits: Tensor, place: int) -> Drawn:
-        """The token at ``place`` in the sequence, from float32 ``logits`` (V,). NaN in them is an error."""
+    def draw(self, logits: Tensor, place: int, adjust: Callable[[Tensor], Tensor] | None = None) -> Drawn:
+        """The token at ``place`` in the sequence, from float32 ``logits`` (V,). NaN in them is an error.
+
+        ``adjust`` changes the scores that are drawn from; log-probabilities and entropy stay the model's own.
+        """
         logprobs = torch.log_softmax(logits, dim=-1)
         entropy = -float(torch.dot(logprobs.exp(), torch.clamp(logprobs, min=-1e30)))
         if entropy != entropy:
             raise LaminaError("the model's scores are not numbers", where="sampling")
-        token = int(logits.argmax()) if self.temperature == 0.0 else self._sample(logits, uniform(self.seed, place))
+        scores = logits if adjust is None else adjust(logits)
+        token = int(scores.argmax()) if self.temperature == 0.0 else self._sample(scores, uniform(self.seed, place))
         top = None
         if self.logprobs is not None:
             values, tokens = logprobs.topk(self.logprobs)
@@ -90,7 +101,10 @@ class Sampler:
     def _sample(self, logits: Tensor, number: float) -> int:
         shares = torch.softmax(logits / self.temperature, dim=-1)
         if self.top_k is None and self.top_p >= 1.0:
-            return _at(shares.cumsum(0, dtype=torch.float64), number)
+            if not self.min_p:
+                return _at(shares.cumsum(0, dtype=torch.float64), number)
+            tokens = (shares >= self.min_p * shares.max()).nonzero().squeeze(1)
+            return int(tokens[_at(shares[tokens].cumsum(0, dtype=torch.float64), number)])
         if self.top_k is not None:
             values, tokens = shares.topk(min(self.top_k, shares.shape[0]))
         else:
@@ -101,6 +115,8 @@ class Sampler:
             whole = float(mass[-1]) if self.top_k is not None else 1.0
             keep = 1 + int((mass[:-1] < self.top_p * whole).sum())
             mass = mass[:keep]
+        if self.min_p:  # relative to the likeliest (Nguyen et al. 2024, arXiv 2407.01082)
+            mass = mass[: int((values[: mass.shape[0]] >= self.min_p * values[0]).sum())]
         return int(tokens[_at(mass, number)])
 
     def _nucleus(self, shares: Tensor) -> tuple[Tensor, Tensor]:

@@ -70,7 +70,7 @@ class Scheduler:
                 continue
             budget = self._plan_chunk(step, sequence, size, budget)
         while self.waiting and len(self.running) < self._max_sequences and budget > 0:
-            if not self._admit(self.waiting[0]):
+            if self._shared_soon(self.waiting[0]) or not self._admit(self.waiting[0]):
                 break
             budget = self._plan_chunk(step, self.running[-1], size, budget)
         return step
@@ -85,6 +85,19 @@ class Scheduler:
             step.prefill.append((sequence, end))
             return budget - cost
         return budget
+
+    def _shared_soon(self, sequence: Sequence) -> bool:
+        """Whether a block that ``sequence`` needs next is being computed for another one: it is waited for, so that
+        the answers to one prompt compute it once."""
+        size = self.blocks.block_tokens
+        keys = sequence.keys[: (sequence.prompt_tokens - 1) // size]
+        computing = [s for s in self.running if not s.decoding and s.computed < len(s.keys) * size]
+        if not keys or not computing:
+            return False
+        place = self.blocks.known(keys)
+        return place < len(keys) and any(
+            len(s.keys) > place and s.computed < (place + 1) * size and s.keys[place] == keys[place] for s in computing
+        )
 
     def _admit(self, sequence: Sequence) -> bool:
         """Move the head of the queue to the running, with what the prefix cache has of it, if its prompt fits."""

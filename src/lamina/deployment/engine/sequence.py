@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lamina.contracts.inference import Chunk, FinishReason, TokenLogprob, Usage
+from lamina.contracts.inference import Alternative, Chunk, FinishReason, TokenLogprob, Usage
+from lamina.deployment.engine.adjusting import Adjuster
 from lamina.deployment.engine.sampling import Drawn, Sampler
 from lamina.kit.errors import LaminaError
 
@@ -87,6 +88,7 @@ class Sequence:
     deliver: Deliver
     loop: asyncio.AbstractEventLoop | None
     version: str
+    adjust: Adjuster | None = None  # where scores are to be changed before a draw
     state: State = State.WAITING
     computed: int = 0
     blocks: list[int] = field(default_factory=list)
@@ -116,8 +118,11 @@ class Sequence:
         """Only the last token, one that was drawn, is still to be computed."""
         return self.remaining == 1 and self.generated > 0
 
-    def take(self, drawn: Drawn, texts: Callable[[int], str]) -> Chunk:
-        """Append a drawn token; the chunk to send for it (with ``finish_reason`` if the answer ends here)."""
+    def take(self, drawn: Drawn, told: Callable[[int], tuple[str, bytes | None]]) -> Chunk:
+        """Append a drawn token; the chunk to send for it (with ``finish_reason`` if the answer ends here).
+
+        ``told``: a token's text and bytes.
+        """
         self.tokens.append(drawn.token)
         self.logprob_sum += drawn.logprob
         self.entropy_sum += drawn.entropy
@@ -127,8 +132,7 @@ class Sequence:
         tokens = (drawn.token,)
         logprobs: tuple[TokenLogprob, ...] = ()
         if drawn.top is not None:
-            top = tuple((texts(token), value) for token, value in drawn.top)
-            logprobs = (TokenLogprob(drawn.token, texts(drawn.token), drawn.logprob, top),)
+            logprobs = (_logprob(drawn, drawn.top, told),)
         if stopped:
             return self.finish("stop", text, tokens, logprobs)
         if self.generated >= self.max_tokens:
@@ -161,3 +165,14 @@ class Sequence:
             mean_logprob=self.logprob_sum / drawn if drawn else None,
             mean_entropy=self.entropy_sum / drawn if drawn else None,
         )
+
+
+def _logprob(
+    drawn: Drawn, likely: tuple[tuple[int, float], ...], told: Callable[[int], tuple[str, bytes | None]]
+) -> TokenLogprob:
+    top = []
+    for token, value in likely:
+        text, raw = told(token)
+        top.append(Alternative(text, value, raw))
+    text, raw = told(drawn.token)
+    return TokenLogprob(drawn.token, text, drawn.logprob, tuple(top), raw)

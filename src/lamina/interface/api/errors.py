@@ -24,7 +24,10 @@ _TYPES = {
     503: "overloaded_error",
 }
 #: Fields of a request that the engine may name as the place of an error.
-_FIELDS = ("messages", "prompt", "model", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "logprobs")
+_FIELDS = (
+    "messages", "prompt", "model", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "logprobs", "min_p",
+    "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias", "min_tokens",
+)  # fmt: skip
 
 
 class ParameterError(InputError):

@@ -205,6 +205,13 @@ class OpenAIRoutes:
             max_tokens=limit if limit is not None else self._settings.default_max_tokens,
             stop=tuple(body.stop or ()),
             logprobs=logprobs,
+            min_p=body.min_p,
+            repetition_penalty=body.repetition_penalty,
+            presence_penalty=body.presence_penalty,
+            frequency_penalty=body.frequency_penalty,
+            logit_bias=tuple((body.logit_bias or {}).items()),
+            min_tokens=body.min_tokens,
+            ignore_eos=bool(body.ignore_eos),
         )
 
     def _check_shared(self, body: Sampling, choices: int) -> None:
@@ -215,8 +222,6 @@ class OpenAIRoutes:
             value = getattr(body, name, None)
             if value is not None and value > self._settings.max_tokens:
                 raise ParameterError(f"{name}: at most {self._settings.max_tokens}", param=name)
-        if body.logit_bias:
-            raise _unsupported("logit_bias")
         if body.stream_options is not None and not body.stream:
             raise ParameterError("stream_options: only with stream = true", param="stream_options")
 
@@ -268,4 +273,4 @@ def _wants_usage(body: Sampling) -> bool:
 
 def _parameters(request: inference.Request) -> dict[str, Any]:
     given: Iterable[tuple[str, Any]] = asdict(request.sampling).items()
-    return {name: value for name, value in given if value not in (None, ())}
+    return {name: value for name, value in given if value not in (None, ()) and value is not False}

@@ -19,6 +19,7 @@ from lamina.interface.api.errors import ParameterError, invalid
 from lamina.interface.api.ports import Grounding
 
 MAX_SEED = 2**63 - 1
+MAX_BIASED = 1024  # tokens whose scores a request may change
 MAX_COMMENT = 8 * 1024
 MAX_CORRECTION = 32 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}")
@@ -37,6 +38,18 @@ def _stop(value: Any) -> Any:
             if not isinstance(text, str) or not 0 < len(text) <= 64:
                 raise ValueError("a stop string has 1 to 64 characters")
     return value
+
+
+def _bias(value: Any) -> Any:
+    """OpenAI's object of token ids, written as text, to numbers: made an object of integers."""
+    if not isinstance(value, dict):
+        return value
+    if len(value) > MAX_BIASED:
+        raise ValueError(f"at most {MAX_BIASED} tokens")
+    for token in value:
+        if not isinstance(token, str) or not token.isascii() or not token.isdigit() or len(token) > 9:
+            raise ValueError("its names are token ids")
+    return {int(token): number for token, number in value.items()}
 
 
 def _content(value: Any) -> Any:
@@ -90,6 +103,7 @@ def _utf8(value: Any) -> Any:
 
 
 Text = Annotated[str, AfterValidator(_utf8)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
@@ -126,16 +140,22 @@ class Sampling(_Wire):
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Positive | None = None  # beyond OpenAI, as vLLM has it
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: Annotated[dict[int, Bias] | None, BeforeValidator(_bias)] = None
     seed: Annotated[int, Field(ge=-MAX_SEED, le=MAX_SEED)] | None = None
     stop: Annotated[list[str] | None, BeforeValidator(_stop)] = None
     n: Positive | None = None
     max_tokens: Positive | None = None
+    # beyond OpenAI, as vLLM has them
+    top_k: Positive | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    min_tokens: Positive | None = None
+    ignore_eos: bool | None = None
+    # our own
     grounding: Grounding | None = None
     conversation: Annotated[str, AfterValidator(_conversation)] | None = None
-
-    # fields that would change what the answer means: refused rather than ignored
-    logit_bias: Any = None
 
     def ignored(self) -> list[str]:
         """Names of fields that were sent and are not known, harmless to repeat in a header."""

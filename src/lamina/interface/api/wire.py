@@ -193,10 +193,10 @@ def _chat_logprobs(logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
     if not logprobs:
         return None
 
-    def entry(text: str, logprob: float) -> dict[str, Any]:
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+    def entry(text: str, logprob: float, raw: bytes | None) -> dict[str, Any]:
+        return {"token": text, "logprob": logprob, "bytes": list(text.encode() if raw is None else raw)}
 
-    content = [entry(t.text, t.logprob) | {"top_logprobs": [entry(*top) for top in t.top]} for t in logprobs]
+    content = [entry(t.text, t.logprob, t.raw) | {"top_logprobs": [entry(*top) for top in t.top]} for t in logprobs]
     return {"content": content, "refusal": None}
 
 
@@ -208,8 +208,15 @@ def _text_logprobs(logprobs: Sequence[TokenLogprob], offset: int) -> dict[str, A
         offsets.append(offset)
         offset += len(token.text)
     return {
-        "tokens": [t.text for t in logprobs],
+        "tokens": [_spelled(t.text, t.raw) for t in logprobs],
         "token_logprobs": [t.logprob for t in logprobs],
-        "top_logprobs": [dict(t.top) for t in logprobs],
+        "top_logprobs": [{_spelled(top.text, top.raw): top.logprob for top in t.top} for t in logprobs],
         "text_offset": offsets,
     }
+
+
+def _spelled(text: str, raw: bytes | None) -> str:
+    """A token's text; its bytes in OpenAI's spelling where they are part of a character."""
+    if raw is None or "\ufffd" not in text:
+        return text
+    return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)

@@ -1,0 +1,133 @@
+"""The work of a step: tokens computed, drawn and handed on. A request that fails, fails alone."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+
+from lamina.contracts.inference import Chunk
+from lamina.deployment.engine.admission import StreamingTokenizer
+from lamina.deployment.engine.blocks import BlockManager
+from lamina.deployment.engine.drawing import draw_together
+from lamina.deployment.engine.observer import Observer
+from lamina.deployment.engine.outbox import Outbox
+from lamina.deployment.engine.place import Place
+from lamina.deployment.engine.runner import Runner
+from lamina.deployment.engine.sampling import Drawn
+from lamina.deployment.engine.scheduler import Step
+from lamina.deployment.engine.sequence import Sequence
+from lamina.kit.errors import LaminaError
+
+_log = logging.getLogger(__name__)
+End = Callable[[Sequence, Chunk | LaminaError], None]
+
+
+class Stepper:
+    """Performs steps over ``runner`` and ``blocks``, on the engine's thread; ``end`` takes a sequence out.
+
+    ``rows``: sequences that are decoded in one product.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        blocks: BlockManager,
+        tokenizer: StreamingTokenizer,
+        outbox: Outbox,
+        *,
+        rows: int,
+        end: End,
+    ) -> None:
+        self.observer: Observer | None = None
+        self._runner = runner
+        self._blocks = blocks
+        self._tokenizer = tokenizer
+        self._pieces = getattr(tokenizer, "pieces", None)
+        self._outbox = outbox
+        self._rows = rows
+        self._end = end
+
+    def perform(self, step: Step) -> None:
+        """Compute what ``step`` says, and put the chunks that come of it into the outbox."""
+        for start in range(0, len(step.decode), self._rows):
+            self._decode(step.decode[start : start + self._rows])
+        for sequence, end in step.prefill:
+            self._guard(sequence, partial(self._prefill, sequence, end))
+
+    def _decode(self, batch: list[Sequence]) -> None:
+        try:
+            scores = self._runner.decode([s.tokens[-1] for s in batch], [Place(s.blocks, s.computed) for s in batch])
+        except Exception:
+            if len(batch) == 1:
+                self._fail(batch[0])
+                return
+            for sequence in batch:  # one of them may be the cause: the others go on
+                self._decode([sequence])
+            return
+        for sequence in batch:
+            sequence.computed += 1
+        self._draw(batch, scores)
+
+    def _prefill(self, sequence: Sequence, end: int) -> None:
+        complete = end == len(sequence.tokens)
+        part = sequence.tokens[sequence.computed : end]
+        scores = self._runner.prefill(part, Place(sequence.blocks, sequence.computed), scores=complete)
+        sequence.computed = end
+        full = min(end, sequence.prompt_tokens) // self._blocks.block_tokens
+        # Blocks of answers are not shared: they come from the decoding kernels, whose rounding differs.
+        for index in range(sequence.remembered, full):
+            self._blocks.remember(sequence.blocks[index], sequence.keys[index])
+        sequence.remembered = max(sequence.remembered, full)
+        if scores is not None:
+            self._draw([sequence], scores[None])
+
+    def _draw(self, batch: list[Sequence], scores: Tensor) -> None:
+        """The next token of each sequence, from its row of ``scores`` (B, V)."""
+        drawn = draw_together(
+            scores, [s.sampler for s in batch], [len(s.tokens) for s in batch], [s.adjust for s in batch]
+        )
+        for sequence, found in zip(batch, drawn, strict=True):
+            self._guard(sequence, partial(self._take, sequence, found))
+
+    def _take(self, sequence: Sequence, drawn: Drawn | Exception) -> None:
+        if isinstance(drawn, Exception):
+            raise drawn
+        self._observe(sequence)
+        chunk = sequence.take(drawn, self._told)
+        if sequence.reason is None:
+            self._outbox.put(sequence, chunk)
+        else:
+            self._end(sequence, chunk)
+
+    def _told(self, token: int) -> tuple[str, bytes | None]:
+        """A token's text by itself, and its bytes where the tokenizer knows them."""
+        if self._pieces is None:
+            return self._tokenizer.decode([token]), None
+        raw = self._pieces[token] if token < len(self._pieces) else b""
+        return raw.decode("utf-8", "replace"), raw
+
+    def _observe(self, sequence: Sequence) -> None:
+        now = time.monotonic()
+        if self.observer is not None:
+            if sequence.last_token is None:
+                self.observer.first_token(now - sequence.arrived, sequence.prompt_tokens)
+            else:
+                self.observer.next_token(now - sequence.last_token)
+        sequence.last_token = now
+
+    def _guard(self, sequence: Sequence, work: Callable[[], None]) -> None:
+        """Do ``work``; its failure is this sequence's alone."""
+        try:
+            work()
+        except LaminaError as error:
+            self._end(sequence, error)
+        except Exception:
+            self._fail(sequence)
+
+    def _fail(self, sequence: Sequence) -> None:
+        _log.exception("request %s failed", sequence.id)
+        self._end(sequence, LaminaError("the model failed while it answered this request"))
