@@ -18,11 +18,13 @@ FinishReason = Literal["stop", "length", "abort", "error"]
 class Constraint:
     """What an answer must be, from its first character to its last.
 
-    ``text`` is a JSON schema, a regular expression (Rust's syntax), or a grammar in Lark's syntax.
+    ``text`` is a JSON schema, a regular expression (Rust's syntax), or a grammar in Lark's syntax; ``field`` is the
+    request's field that asks for it: errors name it.
     """
 
     kind: Literal["json", "regex", "grammar"]
     text: str
+    field: str = "response_format"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

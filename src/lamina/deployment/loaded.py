@@ -19,6 +19,8 @@ from lamina.deployment.compress.quantize import dequantize, is_quantized, open_s
 from lamina.deployment.engine.admission import StreamingTokenizer
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.seal import MOST_NATS_BFLOAT16, check_seal
+from lamina.deployment.texts.model import TextModel, refuse
+from lamina.deployment.texts.opening import kind_of, open_texts
 from lamina.kit.errors import CorruptError, InputError, LaminaError
 from lamina.kit.tokenizer import open_tokenizer
 from lamina.model.device import Device, choose_device
@@ -53,9 +55,21 @@ class Loaded:
 
     version: ModelVersion
     tokenizer: StreamingTokenizer
-    engine: Engine
+    serving: Engine | TextModel
     users: int = 0
     retired: bool = False
+
+    @property
+    def engine(self) -> Engine:
+        """What goes on with texts. Raises ``InputError`` where the model does not."""
+        if isinstance(self.serving, TextModel):
+            refuse(self.version.id, "chat", self.serving.abilities.tasks)
+        return self.serving
+
+    @property
+    def texts(self) -> TextModel | None:
+        """What answers whole texts; None of a model that goes on with them."""
+        return self.serving if isinstance(self.serving, TextModel) else None
 
 
 def load_version(
@@ -72,14 +86,20 @@ def load_version(
     target = choose_device(device, where="deployment.device")
     if target.type != "cpu":
         model = _sealed(placed(model, target), tokenizer, seal, folder, version.id)
+    if kind_of(model.spec) != "decoder":
+        given = {name: options[name] for name in ("context", "queue_tokens") if name in options}
+        texts = open_texts(model, tokenizer, folder, version=version.id, **given)
+        _log.info("%s is loaded; it can be asked to %s", version.id, ", ".join(texts.abilities.tasks))
+        return Loaded(version=version, tokenizer=tokenizer, serving=texts)
     engine = Engine(model, tokenizer, version=version.id, generation=_generation(folder), **options)
     try:
         _warm(engine)
     except BaseException:
         engine.close()
         raise
+    engine.guidance.prepare()
     _log.info("%s is loaded; generation defaults: %s", version.id, engine.generation)
-    return Loaded(version=version, tokenizer=tokenizer, engine=engine)
+    return Loaded(version=version, tokenizer=tokenizer, serving=engine)
 
 
 def _sealed(

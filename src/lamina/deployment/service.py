@@ -14,14 +14,15 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from lamina.contracts.inference import Chunk, Request
 from lamina.contracts.lineage import ModelVersion
+from lamina.deployment.asking import TextAsking
 from lamina.deployment.engine.observer import Load
 from lamina.deployment.loaded import Loaded, Versions, load_version, prompt_ids
 from lamina.deployment.metrics import ServingMetrics
@@ -34,7 +35,7 @@ _TRIES = 3
 _STALE_S = 10.0  # a step that takes longer than this means that the engine does not get on
 
 
-class ServingService:
+class ServingService(TextAsking):
     """``contracts.inference.InferenceService`` over the versions of ``registry``; the champion is loaded at once.
 
     ``context`` caps prompt and answer (default: what the model was made for); ``cache_mb`` MiB per loaded version hold
@@ -84,11 +85,14 @@ class ServingService:
         """
         loaded = await self._acquire(request.model)
         try:
+            engine = loaded.engine  # refuses where the model does not go on with texts
             prompt = await asyncio.to_thread(prompt_ids, loaded.tokenizer, request)
+            constraint = request.sampling.constraint
+            guide = None if constraint is None else await engine.guidance.guide_soon(constraint)
             # Bounded by the answer: the engine never makes more chunks than max_tokens.
-            chunks: asyncio.Queue[Chunk | LaminaError] = asyncio.Queue(maxsize=loaded.engine.context + 1)
+            chunks: asyncio.Queue[Chunk | LaminaError] = asyncio.Queue(maxsize=engine.context + 1)
             loop = asyncio.get_running_loop()
-            loaded.engine.submit(request.id, prompt, request.sampling, chunks.put_nowait, loop=loop)
+            engine.submit(request.id, prompt, request.sampling, chunks.put_nowait, loop=loop, guide=guide)
             ended = False
             try:
                 while not ended:
@@ -99,7 +103,7 @@ class ServingService:
                     yield item
             finally:
                 if not ended:
-                    loaded.engine.abort(request.id)
+                    engine.abort(request.id)
         finally:
             self._let_go(loaded)
 
@@ -116,17 +120,17 @@ class ServingService:
     @property
     def context(self) -> int:
         """Tokens that prompt and answer may have together."""
-        return self._champion.engine.context
+        return self._champion.serving.context
 
     def loads(self) -> dict[str, Load]:
         """How busy each loaded version is."""
         with self._lock:
             loaded = list(self._loaded.values())
-        return {one.version.id: one.engine.load() for one in loaded}
+        return {one.version.id: one.serving.load() for one in loaded}
 
     def healthy(self) -> bool:
         """Whether the champion's engine gets on with its work."""
-        age = self._champion.engine.load().step_age
+        age = self._champion.serving.load().step_age
         return age is None or age < _STALE_S
 
     def close(self) -> None:
@@ -137,9 +141,26 @@ class ServingService:
         with self._lock:
             loaded, self._loaded = list(self._loaded.values()), {}
         for one in loaded:
-            one.engine.close()
+            one.serving.close()
 
     # -- versions -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[Loaded]:
+        """As ``_acquire`` and ``_let_go``, for threads."""
+        loaded = self._hold_champion() if name in ("", "champion") else self._held_beside(self._registry.resolve(name))
+        try:
+            yield loaded
+        finally:
+            self._let_go(loaded)
+
+    def _held_beside(self, version: ModelVersion) -> Loaded:
+        for _ in range(_TRIES):
+            held = self._hold(version.id)
+            if held is not None:
+                return held
+            self._load_beside(version)
+        raise BusyError(f"{version.id} had to make room for another version", hint="ask again")
 
     async def _acquire(self, name: str) -> Loaded:
         """The version that ``name`` means, held until ``_let_go``; loads it first where it is not in memory."""
@@ -195,7 +216,7 @@ class ServingService:
 
     def _load(self, version: ModelVersion) -> Loaded:
         loaded = load_version(self._registry, version, self._options, device=self._device)
-        loaded.engine.observer = self._metrics.observer(version.id)
+        loaded.serving.observer = self._metrics.observer(version.id)
         with self._lock:
             self._loaded[version.id] = loaded
         self._metrics.loads.labels("ok").inc()
@@ -215,8 +236,8 @@ class ServingService:
 
     def _free(self, loaded: Loaded) -> None:
         def free() -> None:
-            loaded.engine.close()
-            loaded.engine.forget()
+            loaded.serving.close()
+            loaded.serving.forget()
             gc.collect()
             _return_memory()
             _log.info("%s is unloaded", loaded.version.id)

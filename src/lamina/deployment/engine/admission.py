@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from lamina.contracts.inference import SamplingParams
 from lamina.contracts.tokens import Tokenizer
 from lamina.deployment.engine.adjusting import Adjuster, Rules
+from lamina.deployment.engine.guidance import Guidance, TokenGuide
 from lamina.deployment.engine.sampling import Sampler
 from lamina.deployment.engine.sequence import Deliver, Sequence, StopText, TextStream
 from lamina.kit.errors import InputError
@@ -42,6 +43,7 @@ class Admission:
         self._vocabulary = vocabulary
         self._generation = generation
         self._ends = _end_ids(tokenizer, generation)
+        self.guidance = Guidance(tokenizer, self._ends, vocabulary)
 
     def sequence(
         self,
@@ -50,8 +52,14 @@ class Admission:
         sampling: SamplingParams,
         deliver: Deliver,
         loop: asyncio.AbstractEventLoop | None,
+        guide: TokenGuide | None = None,
     ) -> Sequence:
-        """The request, ready to be queued. Raises ``InputError`` (``context_length_exceeded``, a bad parameter)."""
+        """The request, ready to be queued. Raises ``InputError`` (``context_length_exceeded``, a bad parameter).
+
+        ``guide`` holds it to its constraint; made here, which takes its time, where none is given.
+        """
+        if guide is None and sampling.constraint is not None:
+            guide = self.guidance.guide(sampling.constraint)
         left = self._context - len(prompt)
         self._check(prompt, sampling, left)
         limit = sampling.max_tokens or self._generation.get("max_new_tokens") or _ANSWER_TOKENS
@@ -62,7 +70,8 @@ class Admission:
             prompt_tokens=len(prompt),
             tokens=tokens,
             sampler=Sampler.settle(sampling, self._generation),
-            adjust=None if rules.idle else Adjuster(rules, tokens, len(prompt), ends=ends),
+            adjust=Adjuster(rules, tokens, len(prompt), ends=ends, guide=guide) if guide or not rules.idle else None,
+            guide=guide,
             max_tokens=min(limit, left),
             end_ids=ends,
             decoder=self._tokenizer.stream(),

@@ -13,6 +13,7 @@ from typing import Any
 from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.engine.admission import Admission, StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
+from lamina.deployment.engine.guidance import Guidance, TokenGuide
 from lamina.deployment.engine.observer import Load, Observer
 from lamina.deployment.engine.outbox import Outbox
 from lamina.deployment.engine.runner import Kernels, Runner
@@ -94,6 +95,11 @@ class Engine:
         self._thread.start()
 
     @property
+    def guidance(self) -> Guidance:
+        """Reads constraints."""
+        return self._admission.guidance
+
+    @property
     def observer(self) -> Observer | None:
         """Who is told what happens."""
         return self._stepper.observer
@@ -112,13 +118,15 @@ class Engine:
         deliver: Deliver,
         *,
         loop: asyncio.AbstractEventLoop | None = None,
+        guide: TokenGuide | None = None,
     ) -> None:
         """Queue a request. ``deliver`` gets its chunks, the last one with a ``finish_reason``, or one error.
 
-        It is called on ``loop``'s thread where one is given, else on the engine's. Raises ``InputError``
+        It is called on ``loop``'s thread where one is given, else on the engine's. ``guide``: of ``guidance``, for
+        ``sampling.constraint``; it is waited for where none is given. Raises ``InputError``
         (``context_length_exceeded``, a bad parameter) or ``BusyError`` (the queue is full) before anything is queued.
         """
-        sequence = self._admission.sequence(id, prompt, sampling, deliver, loop)
+        sequence = self._admission.sequence(id, prompt, sampling, deliver, loop, guide)
         sequence.keys = self._blocks.keys(prompt)
         with self._wake:
             if self._closing:
@@ -163,6 +171,7 @@ class Engine:
     def forget(self) -> None:
         """Let go of the weights and of the keys and values, after ``close``."""
         self._runner.close()
+        self.guidance.close()
         del self._runner, self._stepper
 
     # -- the engine's thread ------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from lamina.contracts.inference import Alternative, Chunk, FinishReason, TokenLogprob, Usage
 from lamina.deployment.engine.adjusting import Adjuster
+from lamina.deployment.engine.guidance import TokenGuide
 from lamina.deployment.engine.sampling import Drawn, Sampler
 from lamina.kit.errors import LaminaError
 
@@ -89,6 +90,7 @@ class Sequence:
     loop: asyncio.AbstractEventLoop | None
     version: str
     adjust: Adjuster | None = None  # where scores are to be changed before a draw
+    guide: TokenGuide | None = None  # where it stands in the form that it must have
     state: State = State.WAITING
     computed: int = 0
     blocks: list[int] = field(default_factory=list)
@@ -128,6 +130,8 @@ class Sequence:
         self.entropy_sum += drawn.entropy
         if drawn.token in self.end_ids:
             return self.finish("stop", self._rest()[0])
+        if self.guide is not None:
+            self.guide.take(drawn.token)
         text, stopped = self.stop.push(self.decoder.push(drawn.token))
         tokens = (drawn.token,)
         logprobs: tuple[TokenLogprob, ...] = ()
@@ -135,9 +139,10 @@ class Sequence:
             logprobs = (_logprob(drawn, drawn.top, told),)
         if stopped:
             return self.finish("stop", text, tokens, logprobs)
-        if self.generated >= self.max_tokens:
+        complete = self.guide is not None and self.guide.done  # nothing but an end may follow: it need not be drawn
+        if complete or self.generated >= self.max_tokens:
             rest, stopped = self._rest()
-            return self.finish("stop" if stopped else "length", text + rest, tokens, logprobs)
+            return self.finish("stop" if stopped or complete else "length", text + rest, tokens, logprobs)
         return Chunk(text=text, tokens=tokens, logprobs=logprobs, version=self.version)
 
     def _rest(self) -> tuple[str, bool]:

@@ -26,7 +26,8 @@ _TYPES = {
 #: Fields of a request that the engine may name as the place of an error.
 _FIELDS = (
     "messages", "prompt", "model", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "logprobs", "min_p",
-    "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias", "min_tokens",
+    "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias", "min_tokens", "response_format",
+    "guided_json", "guided_regex", "guided_choice", "guided_grammar", "tools", "tool_choice", "timeout", "priority",
 )  # fmt: skip
 
 

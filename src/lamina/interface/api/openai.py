@@ -94,7 +94,7 @@ class OpenAIRoutes:
                 k=self._settings.passages,
                 budget_chars=self._settings.context_chars,
             )
-            opening = opening_of(messages, grounded)
+            opening = "" if body.constraint() else opening_of(messages, grounded)
         wanted = body.top_logprobs or 0 if body.logprobs else None
         count = body.n or 1
         # What stands in the sources is to be said as it stands there, unless several answers are wanted.
@@ -212,6 +212,7 @@ class OpenAIRoutes:
             logit_bias=tuple((body.logit_bias or {}).items()),
             min_tokens=body.min_tokens,
             ignore_eos=bool(body.ignore_eos),
+            constraint=body.constraint(),
         )
 
     def _check_shared(self, body: Sampling, choices: int) -> None:
@@ -234,8 +235,6 @@ class OpenAIRoutes:
         for name in ("tools", "functions"):
             if getattr(body, name):
                 raise _unsupported(name)
-        if body.response_format not in (None, {"type": "text"}):
-            raise _unsupported("response_format")
         if body.modalities not in (None, ["text"]):
             raise _unsupported("modalities")
 
@@ -262,7 +261,7 @@ def _unsupported(name: str) -> ParameterError:
 
 def _recitable(text: str | None, sampling: inference.SamplingParams, count: int) -> bool:
     """Nothing was asked for that only a model can give: several answers, log-probabilities, a stop, few tokens."""
-    if text is None or count > 1 or sampling.logprobs is not None or sampling.stop:
+    if text is None or count > 1 or sampling.logprobs is not None or sampling.stop or sampling.constraint:
         return False
     return sampling.max_tokens is None or 2 * len(text.split()) <= sampling.max_tokens
 

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from lamina.contracts.chat import Message
 from lamina.contracts.feedback import REASONS
 from lamina.interface.api.errors import ParameterError, invalid
+from lamina.interface.api.forms import Forms
 from lamina.interface.api.ports import Grounding
 
 MAX_SEED = 2**63 - 1
@@ -132,7 +133,7 @@ class StreamOptions(_Wire):
     include_usage: bool = False
 
 
-class Sampling(_Wire):
+class Sampling(Forms):
     """The fields that both routes share."""
 
     model: Annotated[str, AfterValidator(_model)] = ""
@@ -171,7 +172,6 @@ class ChatRequest(Sampling):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Any = None
     functions: Any = None
-    response_format: Any = None
     modalities: Any = None
 
 
