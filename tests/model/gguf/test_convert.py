@@ -216,8 +216,24 @@ class TestRefusals:
         self.refuses(tmp_path, "mamba.*known: llama")
 
     def test_unknown_tensor(self, tmp_path):
-        write_gguf(tmp_path / "m.gguf", weights() | {"rope_freqs.weight": np.ones(8, np.float32)})
-        self.refuses(tmp_path, r"rope_freqs\.weight")
+        write_gguf(tmp_path / "m.gguf", weights() | {"blk.0.ssm_a.weight": np.ones(8, np.float32)})
+        self.refuses(tmp_path, r"blk\.0\.ssm_a\.weight")
+
+    def test_missing_tensor(self, tmp_path):
+        tensors = weights()
+        del tensors["blk.1.ffn_up.weight"]
+        write_gguf(tmp_path / "m.gguf", tensors)
+        self.refuses(tmp_path, r"blk\.1\.ffn_up\.weight' is missing")
+
+    def test_wrong_shape(self, tmp_path):
+        tensors = weights() | {"blk.1.ffn_up.weight": np.zeros((INNER + 1, WIDTH), np.float32)}
+        write_gguf(tmp_path / "m.gguf", tensors)
+        self.refuses(tmp_path, r"blk\.1\.ffn_up\.weight' has shape \(97, 64\); the header asks for \(96, 64\)")
+
+    def test_divisors_that_are_not_llama_3s(self, tmp_path):
+        divisors = np.linspace(1, 8, WIDTH // HEADS // 2, dtype=np.float32)
+        write_gguf(tmp_path / "m.gguf", weights() | {"rope_freqs.weight": divisors})
+        self.refuses(tmp_path, r"rope_freqs\.weight' is not the scaling of Llama 3")
 
     def test_type_that_cannot_be_expanded(self, tmp_path):
         write_gguf(tmp_path / "m.gguf", weights())

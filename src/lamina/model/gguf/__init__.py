@@ -1,9 +1,8 @@
 """GGUF files (llama.cpp's format) as Hugging Face model folders, and back.
 
 Every quantisation that the ``gguf`` package can expand is read; the weights come out as plain floats, exactly the
-values that the file stands for. llama.cpp stores the query and key rows of Llama models in another order (its rotary
-embedding is interleaved, that of the Hugging Face files rotate-half); the order is undone here, and made again when a
-file is written.
+values that the file stands for. Llama, Qwen 2 and 3, Gemma 3, SmolLM3 and GPT-2 are read and written: ``forms`` says
+how each is written down.
 """
 
 from __future__ import annotations

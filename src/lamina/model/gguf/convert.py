@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lamina.kit.errors import ModelFileError
-from lamina.model.gguf.header import Header, TensorInfo, read_header
+from lamina.model.families import family_of_config
+from lamina.model.gguf.expand import Tensors, type_name
+from lamina.model.gguf.forms import (
+    FORMS,
+    FREQUENCIES,
+    FUSED,
+    PARTS,
+    WHOLE,
+    Form,
+    Metadata,
+    halves,
+    whole_norm,
+)
+from lamina.model.gguf.header import read_header
 from lamina.model.gguf.tokenizer import special_ids, write_tokenizer
+from lamina.model.layers.hollow import hollow
+from lamina.model.spec import ModelSpec
+from lamina.model.transformer import Transformer
 
-_NAMES = {
-    r"token_embd\.weight": "model.embed_tokens.weight",
-    r"output_norm\.weight": "model.norm.weight",
-    r"output\.weight": "lm_head.weight",
-    r"blk\.(\d+)\.attn_norm\.weight": "model.layers.{i}.input_layernorm.weight",
-    r"blk\.(\d+)\.ffn_norm\.weight": "model.layers.{i}.post_attention_layernorm.weight",
-    r"blk\.(\d+)\.attn_q\.(weight|bias)": "model.layers.{i}.self_attn.q_proj.{kind}",
-    r"blk\.(\d+)\.attn_k\.(weight|bias)": "model.layers.{i}.self_attn.k_proj.{kind}",
-    r"blk\.(\d+)\.attn_v\.(weight|bias)": "model.layers.{i}.self_attn.v_proj.{kind}",
-    r"blk\.(\d+)\.attn_output\.(weight|bias)": "model.layers.{i}.self_attn.o_proj.{kind}",
-    r"blk\.(\d+)\.ffn_gate\.(weight|bias)": "model.layers.{i}.mlp.gate_proj.{kind}",
-    r"blk\.(\d+)\.ffn_up\.(weight|bias)": "model.layers.{i}.mlp.up_proj.{kind}",
-    r"blk\.(\d+)\.ffn_down\.(weight|bias)": "model.layers.{i}.mlp.down_proj.{kind}",
-}
-_ARCHITECTURES = ("llama",)
+_OURS = {theirs: ours for ours, theirs in WHOLE.items()}
+_OUR_PARTS = {theirs: ours for ours, theirs in PARTS.items()}
+_PART = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
+_HEAD, _TABLE = "head.weight", "decoder.embeddings.token.weight"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,160 +59,102 @@ def import_gguf(path: Path, folder: Path, *, dtype: torch.dtype = torch.float32)
     where = str(path)
     header = read_header(path)
     architecture = header.fields.get("general.architecture")
-    if architecture not in _ARCHITECTURES:
-        known = ", ".join(_ARCHITECTURES)
+    form = FORMS.get(str(architecture))
+    if form is None:
+        known = ", ".join(FORMS)
         raise ModelFileError(f"the architecture {architecture!r} is not supported", where=where, hint=f"known: {known}")
     folder.mkdir(parents=True, exist_ok=True)
-    config = _config(header, where) | special_ids(header.fields)
-    weights = {name: tensor.to(dtype).contiguous() for name, tensor in _weights(path, header, config)}
-    config["tie_word_embeddings"] = "lm_head.weight" not in weights
-    config["dtype"] = config["torch_dtype"] = str(dtype).removeprefix("torch.")
-    _write(folder / "config.json", config)
-    _write(folder / "generation_config.json", special_ids(header.fields))
-    write_tokenizer(header.fields, folder, where)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    kinds = [_type_name(t.kind) for t in header.tensors]
+    tensors = Tensors(path)
+    read = {info.name: tensors.read(info) for info in header.tensors}
+    frequencies = read.pop(FREQUENCIES, None)
+    meta = Metadata(header, where, None if frequencies is None else frequencies.numpy())
+    config = {"model_type": form.model_type, **form.config(meta)}
+    spec = family_of_config(config, where).to_spec(config | {"tie_word_embeddings": WHOLE[_HEAD] not in read}, where)
+    spec, ours = _settle_tie(spec, _our_names(read, spec, form, where))
+    _check(spec, ours, where)
+    parameters = _write_model(spec, {name: t.to(dtype) for name, t in ours.items()}, meta, folder)
+    kinds = [type_name(t.kind) for t in header.tensors]
     return Imported(
         name=header.fields.get("general.name"),
         license=header.fields.get("general.license"),
-        architecture=architecture,
-        parameters=sum(t.numel() for t in weights.values()),
+        architecture=str(architecture),
+        parameters=parameters,
         types={kind: kinds.count(kind) for kind in sorted(set(kinds))},
     )
+
+
+def _write_model(spec: ModelSpec, ours: Mapping[str, Tensor], meta: Metadata, folder: Path) -> int:
+    """The folder's files; how many weights they hold."""
+    family = family_of_config({"model_type": FORMS[meta.architecture].model_type}, meta.where)
+    config = family.from_spec(spec)
+    if config is None:
+        raise meta.refuse(f"the family {family.model_type} cannot express what the header describes")
+    weights = family.to_file(ours)
+    config = {**family.defaults, **config, **special_ids(meta.header.fields)}
+    config["dtype"] = config["torch_dtype"] = str(next(iter(ours.values())).dtype).removeprefix("torch.")
+    _write(folder / "config.json", config)
+    _write(folder / "generation_config.json", special_ids(meta.header.fields))
+    write_tokenizer(meta.header.fields, folder, meta.where)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return sum(t.numel() for t in weights.values())
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _config(header: Header, where: str) -> dict[str, Any]:
-    fields = header.fields
-
-    def read(key: str, default: Any = None) -> Any:
-        value = fields.get(f"llama.{key}", default)
-        if value is None or isinstance(value, str | list) != isinstance(default, str | list):
-            raise ModelFileError(f"the key 'llama.{key}' is missing or of an unknown form", where=where)
-        return value
-
-    heads, width = read("attention.head_count"), read("embedding_length")
-    head_dim = read("attention.key_length", width // max(heads, 1))
-    if read("rope.dimension_count", head_dim) != head_dim:
-        raise ModelFileError("rotary positions on a part of each head are not supported", where=where)
-    theta = _short(read("rope.freq_base", 10000.0))
-    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": theta}
-    scaling = read("rope.scaling.type", "none")
-    if scaling == "linear":
-        rope |= {"rope_type": "linear", "factor": _short(read("rope.scaling.factor", 1.0))}
-    elif scaling != "none":
-        raise ModelFileError(f"the rope scaling {scaling!r} is not supported", where=where, hint="known: none, linear")
-    return {
-        "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
-        "vocab_size": _vocabulary(header, where),
-        "hidden_size": width,
-        "intermediate_size": read("feed_forward_length"),
-        "num_hidden_layers": read("block_count"),
-        "num_attention_heads": heads,
-        "num_key_value_heads": read("attention.head_count_kv", heads),
-        "head_dim": head_dim,
-        "hidden_act": "silu",
-        "max_position_embeddings": read("context_length"),
-        "rms_norm_eps": _short(read("attention.layer_norm_rms_epsilon", 1e-5)),
-        "attention_bias": any(t.name.endswith("attn_q.bias") for t in header.tensors),
-        "mlp_bias": any(t.name.endswith("ffn_up.bias") for t in header.tensors),
-        "rope_parameters": rope,
-        "rope_theta": theta,
-    }
-
-
-def _short(value: float) -> float:
-    """A float32 as the shortest decimal that means it: 9.999999747378752e-06 -> 1e-05."""
-    return float(str(np.float32(value)))
-
-
-def _vocabulary(header: Header, where: str) -> int:
-    for tensor in header.tensors:
-        if tensor.name == "token_embd.weight" and len(tensor.shape) == 2:
-            return tensor.shape[0]
-    raise ModelFileError("the tensor 'token_embd.weight' is missing", where=where)
-
-
-def _weights(path: Path, header: Header, config: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    data = np.memmap(path, dtype=np.uint8, mode="r")
-    for info in header.tensors:
-        name = _their_name(info, str(path))
-        values = torch.from_numpy(_expand(info, data, str(path)))
-        if not bool(torch.isfinite(values).all()):
-            raise ModelFileError(f"the tensor '{info.name}' holds NaN or infinite values", where=str(path))
-        if ".q_proj." in name:
-            values = _rotate_half_order(values, config["num_attention_heads"])
-        elif ".k_proj." in name:
-            values = _rotate_half_order(values, config["num_key_value_heads"])
-        yield name, values
-
-
-def _their_name(info: TensorInfo, where: str) -> str:
-    for pattern, name in _NAMES.items():
-        if found := re.fullmatch(pattern, info.name):
-            groups = found.groups()
-            return name.format(i=groups[0] if groups else "", kind=groups[1] if len(groups) > 1 else "")
-    raise ModelFileError(f"the tensor '{info.name}' is not one of a Llama model", where=where)
-
-
-def _rotate_half_order(values: Tensor, heads: int) -> Tensor:
-    """Rows (heads · 2 · half) from interleaved pairs to halves; on a matrix (rows, D) or a bias (rows,)."""
-    if values.shape[0] % (2 * heads):
-        raise ModelFileError(f"{values.shape[0]} rows cannot be shared out over {heads} heads", where="attn_q / attn_k")
-    half = values.shape[0] // heads // 2
-    return values.view(heads, half, 2, -1).transpose(1, 2).reshape(values.shape)
-
-
-def _expand(info: TensorInfo, data: np.ndarray, where: str) -> np.ndarray:
-    """The tensor as float32 of ``info.shape``."""
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-    from gguf.quants import dequantize
-
-    try:
-        kind = GGMLQuantizationType(info.kind)
-        block, size = GGML_QUANT_SIZES[kind]
-    except (ValueError, KeyError) as error:
-        raise _unknown_type(info, where) from error
-    if info.shape[-1] % block or not all(info.shape):
-        raise ModelFileError(f"the tensor '{info.name}' of shape {info.shape} is not whole blocks", where=where)
-    count = 1
-    for side in info.shape:
-        count *= side
-    stored = count // block * size
-    if info.start + stored > len(data):
-        raise ModelFileError(f"the file ends inside the tensor '{info.name}'", where=where, hint="is it truncated?")
-    raw = np.array(data[info.start : info.start + stored])
-    try:
-        if kind is GGMLQuantizationType.F32:
-            expanded = raw.view(np.float32)
-        elif kind is GGMLQuantizationType.F16:
-            expanded = raw.view(np.float16)
+def _our_names(read: dict[str, Tensor], spec: ModelSpec, form: Form, where: str) -> dict[str, Tensor]:
+    """The file's tensors under our names and in our order; those of ``read`` are taken out of it."""
+    ours: dict[str, Tensor] = {}
+    attention = spec.stack.blocks[0].attention
+    heads = {"attention.q": attention.heads, "attention.k": attention.kv_heads} if form.interleaved else {}
+    for name in list(read):
+        values = read.pop(name)
+        if form.whole_norms:
+            values = whole_norm(name, values, -1.0)
+        found = _PART.fullmatch(name)
+        if name in _OURS:
+            ours[_OURS[name]] = values
+        elif found and found[2] == FUSED:
+            for part, piece in zip("qkv", values.chunk(3), strict=True):
+                ours[f"decoder.blocks.{found[1]}.attention.{part}.{found[3]}"] = piece.contiguous()
+        elif found and found[2] in _OUR_PARTS:
+            part = _OUR_PARTS[found[2]]
+            values = halves(values, heads[part], f"{where}: {name}") if part in heads else values
+            ours[f"decoder.blocks.{found[1]}.{part}.{found[3]}"] = values
         else:
-            expanded = dequantize(raw.reshape(*info.shape[:-1], info.shape[-1] // block * size), kind)
-    except NotImplementedError as error:
-        raise _unknown_type(info, where) from error
-    return np.ascontiguousarray(expanded, dtype=np.float32).reshape(info.shape)
+            raise ModelFileError(f"the tensor '{name}' is not one of a {form.model_type} model", where=where)
+    return ours
 
 
-def _type_name(kind: int) -> str:
-    from gguf import GGMLQuantizationType
+def _settle_tie(spec: ModelSpec, ours: dict[str, Tensor]) -> tuple[ModelSpec, dict[str, Tensor]]:
+    """A head that is the embedding again (llama.cpp's converter has written GPT-2's so) is tied to it."""
+    if spec.head is None or _HEAD not in ours or not torch.equal(ours[_HEAD], ours[_TABLE]):
+        return spec, ours
+    del ours[_HEAD]
+    return replace(spec, head=replace(spec.head, tied=True)), ours
 
-    try:
-        return str(GGMLQuantizationType(kind).name)
-    except ValueError:
-        return f"type {kind}"
+
+def _check(spec: ModelSpec, ours: Mapping[str, Tensor], where: str) -> None:
+    """Raise ``ModelFileError`` that names the first tensor that is missing, too many or of a wrong shape."""
+    with hollow():
+        model = Transformer(spec)
+    expected = {name: tuple(t.shape) for name, t in model.state_dict().items() if name not in model.aliases}
+    for name in sorted(expected.keys() | ours.keys()):
+        if name not in ours:
+            raise ModelFileError(f"the tensor '{_their_name(name)}' is missing", where=where)
+        if name not in expected:
+            what = f"the tensor '{_their_name(name)}' has no place in the model that the header describes"
+            raise ModelFileError(what, where=where)
+        if tuple(ours[name].shape) != expected[name]:
+            raise ModelFileError(
+                f"the tensor '{_their_name(name)}' has shape {tuple(ours[name].shape)}; "
+                f"the header asks for {expected[name]}",
+                where=where,
+            )
 
 
-def _unknown_type(info: TensorInfo, where: str) -> ModelFileError:
-    from gguf import GGMLQuantizationType, quants
-
-    known = ["F32", "F16", *(k.name for k in GGMLQuantizationType if k in quants._type_traits)]
-    return ModelFileError(
-        f"the tensor '{info.name}' has the type {_type_name(info.kind)}, which cannot be read",
-        where=where,
-        hint="known: " + ", ".join(known),
-    )
+def _their_name(ours: str) -> str:
+    """llama.cpp's name of a parameter."""
+    found = re.fullmatch(r"decoder\.blocks\.(\d+)\.(.+)\.(weight|bias)", ours)
+    return f"blk.{found[1]}.{PARTS[found[2]]}.{found[3]}" if found else WHOLE[ours]

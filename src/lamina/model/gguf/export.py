@@ -1,12 +1,11 @@
 """Hugging Face model folders as GGUF files that llama.cpp runs: weights in F16, or in blocks of Q8_0 or Q4_0.
 
 Norms and biases stay F32, as llama.cpp's converter leaves them; matrices whose rows are no whole blocks become F16.
-The query and key rows of Llama models go into llama.cpp's order, from halves to interleaved pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,33 +16,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamina.kit.errors import ModelFileError
+from lamina.model.gguf.forms import (
+    FREQUENCIES,
+    FUSED,
+    PARTS,
+    WHOLE,
+    Form,
+    form_of,
+    interleaved,
+    rope_divisors,
+    whole_norm,
+)
 from lamina.model.gguf.vocabulary import write_vocabulary
 from lamina.model.spec import ModelSpec, StackSpec
 
 Kind = Literal["F16", "Q8_0", "Q4_0"]
 KINDS: tuple[Kind, ...] = ("F16", "Q8_0", "Q4_0")
 _BLOCK = 32  # weights of a block of Q8_0 and Q4_0
-
-_PARTS = {
-    "attention_norm": "attn_norm",
-    "feedforward_norm": "ffn_norm",
-    "attention.q": "attn_q",
-    "attention.k": "attn_k",
-    "attention.v": "attn_v",
-    "attention.o": "attn_output",
-    "attention.q_norm": "attn_q_norm",
-    "attention.k_norm": "attn_k_norm",
-    "feedforward.gate": "ffn_gate",
-    "feedforward.up": "ffn_up",
-    "feedforward.down": "ffn_down",
-}
-_WHOLE = {
-    "decoder.embeddings.token.weight": "token_embd.weight",
-    "decoder.embeddings.position.weight": "position_embd.weight",
-    "decoder.norm.weight": "output_norm.weight",
-    "decoder.norm.bias": "output_norm.bias",
-    "head.weight": "output.weight",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +54,7 @@ def export_gguf(model: Mapping[str, Tensor], spec: ModelSpec, tokenizer: Path, p
 
     if kind not in KINDS:
         raise ModelFileError(f"the type {kind!r} cannot be written", where=str(path), hint="known: " + ", ".join(KINDS))
-    architecture = _architecture(spec, str(path))
+    architecture, form = form_of(spec, str(path))
     writer = GGUFWriter(str(path), architecture)
     writer.add_file_type({"F16": LlamaFileType.MOSTLY_F16, "Q8_0": LlamaFileType.MOSTLY_Q8_0}.get(
         kind, LlamaFileType.MOSTLY_Q4_0
@@ -74,7 +63,7 @@ def export_gguf(model: Mapping[str, Tensor], spec: ModelSpec, tokenizer: Path, p
     _sizes(writer, spec)
     write_vocabulary(writer, tokenizer, size=spec.stack.embeddings.vocabulary)
     counts: dict[str, int] = {}
-    for name, values in _tensors(model, spec, architecture):
+    for name, values in _tensors(model, spec, form):
         chosen = GGMLQuantizationType[_type_of(name, values, kind)]
         counts[chosen.name] = counts.get(chosen.name, 0) + 1
         writer.add_tensor(name, quantize(values, chosen), raw_dtype=chosen)
@@ -89,20 +78,6 @@ def _type_of(name: str, values: NDArray[np.float32], kind: Kind) -> str:
     if values.ndim < 2 or name == "position_embd.weight":
         return "F32"
     return "F16" if kind == "F16" or values.shape[-1] % _BLOCK else kind
-
-
-def _architecture(spec: ModelSpec, where: str) -> str:
-    """llama.cpp's name for models like ``spec``."""
-    from lamina.model.families import family_of_spec
-
-    names = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gpt2": "gpt2"}
-    family, _ = family_of_spec(spec)
-    windows = any(block.attention.window for block in spec.stack.blocks)
-    scaled = any(b.attention.rotary and b.attention.rotary.scaling == "llama3" for b in spec.stack.blocks)
-    if family.model_type not in names or windows or scaled:
-        what = "windows" if windows else "llama3's rotary scaling" if scaled else f"the family {family.model_type}"
-        raise ModelFileError(f"{what} cannot be written as GGUF yet", where=where, hint="known: " + ", ".join(names))
-    return names[family.model_type]
 
 
 def _sizes(writer: Any, spec: ModelSpec) -> None:
@@ -120,48 +95,59 @@ def _sizes(writer: Any, spec: ModelSpec) -> None:
         writer.add_layer_norm_eps(eps)
     else:
         writer.add_layer_norm_rms_eps(eps)
-    if attention.rotary:
-        writer.add_key_length(attention.head_dim)
-        writer.add_value_length(attention.head_dim)
-        writer.add_rope_dimension_count(attention.head_dim)
-        writer.add_rope_freq_base(attention.rotary.theta)
-        if attention.rotary.scaling == "linear":
-            from gguf import RopeScalingType
-
-            writer.add_rope_scaling_type(RopeScalingType.LINEAR)
-            writer.add_rope_scaling_factor(attention.rotary.factor)
+    windows = {block.attention.window for block in stack.blocks} - {None}
+    if windows:
+        writer.add_sliding_window(windows.pop())
+    if any(block.attention.rotary for block in stack.blocks):
+        _positions(writer, spec)
 
 
-def _tensors(
-    model: Mapping[str, Tensor], spec: ModelSpec, architecture: str
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _positions(writer: Any, spec: ModelSpec) -> None:
+    """Rotary positions: those of layers that see everything, and where others see a window theirs, too."""
+    from gguf import RopeScalingType
+
+    blocks = [block.attention for block in spec.stack.blocks if block.attention.rotary]
+    windowed = next((a.rotary for a in blocks if a.window), None)
+    rotary = next((a.rotary for a in blocks if not a.window), windowed)
+    assert rotary is not None
+    writer.add_key_length(blocks[0].head_dim)
+    writer.add_value_length(blocks[0].head_dim)
+    writer.add_rope_dimension_count(blocks[0].head_dim)
+    writer.add_rope_freq_base(rotary.theta)
+    if windowed is not None:
+        writer.add_rope_freq_base_swa(windowed.theta)
+    if rotary.scaling == "linear":
+        writer.add_rope_scaling_type(RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(rotary.factor)
+    elif rotary.scaling == "llama3":
+        writer.add_rope_scaling_orig_ctx_len(rotary.original_positions)
+        writer.add_tensor(FREQUENCIES, rope_divisors(rotary, blocks[0].head_dim))
+
+
+def _tensors(model: Mapping[str, Tensor], spec: ModelSpec, form: Form) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """llama.cpp's names and float32 values."""
-    for name, theirs in _WHOLE.items():
-        if name in model:
-            yield theirs, _array(model[name])
+    for ours, theirs in WHOLE.items():
+        if ours in model:
+            yield theirs, _array(_normed(theirs, model[ours], form))
     for i, block in enumerate(spec.stack.blocks):
-        attention = block.attention
-        order: dict[str, Callable[[Tensor], Tensor]] = {}
-        if architecture == "llama":
-            order["attention.q"] = lambda t, heads=attention.heads: _interleaved(t, heads)  # type: ignore[misc]
-            order["attention.k"] = lambda t, heads=attention.kv_heads: _interleaved(t, heads)  # type: ignore[misc]
+        heads = {"attention.q": block.attention.heads, "attention.k": block.attention.kv_heads}
         for kind in ("weight", "bias"):
-            found = {p: model.get(f"decoder.blocks.{i}.{p}.{kind}") for p in _PARTS}
-            if architecture == "gpt2":
-                yield f"blk.{i}.attn_qkv.{kind}", _fused([found.pop(f"attention.{p}") for p in "qkv"])
+            found = {p: model.get(f"decoder.blocks.{i}.{p}.{kind}") for p in PARTS}
+            if form.model_type == "gpt2":
+                yield f"blk.{i}.{FUSED}.{kind}", _fused([found.pop(f"attention.{p}") for p in "qkv"])
             for part, tensor in found.items():
                 if tensor is not None:
-                    yield f"blk.{i}.{_PARTS[part]}.{kind}", _array(order.get(part, lambda t: t)(tensor))
+                    name = f"blk.{i}.{PARTS[part]}.{kind}"
+                    ordered = interleaved(tensor, heads[part]) if form.interleaved and part in heads else tensor
+                    yield name, _array(_normed(name, ordered, form))
+
+
+def _normed(name: str, tensor: Tensor, form: Form) -> Tensor:
+    return whole_norm(name, tensor, 1.0) if form.whole_norms else tensor
 
 
 def _fused(parts: list[Tensor | None]) -> NDArray[np.float32]:
     return _array(torch.cat([part for part in parts if part is not None]))
-
-
-def _interleaved(values: Tensor, heads: int) -> Tensor:
-    """Rows (heads · 2 · half) from halves to interleaved pairs; of a matrix (rows, D) or a bias (rows,)."""
-    half = values.shape[0] // heads // 2
-    return values.reshape(heads, 2, half, -1).transpose(1, 2).reshape(values.shape)
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

@@ -11,15 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from lamina.kit.errors import ModelFileError
+from lamina.model.gguf.pieces import CONTROL, UNKNOWN, USER_DEFINED, pieces_tokenizer
 
-_CONTROL, _USER_DEFINED = 3, 4  # token types
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+_QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_LLAMA3 = _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 
 
 def _gpt2() -> Any:
@@ -35,6 +36,11 @@ def _llama3() -> Any:
     return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
+def _qwen2() -> Any:
+    split = pre_tokenizers.Split(Regex(_QWEN2), behavior="isolated")
+    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
 _PRE_TOKENIZERS: dict[str, Callable[[], Any]] = {
     "gpt-2": _gpt2,
     "default": _gpt2,
@@ -42,6 +48,7 @@ _PRE_TOKENIZERS: dict[str, Callable[[], Any]] = {
     "starcoder": _digits,
     "llama-bpe": _llama3,
     "llama3": _llama3,
+    "qwen2": _qwen2,
 }
 
 
@@ -59,9 +66,9 @@ def write_tokenizer(fields: dict[str, Any], folder: Path, where: str) -> None:
     """Write ``tokenizer.json`` and ``tokenizer_config.json`` (with the chat template) from the file's metadata."""
     tokens, types = _vocabulary(fields, where)
     tokenizer = _build(fields, tokens, where)
-    control = [t for t, kind in zip(tokens, types, strict=True) if kind == _CONTROL]
+    control = [t for t, kind in zip(tokens, types, strict=True) if kind in (UNKNOWN, CONTROL)]
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in control])
-    user = [t for t, kind in zip(tokens, types, strict=True) if kind == _USER_DEFINED]
+    user = [t for t, kind in zip(tokens, types, strict=True) if kind == USER_DEFINED]
     tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in user])
     if tokenizer.get_vocab_size() != len(tokens):
         raise ModelFileError("the vocabulary holds a token twice", where=where)
@@ -86,9 +93,11 @@ _SPECIAL = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad
 
 def _vocabulary(fields: dict[str, Any], where: str) -> tuple[list[str], list[int]]:
     model = fields.get("tokenizer.ggml.model")
-    if model != "gpt2":
+    if model not in ("gpt2", "llama"):
         raise ModelFileError(
-            f"the tokenizer type {model!r} is not supported", where=where, hint="supported: gpt2 (BPE)"
+            f"the tokenizer type {model!r} is not supported",
+            where=where,
+            hint="supported: gpt2 (byte-level BPE), llama (SentencePiece's BPE)",
         )
     tokens = fields.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(t, str) for t in tokens):
@@ -100,6 +109,27 @@ def _vocabulary(fields: dict[str, Any], where: str) -> tuple[list[str], list[int
 
 
 def _build(fields: dict[str, Any], tokens: list[str], where: str) -> Tokenizer:
+    try:
+        if fields.get("tokenizer.ggml.model") == "llama":
+            tokenizer = pieces_tokenizer(fields, tokens, where)
+        else:
+            tokenizer = _byte_level(fields, tokens, where)
+    except ModelFileError:
+        raise
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise ModelFileError(f"the vocabulary and its merges do not fit: {error}", where=where) from error
+    bos = fields.get("tokenizer.ggml.bos_token_id")
+    # a file without the key: llama.cpp begins texts of pieces, and no others
+    begins = fields.get("tokenizer.ggml.add_bos_token", fields.get("tokenizer.ggml.model") == "llama")
+    if begins and bos is not None:
+        start = tokens[bos]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{start} $A", pair=f"{start} $A {start} $B:1", special_tokens=[(start, bos)]
+        )
+    return tokenizer
+
+
+def _byte_level(fields: dict[str, Any], tokens: list[str], where: str) -> Tokenizer:
     name = fields.get("tokenizer.ggml.pre", "default")
     if name not in _PRE_TOKENIZERS:
         known = ", ".join(_PRE_TOKENIZERS)
@@ -107,19 +137,11 @@ def _build(fields: dict[str, Any], tokens: list[str], where: str) -> Tokenizer:
     merges = [tuple(merge.split(" ", 1)) for merge in fields.get("tokenizer.ggml.merges") or []]
     vocabulary = {token: id for id, token in enumerate(tokens)}
     ignore_merges = _PRE_TOKENIZERS[name] is _llama3
-    try:
-        bpe = models.BPE(vocab=vocabulary, merges=merges, ignore_merges=ignore_merges)
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise ModelFileError(f"the vocabulary and its merges do not fit: {error}", where=where) from error
-    tokenizer = Tokenizer(bpe)
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=ignore_merges))
     tokenizer.pre_tokenizer = _PRE_TOKENIZERS[name]()
+    if _PRE_TOKENIZERS[name] is _qwen2:
+        tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()
-    bos = fields.get("tokenizer.ggml.bos_token_id")
-    if fields.get("tokenizer.ggml.add_bos_token") and bos is not None:
-        start = tokens[bos]
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{start} $A", pair=f"{start} $A {start} $B:1", special_tokens=[(start, bos)]
-        )
     return tokenizer
 
 

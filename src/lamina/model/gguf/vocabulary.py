@@ -6,15 +6,27 @@ llama.cpp knows pre-tokenizers by name only: one that is none of those cannot be
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from lamina.kit.errors import ModelFileError
 from lamina.kit.tokenizer import ModelTokenizer, open_tokenizer
 from lamina.kit.tokenizer_chunks import PATTERN_BYTES
+from lamina.model.gguf.pieces import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    has_pieces,
+    scores_of,
+    space_prefix,
+)
 from lamina.model.gguf.tokenizer import pre_tokenizers_by_name
 
-_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5  # token types
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 def write_vocabulary(writer: Any, folder: Path, *, size: int) -> None:
@@ -24,16 +36,22 @@ def write_vocabulary(writer: Any, folder: Path, *, size: int) -> None:
         raise ModelFileError("there is no tokenizer.json: llama.cpp needs a tokenizer in the file", where=str(folder))
     parsed: dict[str, Any] = json.loads(path.read_bytes())
     model = parsed["model"]
-    if model.get("type") != "BPE" or model.get("byte_fallback"):
-        raise ModelFileError(
-            f"a tokenizer of the type {model.get('type')} cannot be written", where=str(path), hint="byte-level BPE can"
-        )
     tokens, types = _tokens(parsed, size)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(_pre_name(parsed, str(path)))
+    if has_pieces(parsed):
+        writer.add_tokenizer_model("llama")
+        writer.add_tokenizer_pre("default")
+        writer.add_token_scores(scores_of(parsed, tokens, str(path)))
+        writer.add_add_space_prefix(space_prefix(parsed))
+    elif model.get("type") != "BPE" or model.get("byte_fallback"):
+        raise ModelFileError(
+            f"a tokenizer of the type {model.get('type')} cannot be written", where=str(path), hint="BPE can"
+        )
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(_pre_name(parsed, str(path)))
+        writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]])
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]])
     tokenizer = open_tokenizer(folder)
     _special(writer, tokenizer)
     if tokenizer.chat_template:
@@ -41,13 +59,17 @@ def write_vocabulary(writer: Any, folder: Path, *, size: int) -> None:
 
 
 def _tokens(parsed: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
+    model = parsed["model"]
     tokens = [f"[PAD{n}]" for n in range(size)]
-    types = [_UNUSED] * size
-    for token, number in parsed["model"]["vocab"].items():
-        tokens[number], types[number] = token, _NORMAL
+    types = [UNUSED] * size
+    for token, number in model["vocab"].items():
+        byte = model.get("byte_fallback") and _BYTE.fullmatch(token)
+        tokens[number], types[number] = token, BYTE if byte else NORMAL
     for added in parsed.get("added_tokens") or []:
         tokens[added["id"]] = added["content"]
-        types[added["id"]] = _CONTROL if added.get("special") else _USER_DEFINED
+        types[added["id"]] = CONTROL if added.get("special") else USER_DEFINED
+    if has_pieces(parsed) and model.get("unk_token") is not None:
+        types[model["vocab"][model["unk_token"]]] = UNKNOWN
     return tokens, types
 
 
@@ -63,7 +85,7 @@ def _pre_name(parsed: dict[str, Any], where: str) -> str:
     raise ModelFileError(
         "llama.cpp has no name for this pre-tokenizer",
         where=where,
-        hint="known: those of GPT-2, SmolLM and Llama 3, and what [data.tokenizer] use = 'bpe' trains",
+        hint="known: those of GPT-2, SmolLM, Llama 3 and Qwen 2, and what [data.tokenizer] use = 'bpe' trains",
     )
 
 
