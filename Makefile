@@ -52,4 +52,4 @@ bench: setup-dev  ## run the benchmarks and write benchmarks/RESULTS.md
 	@$(BIN)/python benchmarks/run.py
 
 clean:  ## remove what was built (not .lamina, which holds your models)
-	@rm -rf .venv .cache build dist site .pytest_cache .mypy_cache .ruff_cache src/lamina/interface/static
+	@rm -rf .venv .cache build dist site .pytest_cache .mypy_cache .ruff_cache src/lamina/interface/static src/lamina/deployment/engine/native/liblamina.so

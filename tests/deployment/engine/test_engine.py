@@ -8,11 +8,15 @@ import pytest
 import torch
 
 from lamina.contracts.inference import Chunk, SamplingParams
-from lamina.deployment.compress.quantize import quantize
+from lamina.deployment.compress.quantize import dequantize, quantize
 from lamina.deployment.engine.engine import Engine
+from lamina.deployment.engine.native.library import describe, library
 from lamina.kit.errors import BusyError, InputError, LaminaError
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=24)
+
+NATIVE_HERE = pytest.mark.skipif(library() is None, reason=f"native kernels: {describe()}")
+NATIVE = pytest.param(True, "native", marks=NATIVE_HERE)
 
 
 class Answer:
@@ -113,6 +117,24 @@ def test_greedy_answers_equal_the_naive_loop(family, options, engine, tiny_model
     assert [a.tokens for a in answers] == expected
 
 
+@NATIVE_HERE
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_native_answers_equal_the_naive_loop(family, engine, tiny_model, tiny_tokenizer) -> None:
+    """Of the int8 weights, whole: batched, in pieces, over prefixes that are there, and preempted."""
+    asked = prompts(9, longest=30)
+    asked += [[*asked[0], *more] for more in asked[1:4]]
+    plain = dequantize(quantize(tiny_model(family)), torch.float32)
+    expected = [naive(plain, p, 24, tiny_tokenizer.end_ids[0]) for p in asked]
+    one = engine(quantize(tiny_model(family)), kernels="native", chunk=8, context=96)
+    one._blocks._free = dict.fromkeys(range(24))
+    one._blocks.total = 24
+    answers = [ask(one, p) for p in asked]
+    seen = list(one._live.values())
+    assert [a.tokens for a in answers] == expected
+    assert sum(s.preemptions for s in seen) > 0
+    one._blocks.check([])
+
+
 def test_preempted_answers_equal_the_naive_loop(engine, tiny_model, tiny_tokenizer) -> None:
     asked = prompts(6, longest=30)
     one = engine(context=64, max_sequences=6)
@@ -141,7 +163,7 @@ def test_prefixes_are_computed_once(engine, tiny_model, tiny_tokenizer) -> None:
     assert exact.last.usage.cached_tokens == 32, "the last token is always computed"
 
 
-@pytest.mark.parametrize(("int8", "kernels"), [(False, "torch"), (True, "torch"), (True, "compiled")])
+@pytest.mark.parametrize(("int8", "kernels"), [(False, "torch"), (True, "torch"), (True, "compiled"), NATIVE])
 def test_a_seeded_answer_does_not_depend_on_its_batch_mates(int8, kernels, engine, tiny_model) -> None:
     drawn = SamplingParams(temperature=0.9, top_p=0.95, seed=11, max_tokens=20)
     prompt = prompts(3)[2]
@@ -154,12 +176,14 @@ def test_a_seeded_answer_does_not_depend_on_its_batch_mates(int8, kernels, engin
         other.wait()
 
 
-def test_int8_engine_follows_the_int8_model(engine, tiny_model) -> None:
+@pytest.mark.parametrize(("int8", "kernels"), [(True, "torch"), NATIVE])
+def test_int8_engine_follows_the_int8_model(int8, kernels, engine, tiny_model) -> None:
     model = quantize(tiny_model())
     prompt = prompts(1)[0]
     with torch.inference_mode():
         expected = torch.log_softmax(model.logits(model(torch.tensor([prompt]))[0, -1]).float(), dim=-1)
-    chunk = ask(engine(model), prompt, SamplingParams(temperature=0.0, max_tokens=1, logprobs=5)).chunks[0]
+    one = engine(model, kernels=kernels)
+    chunk = ask(one, prompt, SamplingParams(temperature=0.0, max_tokens=1, logprobs=5)).chunks[0]
     top = chunk.logprobs[0]
     assert top.token == int(expected.argmax())
     assert top.logprob == pytest.approx(float(expected.max()), abs=0.02)

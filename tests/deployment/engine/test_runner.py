@@ -5,9 +5,11 @@ import torch
 
 from lamina.deployment.compress.int8 import Int8Embedding, Int8Linear
 from lamina.deployment.compress.quantize import quantize
+from lamina.deployment.engine.native.decoder import NativeDecoder
+from lamina.deployment.engine.native.library import describe, library
 from lamina.deployment.engine.place import Place
 from lamina.deployment.engine.runner import Runner
-from lamina.kit.errors import ConfigError
+from lamina.kit.errors import ConfigError, LaminaError
 from lamina.model.architectures.bert import bert
 from lamina.model.architectures.seq2seq import t5
 from lamina.model.spec import ModelSpec
@@ -37,11 +39,11 @@ def reference(model: Transformer, ids: list[int]) -> torch.Tensor:
 
 def runner(model: Transformer, kernels: str) -> Runner:
     made = Runner(model, blocks=40, block_tokens=4, context=80, kernels=kernels)  # type: ignore[arg-type]
-    expected = "compiled" if kernels == "compiled" else "torch"
-    assert made.kernels == expected
+    assert made.kernels == kernels
     return made
 
 
+native = pytest.mark.skipif(library() is None, reason=f"native kernels: {describe()}")
 CASES = [
     pytest.param("llama", False, "torch", 1e-4, id="llama float32"),
     pytest.param("gpt2", False, "torch", 1e-4, id="gpt2 float32"),
@@ -52,6 +54,10 @@ CASES = [
     pytest.param("llama", True, "torch", 0.12, id="llama int8, torch"),
     pytest.param("gpt2", True, "torch", 0.12, id="gpt2 int8, torch"),
     pytest.param("llama", True, "compiled", 1e-4, id="llama int8, compiled"),
+    *(
+        pytest.param(family, True, "native", 2e-3, id=f"{family} int8, native", marks=native)
+        for family in ("llama", "gpt2", "qwen2", "qwen3", "smollm3")
+    ),
 ]
 
 
@@ -64,7 +70,8 @@ def test_scores_equal_the_models(family, int8, kernels, tolerance, blocks, tiny_
     for first, second in ((0, 17), (17, 19)):
         scores = run.prefill(IDS[first:second], Place(blocks, first), scores=True)
         likely = truth[second - 1].topk(20).indices
-        torch.testing.assert_close(scores[likely], truth[second - 1][likely], rtol=0, atol=1e-4)
+        exact = 2e-3 if kernels == "native" else 1e-4  # inputs of 16 bits
+        torch.testing.assert_close(scores[likely], truth[second - 1][likely], rtol=0, atol=exact)
         torch.testing.assert_close(scores, truth[second - 1], rtol=0, atol=tolerance)
     assert run.prefill(IDS[19:20], Place(blocks, 19), scores=False) is None
     for place in (20, 21):
@@ -86,7 +93,7 @@ def test_what_cannot_be_served_is_refused(spec: ModelSpec) -> None:
         Runner(Transformer(spec), blocks=4, block_tokens=4, context=16)
 
 
-@pytest.mark.parametrize("kernels", ["torch", "compiled"])
+@pytest.mark.parametrize("kernels", ["torch", "compiled", pytest.param("native", marks=native)])
 def test_rows_of_a_decoded_batch_are_computed_as_if_alone(kernels, tiny_model) -> None:
     lengths = [1, 5, 12, 19, 7]
     tables = [tuple(range(8 * n, 8 * n + 8)) for n in range(5)]
@@ -113,8 +120,63 @@ def test_weights_are_held_once(tiny_model) -> None:
     assert run._compiled._layers[0][0][0].ctypes.data == fused.data_ptr()
 
 
+def auto(model: Transformer) -> Runner:
+    return Runner(model, blocks=4, block_tokens=4, context=16)
+
+
 def test_the_faster_way_is_taken(tiny_model, monkeypatch) -> None:
-    assert Runner(quantize(tiny_model()), blocks=4, block_tokens=4, context=16).kernels in ("compiled", "torch")
-    compiled = "lamina.deployment.engine.runner.load_kernels"
-    monkeypatch.setattr(compiled, lambda spec: None)
-    assert Runner(quantize(tiny_model()), blocks=4, block_tokens=4, context=16, kernels="auto").kernels == "torch"
+    runner = "lamina.deployment.engine.runner"
+    if library() is not None:
+        for wins in (True, False):
+            monkeypatch.setattr(f"{runner}.faster", lambda ours, theirs, what, wins=wins: wins)
+            assert auto(quantize(tiny_model())).kernels == ("native" if wins else "torch")
+    monkeypatch.undo()
+    monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "off")
+    assert auto(quantize(tiny_model())).kernels in ("compiled", "torch")
+    monkeypatch.setattr("lamina.deployment.engine.compiled.load_kernels", lambda spec: None)
+    assert auto(quantize(tiny_model())).kernels == "torch"
+
+
+@native
+def test_native_kernels_that_give_other_scores_are_not_used(tiny_model, monkeypatch, caplog) -> None:
+    def otherwise(self: object, *given: object, **options: object) -> torch.Tensor:
+        return torch.randn(88)
+
+    monkeypatch.setattr("lamina.deployment.engine.runner.NativeDecoder.prefill", otherwise)
+    assert auto(quantize(tiny_model())).kernels == "torch"
+    assert "do not give torch's scores" in caplog.text
+
+
+@native
+def test_what_the_model_does_not_have_is_refused_before_the_library_reads_it(tiny_model) -> None:
+    run = runner(quantize(tiny_model()), "native")
+    for token, place in ((-1, Place((0,), 0)), (88, Place((0,), 0)), (1, Place((40,), 0)), (1, Place((0,), 4))):
+        with pytest.raises(LaminaError, match="does not have"):
+            run.decode([token], [place])
+    assert bool(torch.isfinite(run.decode([1], [Place((0,), 0)])).all())
+
+
+@native
+def test_scores_do_not_depend_on_threads_or_on_how_a_prompt_is_cut(tiny_model) -> None:
+    """Also over more tokens than are attended to in one go, and by rows as by spans."""
+    ids, blocks = (IDS * 14)[:300], tuple(range(79, 4, -1))
+    seen = []
+    for threads, cuts in ((1, (300,)), (2, (299, 300)), (2, (7, 150, 296, 300)), (3, (260, 299, 300))):
+        model = quantize(tiny_model())
+        run = Runner(model, blocks=80, block_tokens=4, context=320, kernels="torch")
+        decoder = NativeDecoder(model.stack, run._layers, model.head, context=320, block_tokens=4, threads=threads)
+        for start, end in zip((0, *cuts), cuts, strict=False):
+            scores = decoder.prefill(ids[start:end], Place(blocks, start), scores=True)
+        seen.append(scores)
+        decoder.close()
+    assert all(torch.equal(seen[0], other) for other in seen[1:])
+
+
+@native
+def test_a_poisoned_row_is_alone_with_it(tiny_model) -> None:
+    model = quantize(tiny_model())
+    model.stack.embeddings.token.scale[5] = float("nan")
+    run = runner(model, "native")
+    scores = run.decode([5, 6], [Place((0,), 0), Place((1,), 0)])
+    assert bool(torch.isnan(scores[0]).all())
+    assert torch.isnan(scores[1]).nonzero().tolist() == [[5]], "the head shares the token's scale"

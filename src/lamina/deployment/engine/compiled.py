@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lamina.deployment.engine.layer import Layer
 from lamina.deployment.engine.place import Place
 from lamina.model.spec import StackSpec
 
@@ -123,6 +124,29 @@ class CompiledDecoder:
                 block.attention.heads,
                 size,
             )
+
+
+def open_compiled(stack: Any, layers: Sequence[Layer], head: Any, block_tokens: int) -> CompiledDecoder | None:
+    """A decoder over ``layers`` (see ``runner``); None where the kernels are not here or do not know such models."""
+    kernels = load_kernels(stack.spec)
+    if kernels is None:
+        return None
+    described = []
+    for layer, block in zip(layers, stack.blocks, strict=True):
+        assert layer.rotary is not None  # load_kernels saw to it
+        half = layer.rotary[0].shape[-1] // 2
+        norms = (block.attention_norm.weight.float(), block.feedforward_norm.weight.float())
+        tables = (layer.rotary[0][:, 0, half:], layer.rotary[1][:, 0, half:])
+        described.append((layer.products, norms, layer.store, tables))
+    return CompiledDecoder(
+        kernels,
+        stack.spec,
+        embed=stack.embeddings,
+        layers=described,
+        norm=stack.norm.weight.float(),
+        head=head,
+        block_tokens=block_tokens,
+    )
 
 
 def load_kernels(spec: StackSpec) -> ModuleType | None:

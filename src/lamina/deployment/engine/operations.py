@@ -49,6 +49,20 @@ def norm(module: Any, spec: NormSpec) -> Callable[[Tensor], Tensor]:
     return rms
 
 
+def attend(q: Tensor, store: Tensor, view: slice | Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of queries (1, H, T, Dh) over the tokens in ``view`` of ``store`` (see ``runner``): (T, H · Dh)."""
+    if isinstance(view, slice):
+        seen = store.narrow(1, view.start, view.stop - view.start)
+    else:
+        seen = store.index_select(1, view)
+    keys, values = seen.unsqueeze(0).chunk(2, dim=1)
+    count = q.shape[2]
+    out = F.scaled_dot_product_attention(
+        q, keys, values, attn_mask=mask, is_causal=mask is None and count > 1, enable_gqa=keys.shape[1] != q.shape[1]
+    )
+    return out.transpose(1, 2).reshape(count, -1)
+
+
 def bare(linear: Any) -> Callable[[Tensor], Tensor]:
     """The product of an ``nn.Linear`` as a plain function."""
     weight, bias = linear.weight, linear.bias

@@ -10,7 +10,6 @@ float32 attention is 1.2 times as fast as bfloat16 at 1024 tokens).
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Literal
@@ -20,17 +19,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lamina.deployment.engine import graphs
-from lamina.deployment.engine.compiled import CompiledDecoder, load_kernels
+from lamina.deployment.engine.choice import agree, faster
+from lamina.deployment.engine.compiled import CompiledDecoder, open_compiled
 from lamina.deployment.engine.layer import Layer, check_served, make_layer
+from lamina.deployment.engine.native.decoder import NativeDecoder, open_native
+from lamina.deployment.engine.operations import attend as attend_to
 from lamina.deployment.engine.operations import norm, rotary, rotate
 from lamina.deployment.engine.place import Place
 from lamina.model.transformer import Transformer
 
 #: Prefill products get at least so many rows (padding): from there on a row's result does not depend on their number.
 _FEWEST_ROWS = 16
-_TRIALS = 5  # tokens by which two ways of decoding are compared
+_TRIED = 32  # tokens of the prompt by which two ways are compared
 _log = logging.getLogger(__name__)
-Kernels = Literal["auto", "compiled", "graphs", "torch"]
+Kernels = Literal["auto", "native", "compiled", "graphs", "torch"]
 _SHORT = 8  # rest of a prompt that the compiled step computes sooner than a padded product over dequantised weights
 _EXACT = 64  # the likeliest tokens whose int8 scores are computed again in float32
 
@@ -38,8 +40,9 @@ _EXACT = 64  # the likeliest tokens whose int8 scores are computed again in floa
 class Runner:
     """``model`` over ``blocks`` blocks of ``block_tokens`` tokens. Takes the model over: its projections get fused.
 
-    ``kernels``: "auto" measures which way of decoding is faster here, compiled or torch's, and takes CUDA graphs on a
-    GPU; or one of them by name (where the model has no such way, torch's is taken). ``most``: sequences in a step.
+    ``kernels``: "auto" measures which way is faster here, torch's or the native library's (where it gives torch's
+    scores; without the library numba's), and takes CUDA graphs on a GPU; or one of them by name (where the model has no
+    such way, torch's is taken). ``most``: sequences in a step.
     """
 
     def __init__(
@@ -75,20 +78,29 @@ class Runner:
         self._graphs = (
             self._capture(-(-context // block_tokens), blocks, most) if spare and kernels != "torch" else None
         )
-        self._compiled = self._compile() if self._int8 and kernels != "torch" else None
-        if self._compiled is not None and kernels == "auto":
-            self._choose()
+        self._native: NativeDecoder | None = None
+        self._compiled: CompiledDecoder | None = None
+        parts = self._stack, self._layers, self.model.head
+        if self._int8 and kernels in ("auto", "native"):
+            self._native = open_native(*parts, context=context, block_tokens=block_tokens)
+        if self._int8 and (kernels == "compiled" or (kernels == "auto" and self._native is None)):
+            self._compiled = open_compiled(*parts, block_tokens)
+        self._native_prompts = self._native is not None
+        if kernels == "auto":
+            self._choose(blocks)
 
     @property
-    def kernels(self) -> Literal["compiled", "graphs", "torch"]:
+    def kernels(self) -> Literal["native", "compiled", "graphs", "torch"]:
         """How single tokens are computed."""
         if self._graphs is not None:
             return "graphs"
+        if self._native is not None:
+            return "native"
         return "torch" if self._compiled is None else "compiled"
 
     def close(self) -> None:
-        """End the threads that it may have."""
-        for way in (self._compiled, self._graphs):
+        """End the threads and give back the memory that it may have."""
+        for way in (self._native, self._compiled, self._graphs):
             if way is not None:
                 way.close()
 
@@ -101,6 +113,8 @@ class Runner:
     @torch.inference_mode()
     def decode(self, tokens: Sequence[int], places: Sequence[Place]) -> Tensor:
         """Compute one token for each of several sequences; the scores (B, V) float32 of what follows."""
+        if self._native is not None:
+            return self._native(tokens, places)
         if self._compiled is not None:
             return self._compiled(tokens, places)
         if self._graphs is not None:
@@ -113,9 +127,10 @@ class Runner:
         def attend(layer: Layer, q: Tensor, kv: Tensor) -> Tensor:
             if len(slots) == 1:
                 layer.store.select(1, slots[0]).copy_(kv[0])
-                return _attend(layer, q.unsqueeze(2), views[0], None)
+                return attend_to(q.unsqueeze(2), layer.store, views[0], None)
             layer.store.index_copy_(1, index, kv.transpose(0, 1))
-            return torch.cat([_attend(layer, q[b : b + 1].unsqueeze(2), view, None) for b, view in enumerate(views)])
+            rows = (attend_to(q[b : b + 1].unsqueeze(2), layer.store, view, None) for b, view in enumerate(views))
+            return torch.cat(list(rows))
 
         ids, at = (torch.tensor(values, device=self._device) for values in (tokens, positions))
         hidden = self._forward(ids, at, attend, few=True)
@@ -125,6 +140,8 @@ class Runner:
     def prefill(self, tokens: Sequence[int], place: Place, *, scores: bool) -> Tensor | None:
         """Compute the next ``tokens`` of one sequence; the scores (V,) float32 after the last one where asked for."""
         count = len(tokens)
+        if self._native is not None and (self._native_prompts or count <= _SHORT):
+            return self._native.prefill(tokens, place, scores=scores)
         if self._compiled is not None and count <= _SHORT:
             hidden = self._compiled.extend(tokens, place)
             return self._compiled.scores(hidden[-1:])[0] if scores else None
@@ -139,7 +156,7 @@ class Runner:
 
         def attend(layer: Layer, q: Tensor, kv: Tensor) -> Tensor:
             layer.store.index_copy_(1, slots, kv[:count].transpose(0, 1))
-            out = _attend(layer, q[:count].transpose(0, 1).unsqueeze(0), view, mask)
+            out = attend_to(q[:count].transpose(0, 1).unsqueeze(0), layer.store, view, mask)
             return out if padded == count else F.pad(out, (0, 0, 0, padded - count))
 
         hidden = self._forward(ids, positions, attend, few=False)
@@ -196,27 +213,6 @@ class Runner:
             scores[row, ids] = (head.weight[ids].float() @ vector) * head.scale[ids].float()
         return scores
 
-    def _compile(self) -> CompiledDecoder | None:
-        kernels = load_kernels(self._spec)
-        if kernels is None:
-            return None
-        layers = []
-        for layer, block in zip(self._layers, self._stack.blocks, strict=True):
-            assert layer.rotary is not None  # load_kernels saw to it
-            half = layer.rotary[0].shape[-1] // 2
-            norms = (block.attention_norm.weight.float(), block.feedforward_norm.weight.float())
-            tables = (layer.rotary[0][:, 0, half:], layer.rotary[1][:, 0, half:])
-            layers.append((layer.products, norms, layer.store, tables))
-        return CompiledDecoder(
-            kernels,
-            self._spec,
-            embed=self._stack.embeddings,
-            layers=layers,
-            norm=self._stack.norm.weight.float(),
-            head=self.model.head,
-            block_tokens=self.block_tokens,
-        )
-
     def _capture(self, pages: int, spare: int, most: int) -> graphs.GraphDecoder | None:
         kernels = graphs.load_kernels(self._spec, self._device)
         if kernels is None:
@@ -232,21 +228,44 @@ class Runner:
             most=most,
         )
 
-    def _choose(self) -> None:
-        """Keep the compiled way only if it is faster here. The slots that are written to belong to nobody yet."""
-        compiled, place, times = self._compiled, Place((0,), 0), []
-        for way in (compiled, None):
-            self._compiled = way
-            self.decode([0], [place])
-            stamps = [time.perf_counter()]
-            for _ in range(_TRIALS):
-                self.decode([0], [place])
-                stamps.append(time.perf_counter())
-            times.append(min(b - a for a, b in pairwise(stamps)))
-        self._compiled = compiled if times[0] <= times[1] else None
-        if self._compiled is None and compiled is not None:
-            compiled.close()
-        _log.info("a token takes %.1f ms compiled, %.1f ms by torch: %s", *(t * 1e3 for t in times), self.kernels)
+    def _choose(self, blocks: int) -> None:
+        """Keep a way only if it is faster than torch's here, and the native one only if it gives the same scores.
+
+        The slots that are written to belong to nobody yet.
+        """
+        room = min(blocks, -(-_TRIED // self.block_tokens))
+        place, prompt = Place(range(room), 0), [*range(1, 1 + min(_TRIED, room * self.block_tokens - 1))]
+        prompt = [token % self._spec.embeddings.vocabulary for token in prompt]
+        native, compiled = self._native, self._compiled
+
+        def by_torch(compute: Callable[[], Any]) -> Callable[[], Any]:
+            def plainly() -> Any:
+                self._native = self._compiled = None
+                try:
+                    return compute()
+                finally:
+                    self._native, self._compiled = native, compiled
+
+            return plainly
+
+        def decode() -> Tensor:
+            return self.decode([0], [Place(place.blocks, len(prompt))])
+
+        def prefill() -> Tensor | None:
+            return self.prefill(prompt, place, scores=True)
+
+        if native is not None and not agree(prefill(), by_torch(prefill)()):
+            _log.warning("the native kernels do not give torch's scores here: torch computes")
+            self._native = None
+            native.close()
+            native = None
+        if native is not None:
+            self._native_prompts = faster(prefill, by_torch(prefill), "a prompt")
+        if (native or compiled) and not faster(decode, by_torch(decode), "a token"):
+            for way in (native, compiled):
+                if way is not None:
+                    way.close()
+            self._native = self._compiled = None
 
     def _slot(self, place: Place, index: int) -> int:
         return place.blocks[index // self.block_tokens] * self.block_tokens + index % self.block_tokens
@@ -263,18 +282,3 @@ class Runner:
             first = used[0] * self.block_tokens
             return slice(first, first + end)
         return self._slots(place, 0, end)
-
-
-def _attend(layer: Layer, q: Tensor, view: slice | Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of queries (1, H, T, Dh) over the stored tokens in ``view``: (T, H · Dh)."""
-    if isinstance(view, slice):
-        keys = layer.keys.narrow(2, view.start, view.stop - view.start)
-        values = layer.values.narrow(2, view.start, view.stop - view.start)
-    else:
-        keys, values = layer.store.index_select(1, view).unsqueeze(0).chunk(2, dim=1)
-    count = q.shape[2]
-    grouped = layer.keys.shape[1] != q.shape[1]
-    out = F.scaled_dot_product_attention(
-        q, keys, values, attn_mask=mask, is_causal=mask is None and count > 1, enable_gqa=grouped
-    )
-    return out.transpose(1, 2).reshape(count, -1)

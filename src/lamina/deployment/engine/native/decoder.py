@@ -1,0 +1,216 @@
+"""A quantised model in the native library: its layers packed there, one call for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lamina.deployment.engine.layer import Layer
+from lamina.deployment.engine.native import library as native
+from lamina.deployment.engine.native.product import matrix
+from lamina.deployment.engine.place import Place
+from lamina.kit.errors import LaminaError
+from lamina.model.layers.embeddings import place_vectors, sinusoids
+from lamina.model.spec import EmbeddingSpec, StackSpec
+
+Array = NDArray[Any]
+_LANES = 16  # heads are whole vectors of so many numbers
+
+
+class NativeDecoder:
+    """``stack`` and ``head`` over ``layers`` (see ``runner``): tokens in, scores out, whether they are of one sequence
+    or of many. The weights are packed into memory of the library's own.
+
+    ``threads``: how many cores compute a step. Raises ``LaminaError`` where the library has no memory for the model.
+    """
+
+    def __init__(
+        self, stack: Any, layers: Sequence[Layer], head: Any, *, context: int, block_tokens: int, threads: int
+    ) -> None:
+        library = native.library()
+        if library is None:
+            raise LaminaError(f"the native kernels are {native.describe()}")
+        self._library = library
+        self._spec: StackSpec = stack.spec
+        self._context, self._block_tokens = context, block_tokens
+        self._slots = layers[0].store.shape[1]
+        self._kept: list[Tensor] = []  # what the library reads later
+        self._held: list[Tensor] = []  # what it copies
+        self._tables: dict[int, tuple[int, int]] = {}
+        described = (native.Layer * len(layers))(
+            *(self._layer(layer, block) for layer, block in zip(layers, stack.blocks, strict=True))
+        )
+        table, places = stack.embeddings.token, _places(stack.embeddings, self._spec.embeddings, context)
+        model = native.Model(
+            layers=len(layers),
+            width=self._spec.embeddings.width,
+            vocabulary=head.out_features,
+            context=context,
+            slots=self._slots,
+            block_tokens=block_tokens,
+            layer=described,
+            table=self._keep(table.weight),
+            table_scales=self._keep(table.scale.float()),
+            places=None if places is None else self._keep(places),
+            table_factor=self._spec.embeddings.scale,
+            norm=self._norm(stack.norm),
+            head=matrix(head, self._hold),
+        )
+        wanted = native.wanted_level()
+        self._decoder: int | None = self._library.lamina_open(model, threads, -1 if wanted is None else wanted)
+        self._held.clear()
+        if not self._decoder:
+            raise LaminaError("the native kernels could not take the model", hint="is there memory for a second copy?")
+
+    def __call__(self, tokens: Sequence[int], places: Sequence[Place]) -> Tensor:
+        """Scores (B, V) float32 after one more token of each sequence."""
+        positions = np.array([place.stored for place in places], np.int64)
+        tables = np.zeros((len(places), max(len(place.blocks) for place in places)), np.int64)
+        for row, place in zip(tables, places, strict=True):
+            row[: len(place.blocks)] = place.blocks
+        return self._step(tokens, positions, tables, np.arange(len(places)))
+
+    def prefill(self, tokens: Sequence[int], place: Place, *, scores: bool) -> Tensor | None:
+        """Compute the next ``tokens`` of one sequence; the scores (V,) float32 after the last one where asked for."""
+        positions = np.arange(place.stored, place.stored + len(tokens), dtype=np.int64)
+        wanted = np.array([len(tokens) - 1] if scores else [], np.int64)
+        found = self._step(tokens, positions, np.array([place.blocks], np.int64), wanted)
+        return found[0] if scores else None
+
+    def close(self) -> None:
+        """Give the library's memory back."""
+        if self._decoder:
+            self._library.lamina_close(self._decoder)
+            self._decoder = None
+
+    @property
+    def bytes_per_step(self) -> int:
+        """Bytes of weights that each step reads."""
+        return int(self._library.lamina_bytes(self._decoder))
+
+    def read(self) -> int:
+        """Read all weights and do nothing with them but a sum: what memory allows."""
+        return int(self._library.lamina_read(self._decoder))
+
+    def _step(self, tokens: Sequence[int], positions: Array, tables: Array, wanted: Array) -> Tensor:
+        ids = np.array(tokens, np.int64)
+        self._check(ids, positions, tables)
+        scores = np.empty((len(wanted), self._spec.embeddings.vocabulary), np.float32)
+        stride = tables.shape[1] if len(tables) > 1 else 0
+        addresses = [a.ctypes.data for a in (ids, positions, tables)]
+        if self._library.lamina_step(
+            self._decoder, *addresses, len(ids), stride, wanted.ctypes.data, len(wanted), scores.ctypes.data
+        ):
+            raise LaminaError("there is no memory for this step")
+        return torch.from_numpy(scores)
+
+    def _check(self, ids: Array, positions: Array, tables: Array) -> None:
+        """The library trusts what it is given."""
+        last = int(positions.max())
+        if (
+            ids.min() < 0
+            or ids.max() >= self._spec.embeddings.vocabulary
+            or last >= self._context
+            or last >= tables.shape[1] * self._block_tokens
+            or tables.min() < 0
+            or (tables.max() + 1) * self._block_tokens > self._slots
+        ):
+            raise LaminaError("a token, place or block that the model does not have", where="native kernels")
+
+    def _keep(self, tensor: Tensor) -> int:
+        self._kept.append(tensor.detach().contiguous())
+        return self._kept[-1].data_ptr()
+
+    def _hold(self, tensor: Tensor) -> int:
+        self._held.append(tensor.detach().contiguous())
+        return self._held[-1].data_ptr()
+
+    def _layer(self, layer: Layer, block: Any) -> native.Layer:
+        attention, feedforward = layer.spec.attention, layer.spec.feedforward
+        qkv, o, up, down = (matrix(product, self._hold) for product in layer.products)
+        cosines, sines = self._angles(layer)
+        return native.Layer(
+            qkv=qkv,
+            o=o,
+            up=up,
+            down=down,
+            attention_norm=self._norm(block.attention_norm),
+            feedforward_norm=self._norm(block.feedforward_norm),
+            query_norm=self._norm(layer.q_norm),
+            key_norm=self._norm(layer.k_norm),
+            cosines=cosines,
+            sines=sines,
+            store=layer.store.data_ptr(),
+            heads=attention.heads,
+            kv_heads=attention.kv_heads,
+            head_dim=attention.head_dim,
+            inner=feedforward.inner,
+            activation=native.ACTIVATIONS.index(feedforward.activation),
+            gated=feedforward.gated,
+        )
+
+    def _angles(self, layer: Layer) -> tuple[int | None, int | None]:
+        """Cosines and sines (T, Dh / 2), one copy for all layers that share a table."""
+        if layer.rotary is None:
+            return None, None
+        key = id(layer.rotary)
+        if key not in self._tables:
+            half = layer.rotary[0].shape[-1] // 2
+            cosines, sines = (self._keep(table[:, 0, half:]) for table in layer.rotary)
+            self._tables[key] = cosines, sines
+        return self._tables[key]
+
+    def _norm(self, module: Any) -> native.Norm:
+        if module is None:
+            return native.Norm()
+        bias = getattr(module, "bias", None)
+        return native.Norm(
+            weight=self._hold(module.weight.float()),
+            bias=None if bias is None else self._hold(bias.float()),
+            epsilon=module.eps,
+        )
+
+
+def open_native(
+    stack: Any, layers: Sequence[Layer], head: Any, *, context: int, block_tokens: int
+) -> NativeDecoder | None:
+    """A decoder on all of torch's threads; None where the library is not here or does not know such models."""
+    if not _knows(stack.spec, stack):
+        return None
+    threads = max(1, torch.get_num_threads())
+    return NativeDecoder(stack, layers, head, context=context, block_tokens=block_tokens, threads=threads)
+
+
+def _knows(spec: StackSpec, stack: Any) -> bool:
+    embeddings = spec.embeddings
+    return (
+        native.library() is not None
+        and stack.embeddings.token.weight.dtype == torch.int8
+        and embeddings.norm is None
+        and spec.norm is not None
+        and all(_known(block) for block in spec.blocks)
+    )
+
+
+def _known(block: Any) -> bool:
+    attention = block.attention
+    of_heads = attention.qk_norm is None or (attention.qk_norm.kind == "rms" and not attention.qk_norm.offset)
+    return attention.head_dim % _LANES == 0 and of_heads and not block.norm.offset
+
+
+def _places(embeddings: Any, spec: EmbeddingSpec, context: int) -> Tensor | None:
+    """What is added to a token's vector at each place (T, D) float32; None: nothing."""
+    parts = []
+    if embeddings.segment is not None:
+        parts.append(embeddings.segment.weight[0].float().expand(context, -1))
+    if embeddings.position is not None:
+        parts.append(embeddings.position.weight[:context].float())
+    if spec.positions in ("sinusoidal", "interleaved"):
+        positions = torch.arange(context)[None]
+        parts.append(place_vectors(positions, sinusoids(spec.width), spec.positions == "interleaved")[0])
+    return torch.stack(parts).sum(0) if parts else None

@@ -1,0 +1,93 @@
+// The C interface of the library. Whoever fills these structures keeps their arrays alive while a call runs; those that
+// a comment calls "read later" must live as long as the decoder. Matrices and norms are copied.
+#ifndef LAMINA_H
+#define LAMINA_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LAMINA_ABI 1
+
+enum lamina_kind { LAMINA_INT8 = 8, LAMINA_INT4 = 4 };
+enum lamina_level { LAMINA_PORTABLE = 0, LAMINA_AVX2 = 1, LAMINA_AVX512_VNNI = 2 };
+enum lamina_activation {
+    LAMINA_RELU = 0,
+    LAMINA_RELU2 = 1,
+    LAMINA_GELU = 2,
+    LAMINA_GELU_TANH = 3,
+    LAMINA_SILU = 4,
+};
+
+// Weights (rows, columns). int8: one byte each, `scales` float32 (rows). int4: GGUF's nibbles, (rows, columns / 32, 16)
+// bytes, byte j of a group holding element j below and element j + 16 above; `scales` and `minimums` float16
+// (rows, columns / 32). Without `minimums` (Q4_0) a nibble q means scale * (q - 8), with them (Q4_1) scale * q + minimum.
+typedef struct {
+    int64_t rows, columns;
+    int64_t kind;
+    const void *weights;
+    const void *scales;
+    const void *minimums;  // int4 only; may be null
+    const float *bias;     // (rows), or null
+} lamina_matrix;
+
+typedef struct {
+    const float *weight;  // (width)
+    const float *bias;    // (width) of LayerNorm; null: RMSNorm
+    double epsilon;
+} lamina_norm;
+
+typedef struct {
+    lamina_matrix qkv, o, up, down;  // up: gate and up one below the other where `gated`
+    lamina_norm attention_norm, feedforward_norm;
+    lamina_norm query_norm, key_norm;  // of each head; weight null: none
+    const float *cosines, *sines;      // (context, head_dim / 2), or null: no rotary positions; read later
+    float *store;                      // (2 * kv_heads, slots, head_dim): keys, then values; read later
+    int64_t heads, kv_heads, head_dim, inner;
+    int64_t activation, gated;
+} lamina_layer;
+
+typedef struct {
+    int64_t layers, width, vocabulary, context, slots, block_tokens;
+    const lamina_layer *layer;
+    const int8_t *table;        // (vocabulary, width) token vectors; read later
+    const float *table_scales;  // (vocabulary), read later
+    const float *places;        // (context, width) added to them, or null; read later
+    double table_factor;
+    lamina_norm norm;
+    lamina_matrix head;
+} lamina_model;
+
+typedef struct lamina_decoder lamina_decoder;
+typedef struct lamina_product lamina_product;
+
+int64_t lamina_abi(void);
+
+// The highest level that this machine has, at most `wanted` (negative: the highest).
+int64_t lamina_best_level(int64_t wanted);
+
+// A model made ready, or null where memory is short or a shape is not known.
+lamina_decoder *lamina_open(const lamina_model *model, int64_t threads, int64_t level);
+void lamina_close(lamina_decoder *decoder);
+
+// Computes `rows` tokens: row r stands at `positions[r]` of the sequence whose blocks begin at `tables + r * blocks`
+// (0: all rows have the same). Rows may belong to one sequence (a prompt) or to several; a row sees what earlier rows store. Writes the
+// scores (count, vocabulary) of the rows `wanted`. Returns 0, or -1 where memory is short.
+int64_t lamina_step(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions, const int64_t *tables,
+                    int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count, float *scores);
+
+// The bytes of packed weights that one token reads, and the same bytes read and added up: what memory allows.
+int64_t lamina_bytes(const lamina_decoder *decoder);
+uint64_t lamina_read(lamina_decoder *decoder);
+
+// One matrix alone: out (rows, matrix rows) = x (rows, columns) times its transpose, plus the bias.
+lamina_product *lamina_product_open(const lamina_matrix *matrix, int64_t threads, int64_t level);
+int64_t lamina_product_apply(lamina_product *product, const float *x, int64_t rows, float *out);
+void lamina_product_close(lamina_product *product);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

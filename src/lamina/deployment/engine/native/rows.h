@@ -1,0 +1,103 @@
+// What is done to one row of hidden states: norms, inputs of the products, activations, rotation. See vectors.h.
+
+static void norm(const float *x, const float *weight, const float *bias, float epsilon, int64_t width, float *out) {
+    const int64_t whole = (width + LANES - 1) / LANES * LANES;
+    float mean = 0.0f;
+    if (bias != nullptr) {
+        Vec total{};
+        for (int64_t i = 0; i < whole; i += LANES) total += load(x + i);
+        mean = sum(total) / static_cast<float>(width);
+    }
+    Vec squares{};
+    for (int64_t i = 0; i < whole; i += LANES) {
+        const Vec d = load(x + i) - mean;
+        squares += d * d;
+    }
+    // The zeros behind the row were each counted as mean * mean.
+    const float rest = static_cast<float>(whole - width) * mean * mean;
+    const float variance = (sum(squares) - rest) / static_cast<float>(width);
+    const float factor = 1.0f / __builtin_sqrtf(variance + epsilon);
+    for (int64_t i = 0; i < whole; i += LANES) {
+        Vec y = (load(x + i) - mean) * factor * load(weight + i);
+        if (bias != nullptr) y += load(bias + i);
+        store(out + i, y);
+    }
+}
+
+static void quantize(const float *row_of_x, int64_t row, const Inputs &out, int64_t begin, int64_t end) {
+    for (int64_t g = begin; g < end; ++g) {
+        const float *x = row_of_x + g * kGroup;
+        int16_t *values = out.values + (row * out.groups + g) * kGroup;
+        Vec limit{}, poison{};
+        for (int64_t i = 0; i < kGroup; i += LANES) {
+            limit = larger(limit, magnitude(load(x + i)));
+            poison += load(x + i) * 0.0f;  // NaN where x is no number: integers could not say so
+        }
+        const float most = largest(limit);
+        const float factor = most > 0.0f ? 32767.0f / most : 0.0f;
+        IntVec total{};
+        for (int64_t i = 0; i < kGroup; i += LANES) {
+            const IntVec steps = __builtin_convertvector(nearest(load(x + i) * factor), IntVec);
+            total += steps;
+            const ShortVec narrow = __builtin_convertvector(steps, ShortVec);
+            __builtin_memcpy(values + i, &narrow, sizeof narrow);
+        }
+        int32_t whole = 0;
+        for (int i = 0; i < LANES; ++i) whole += total[i];
+        const float scale = most / 32767.0f + sum(poison);
+        out.scales[row * out.groups + g] = scale;
+        out.sums[row * out.groups + g] = scale * static_cast<float>(whole);
+    }
+}
+
+static inline Vec sigmoid(Vec v) { return 1.0f / (1.0f + exponential(-v)); }
+
+// By Abramowitz and Stegun 7.1.26, within 1.5e-7.
+static inline Vec error_function(Vec v) {
+    const Vec x = magnitude(v);
+    const Vec t = 1.0f / (1.0f + 0.3275911f * x);
+    Vec p = all(1.061405429f);
+    p = p * t - 1.453152027f;
+    p = p * t + 1.421413741f;
+    p = p * t - 0.284496736f;
+    p = p * t + 0.254829592f;
+    const Vec y = 1.0f - p * t * exponential(-x * x);
+    return v < Vec{} ? -y : y;
+}
+
+static inline Vec activated(Vec v, int64_t activation) {
+    switch (activation) {
+        case LAMINA_RELU:
+            return larger(v, Vec{});
+        case LAMINA_RELU2:
+            return larger(v, Vec{}) * larger(v, Vec{});
+        case LAMINA_GELU:
+            return 0.5f * v * (1.0f + error_function(v * 0.70710678f));
+        case LAMINA_GELU_TANH:  // (1 + tanh y) / 2 is the sigmoid of 2 y
+            return v * sigmoid(1.59576912f * (v + 0.044715f * v * v * v));
+        default:
+            return v * sigmoid(v);
+    }
+}
+
+static void activate(const float *x, const float *up, int64_t activation, int64_t count, float *out) {
+    for (int64_t i = 0; i < count; i += LANES) {
+        const Vec y = activated(load(x + i), activation);
+        store(out + i, up == nullptr ? y : y * load(up + i));
+    }
+}
+
+// Turns the pairs (x[i], x[i + head_dim / 2]) by their angles; arXiv 2104.09864 in the rotate-half layout.
+static void rotate(float *head, const float *cosines, const float *sines, int64_t head_dim) {
+    const int64_t half = head_dim / 2;
+    for (int64_t i = 0; i < half; ++i) {
+        const float a = head[i], b = head[half + i];
+        head[i] = a * cosines[i] - b * sines[i];
+        head[half + i] = b * cosines[i] + a * sines[i];
+    }
+}
+
+static void embed(const int8_t *row, float scale, const float *place, int64_t width, float *out) {
+    for (int64_t i = 0; i < width; ++i)
+        out[i] = static_cast<float>(row[i]) * scale + (place == nullptr ? 0.0f : place[i]);
+}

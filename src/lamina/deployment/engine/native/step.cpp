@@ -1,0 +1,207 @@
+// The program of a step: embeddings, layers, scores. Each `share` is a phase; see pool.h.
+#include <algorithm>
+#include <cmath>
+
+#include "decoder.h"
+
+namespace lamina {
+
+namespace {
+
+constexpr int64_t kPhasesPerLayer = 10;  // six of attention, four of feed-forward
+constexpr int64_t kPhasesBeside = 3;     // embeddings, the last norm, the head
+// Up to so many rows the stored tokens of each are attended to in spans by several threads.
+constexpr int64_t kFewRows = 8;
+// Columns of a feed-forward's inner row that a thread activates at a time.
+constexpr int64_t kActivated = 512;
+
+void fit(std::vector<float> &buffer, int64_t size) {
+    if (static_cast<int64_t>(buffer.size()) < size) buffer.assign(size, 0.0f);
+}
+
+}  // namespace
+
+void Decoder::step(const int64_t *tokens, const int64_t *positions, const int64_t *tables, int64_t rows,
+                   int64_t blocks, const int64_t *wanted, int64_t count, float *scores) {
+    next_ = Asked{tokens, positions, tables, wanted, rows, blocks, count, scores};
+    Pool::shared().run(
+        threads_, kPhasesPerLayer * given_.layers + kPhasesBeside,
+        [](void *decoder) { static_cast<Decoder *>(decoder)->prepare(); },
+        [](void *decoder, Worker &worker) { static_cast<Decoder *>(decoder)->run(worker); }, this);
+}
+
+void Decoder::prepare() {
+    asked_ = next_;
+    const int64_t rows = asked_.rows;
+    most_spans_ = 0;
+    for (int64_t row = 0; row < rows; ++row) most_spans_ = std::max(most_spans_, spans(row));
+    fit(hidden_, rows * width_);
+    fit(normed_, rows * width_);
+    fit(qkv_, rows * qkv_stride_);
+    fit(attended_, rows * attended_stride_);
+    // a gate's rest is read with the vector that holds its end
+    fit(up_, rows * up_stride_ + kGroup);
+    fit(inner_, rows * inner_stride_);
+    int64_t heads = 0, dim = 0;
+    for (const Layer &layer : layers_) {
+        heads = std::max(heads, layer.given.heads);
+        dim = std::max(dim, layer.given.head_dim);
+    }
+    fit(parts_, (rows > kFewRows ? threads_ : rows) * heads * most_spans_ * (dim + 2));
+    inputs_.fit(std::max(rows, asked_.count), std::max({width_, attended_stride_, inner_stride_}));
+}
+
+void Decoder::run(Worker &worker) {
+    worker.share(asked_.rows, [&](int64_t row) { embed(row); });
+    for (const Layer &layer : layers_) {
+        attention(worker, layer);
+        feedforward(worker, layer);
+    }
+    scores(worker);
+}
+
+void Decoder::embed(int64_t row) {
+    const int64_t token = asked_.tokens[row], width = given_.width;
+    const float scale = given_.table_scales[token] * static_cast<float>(given_.table_factor);
+    const float *place = given_.places == nullptr ? nullptr : given_.places + asked_.positions[row] * width;
+    float *hidden = hidden_.data() + row * width_;
+    kernels_.embed(given_.table + token * width, scale, place, width, hidden);
+    std::fill(hidden + width, hidden + width_, 0.0f);
+}
+
+// A phase: the inputs of the next product, from the hidden states.
+void Decoder::normed_inputs(Worker &worker, const Norm &norm) {
+    const Inputs inputs = inputs_.of(width_);
+    worker.share(asked_.rows, [&](int64_t row) {
+        float *normed = normed_.data() + row * width_;
+        kernels_.norm(hidden_.data() + row * width_, norm.weight.data(), norm.bias(), norm.epsilon, given_.width,
+                      normed);
+        kernels_.quantize(normed, row, inputs, 0, inputs.groups);
+    });
+}
+
+void Decoder::attention(Worker &worker, const Layer &layer) {
+    const int64_t rows = asked_.rows, attended = layer.given.heads * layer.given.head_dim;
+    normed_inputs(worker, layer.attention_norm);
+    layer.qkv.multiply(worker, threads_, inputs_.of(width_), rows, qkv_.data(), qkv_stride_, false);
+    worker.share(rows, [&](int64_t row) { place(layer, row); });
+    const Inputs inputs = inputs_.of(whole_groups(attended));
+    if (rows > kFewRows)
+        attend_by_rows(worker, layer);
+    else
+        attend_in_spans(worker, layer);
+    worker.share(rows, [&](int64_t row) {
+        if (rows <= kFewRows) join(layer, row);
+        float *from = attended_.data() + row * attended_stride_;
+        std::fill(from + attended, from + inputs.groups * kGroup, 0.0f);
+        kernels_.quantize(from, row, inputs, 0, inputs.groups);
+    });
+    layer.o.multiply(worker, threads_, inputs, rows, hidden_.data(), width_, true);
+}
+
+// Norms and turns the queries and keys of a row, then puts its keys and values where they are kept.
+void Decoder::place(const Layer &layer, int64_t row) {
+    const lamina_layer &given = layer.given;
+    const int64_t dim = given.head_dim, half = dim / 2, position = asked_.positions[row];
+    float *qkv = qkv_.data() + row * qkv_stride_;
+    const float root = 1.0f / std::sqrt(static_cast<float>(dim));
+    for (int64_t head = 0; head < given.heads + given.kv_heads; ++head) {
+        float *values = qkv + head * dim;
+        const Norm &norm = head < given.heads ? layer.query_norm : layer.key_norm;
+        if (!norm.weight.empty()) kernels_.norm(values, norm.weight.data(), nullptr, norm.epsilon, dim, values);
+        if (given.cosines != nullptr)
+            kernels_.rotate(values, given.cosines + position * half, given.sines + position * half, dim);
+        if (head < given.heads)
+            for (int64_t i = 0; i < dim; ++i) values[i] *= root;
+    }
+    const int64_t block = asked_.tables[row * asked_.blocks + position / given_.block_tokens];
+    const int64_t slot = block * given_.block_tokens + position % given_.block_tokens;
+    for (int64_t head = 0; head < 2 * given.kv_heads; ++head) {
+        const float *values = qkv + (given.heads + head) * dim;
+        std::copy(values, values + dim, given.store + (head * given_.slots + slot) * dim);
+    }
+}
+
+// One span of a row's tokens for the query heads of key-value head `head`; `parts` are theirs, `spans` apart.
+void Decoder::attend(const Layer &layer, int64_t row, int64_t head, int64_t span, float *parts, int64_t spans) {
+    const lamina_layer &given = layer.given;
+    const int64_t dim = given.head_dim, group = given.heads / given.kv_heads, part = dim + 2;
+    Span task{};
+    task.queries = qkv_.data() + row * qkv_stride_ + head * group * dim;
+    task.heads = group;
+    task.head_dim = dim;
+    task.keys = given.store + head * given_.slots * dim;
+    task.values = given.store + (given.kv_heads + head) * given_.slots * dim;
+    task.table = asked_.tables + row * asked_.blocks;
+    task.block_tokens = given_.block_tokens;
+    task.begin = span * kSpan;
+    task.end = std::min(task.begin + kSpan, asked_.positions[row] + 1);
+    task.out = parts + span * part;
+    task.out_stride = spans * part;
+    kernels_.attend(task);
+}
+
+// A phase: with few rows each span of tokens is a task, and `join` adds them up.
+void Decoder::attend_in_spans(Worker &worker, const Layer &layer) {
+    const lamina_layer &given = layer.given;
+    const int64_t group = given.heads / given.kv_heads, most = most_spans_;
+    worker.share(asked_.rows * given.kv_heads * most, [&](int64_t task) {
+        const int64_t span = task % most, head = task / most % given.kv_heads, row = task / most / given.kv_heads;
+        float *parts = parts_.data() + (row * given.heads + head * group) * most * (given.head_dim + 2);
+        if (span < spans(row)) attend(layer, row, head, span, parts, most);
+    });
+}
+
+void Decoder::join(const Layer &layer, int64_t row) {
+    const lamina_layer &given = layer.given;
+    const int64_t part = given.head_dim + 2;
+    for (int64_t head = 0; head < given.heads; ++head)
+        kernels_.join(parts_.data() + (row * given.heads + head) * most_spans_ * part, spans(row), part, given.head_dim,
+                      attended_.data() + row * attended_stride_ + head * given.head_dim);
+}
+
+// A phase: with many rows each key-value head of a row is one task, and its parts are the thread's own.
+void Decoder::attend_by_rows(Worker &worker, const Layer &layer) {
+    const lamina_layer &given = layer.given;
+    const int64_t group = given.heads / given.kv_heads, part = given.head_dim + 2, most = most_spans_;
+    float *parts = parts_.data() + worker.index() * given.heads * most * part;
+    worker.share(asked_.rows * given.kv_heads, [&](int64_t task) {
+        const int64_t head = task % given.kv_heads, row = task / given.kv_heads;
+        for (int64_t span = 0; span < spans(row); ++span) attend(layer, row, head, span, parts, most);
+        for (int64_t h = 0; h < group; ++h)
+            kernels_.join(parts + h * most * part, spans(row), part, given.head_dim,
+                          attended_.data() + row * attended_stride_ + (head * group + h) * given.head_dim);
+    });
+}
+
+void Decoder::feedforward(Worker &worker, const Layer &layer) {
+    const lamina_layer &given = layer.given;
+    const int64_t rows = asked_.rows, inner = given.inner, whole = whole_groups(inner);
+    normed_inputs(worker, layer.feedforward_norm);
+    layer.up.multiply(worker, threads_, inputs_.of(width_), rows, up_.data(), up_stride_, false);
+    const Inputs inputs = inputs_.of(whole);
+    const int64_t pieces = (whole + kActivated - 1) / kActivated;
+    worker.share(rows * pieces, [&](int64_t task) {
+        const int64_t row = task / pieces, begin = task % pieces * kActivated;
+        const int64_t end = std::min(whole, begin + kActivated);
+        const float *from = up_.data() + row * up_stride_ + begin;
+        float *to = inner_.data() + row * inner_stride_;
+        kernels_.activate(from, given.gated ? from + inner : nullptr, given.activation, end - begin, to + begin);
+        if (end > inner) std::fill(to + inner, to + whole, 0.0f);
+        kernels_.quantize(to, row, inputs, begin / kGroup, end / kGroup);
+    });
+    layer.down.multiply(worker, threads_, inputs, rows, hidden_.data(), width_, true);
+}
+
+void Decoder::scores(Worker &worker) {
+    const Inputs inputs = inputs_.of(width_);
+    worker.share(asked_.count, [&](int64_t i) {
+        float *normed = normed_.data() + i * width_;
+        kernels_.norm(hidden_.data() + asked_.wanted[i] * width_, norm_.weight.data(), norm_.bias(), norm_.epsilon,
+                      given_.width, normed);
+        kernels_.quantize(normed, i, inputs, 0, inputs.groups);
+    });
+    head_->multiply(worker, threads_, inputs, asked_.count, asked_.scores, given_.vocabulary, false);
+}
+
+}  // namespace lamina

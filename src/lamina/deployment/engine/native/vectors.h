@@ -1,0 +1,63 @@
+// Short vectors of float by the compiler's vector extension; included into the namespace of each level, LANES wide.
+// No include guard: every level has its own copy, compiled for its instructions.
+
+typedef float Vec __attribute__((vector_size(LANES * 4)));
+typedef int32_t IntVec __attribute__((vector_size(LANES * 4)));
+typedef int16_t ShortVec __attribute__((vector_size(LANES * 2)));
+typedef int8_t ByteVec __attribute__((vector_size(LANES)));
+
+static inline Vec load(const float *from) {
+    Vec v;
+    __builtin_memcpy(&v, from, sizeof v);
+    return v;
+}
+
+static inline void store(float *to, Vec v) { __builtin_memcpy(to, &v, sizeof v); }
+
+static inline Vec all(float value) { return value - Vec{}; }
+
+static inline Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+
+static inline float sum(Vec v) {
+    // Pairwise, so that the compiler folds halves instead of adding lane after lane.
+    float lanes[LANES];
+    store(lanes, v);
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+    return lanes[0];
+}
+
+static inline float largest(Vec v) {
+    float lanes[LANES];
+    store(lanes, v);
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+    return lanes[0];
+}
+
+// To the nearest integer, ties to even: above 1.5 * 2^23 float32 has no fractions. For |v| < 2^22.
+static inline Vec nearest(Vec v) {
+    const Vec magic = all(12582912.0f);
+    return (v + magic) - magic;
+}
+
+static inline Vec magnitude(Vec v) { return (Vec)((IntVec)v & 0x7fffffff); }
+
+// e^v within 2 units of the last place; 0 below -87, and never infinite.
+static inline Vec exponential(Vec v) {
+    const Vec lowest = all(-87.0f), highest = all(88.0f);
+    const Vec x = v > highest ? highest : (v < lowest ? lowest : v);
+    const Vec n = nearest(x * 1.44269504f);
+    // x - n * ln 2, ln 2 in two parts so that the product with n is exact
+    const Vec r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+    Vec p = all(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    const IntVec power = (__builtin_convertvector(n, IntVec) + 127) << 23;
+    const Vec value = p * (Vec)power;
+    return v < lowest ? Vec{} : value;
+}

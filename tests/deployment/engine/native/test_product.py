@@ -1,0 +1,89 @@
+"""Products of the native library equal those of the weights that they stand for, at every level of this machine."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lamina.deployment.compress.int8 import Int8Linear, quantize_rows
+from lamina.deployment.engine.native import library as native
+from lamina.deployment.engine.native.product import Product
+from lamina.kit.errors import ConfigError, LaminaError
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason=f"native kernels: {native.describe()}")
+HERE = range(native.best_level(-1) + 1)
+SHAPES = [(24, 32), (97, 48), (5, 20), (130, 576)]
+
+
+def int8(n: int, k: int, generator: torch.Generator) -> Int8Linear:
+    weight = torch.randn(n, k, generator=generator) * torch.logspace(-2, 2, n)[:, None]
+    return Int8Linear(*quantize_rows(weight), torch.randn(n, generator=generator))
+
+
+def widened(layer: Int8Linear) -> torch.Tensor:
+    return layer.weight.double() * layer.scale.double()[:, None]
+
+
+def grouped(values: torch.Tensor) -> torch.Tensor:
+    """(M, K) -> (M, groups, 32), filled up with zeros."""
+    return F.pad(values, (0, -values.shape[1] % 32)).unflatten(1, (-1, 32))
+
+
+@pytest.mark.parametrize("level", HERE, ids=lambda level: native.LEVELS[level])
+@pytest.mark.parametrize("rows", [1, 4, 8, 23, 32, 512])
+@pytest.mark.parametrize(("n", "k"), SHAPES)
+def test_a_product_is_that_of_its_weights(n: int, k: int, rows: int, level: int) -> None:
+    generator = torch.Generator().manual_seed(rows * 1000 + n)
+    layer = int8(n, k, generator)
+    x = torch.randn(rows, k, generator=generator)
+    x[:, k // 2] *= 1000  # an input that dwarfs the others spoils its own group only
+    whole = widened(layer)
+    expected = x.double() @ whole.T + layer.bias.double()
+    product = Product(layer, threads=1 + rows % 2, level=level)
+    out = product(x)
+    # an input is off by half a step of its group's, 1 / 65534 of its largest value
+    steps = grouped(x.abs().double()).amax(dim=-1) / 65534
+    bound = steps @ grouped(whole.abs()).sum(dim=-1).T
+    assert bool(((out - expected).abs() <= bound + 1e-6 * expected.abs() + 1e-6 * layer.bias.abs()).all())
+    for row in (0, rows // 2, rows - 1):
+        assert torch.equal(product(x[row : row + 1])[0], out[row])
+    product.close()
+
+
+def test_extremes_do_not_overflow() -> None:
+    weight = torch.full((16, 1536), 127, dtype=torch.int8)
+    weight[1::2] = -127
+    x = torch.full((3, 1536), 3e4)
+    x[1] = 0.0
+    x[2, ::2] = -3e4
+    for level in HERE:
+        out = Product(Int8Linear(weight, torch.ones(16)), level=level)(x)
+        torch.testing.assert_close(out[0], 127 * 3e4 * 1536 * torch.tensor([1.0, -1.0]).repeat(8), rtol=1e-6, atol=0)
+        assert bool((out[1:] == 0).all())
+
+
+def test_levels(monkeypatch) -> None:
+    monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "portable")
+    assert (native.best_level(), native.describe()) == (0, "portable instructions")
+    monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "off")
+    assert native.library() is None
+    assert "switched off" in native.describe()
+    with pytest.raises(LaminaError, match="could not take") as refused:
+        Product(Int8Linear(*quantize_rows(torch.randn(4, 8))))
+    assert "switched off" in str(refused.value.hint)
+    monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "sse9")
+    with pytest.raises(ConfigError, match="sse9"):
+        native.best_level()
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "not built"), (b"", "cannot be loaded")], ids=["none", "broken"])
+def test_without_a_library_it_says_so(content: bytes | None, said: str, tmp_path, monkeypatch) -> None:
+    file = tmp_path / "liblamina.so"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setattr(native, "LIBRARY", file)
+    monkeypatch.setattr(native, "_open", native._open.__wrapped__)
+    assert native.library() is None
+    assert said in native.describe()
+    assert native.best_level() == 0
