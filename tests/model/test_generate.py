@@ -7,7 +7,8 @@ import torch
 
 from lamina.kit.errors import ConfigError
 from lamina.model.checkpoint import open_model
-from lamina.model.generate import greedy, translate
+from lamina.model.generate import greedy
+from lamina.model.search import translate
 
 
 def sources() -> list[list[int]]:

@@ -87,6 +87,12 @@ class EngineMetrics:
         self._generated.inc()
         self._next.observe(seconds)
 
+    def texts(self, seconds: float, prompt_tokens: int, generated: int) -> None:
+        """A request for whole texts ended."""
+        self._prompt.inc(prompt_tokens)
+        self._generated.inc(generated)
+        self.finished("stop", seconds, generated)
+
     def finished(self, reason: str, seconds: float, generated: int) -> None:
         """A request ended."""
         self._success.labels(self._version, reason).inc()

@@ -80,7 +80,7 @@ def check_seal(
         raise CorruptError("the parity seal belongs to other files", where="parity seal")
     scores = _scores(model, tokenizer)
     if list(scores.shape) != list(seal["shape"]):
-        raise CorruptError(f"the vocabulary has {scores.shape[1]} tokens, {seal['shape'][1]} were sealed", where="seal")
+        raise CorruptError(f"it gives {scores.shape[1]} scores, {seal['shape'][1]} were sealed", where="seal")
     if _sha256(scores) == seal["scores_sha256"]:
         return
     if seal["machine"] == machine(_device(model)):
@@ -118,13 +118,37 @@ def _processor() -> str:
 
 @torch.inference_mode()
 def _scores(model: Transformer, tokenizer: Tokenizer) -> Tensor:
-    """Scores (8, V) float32 of the token after each prompt; a prompt that the tokenizer cannot write is token 0."""
+    """Scores (8, V) float32 of the token after each prompt; a prompt that the tokenizer cannot write is token 0.
+
+    Of an encoder-decoder: of the token after the prompt, written by the decoder about the prompt. Of an encoder: those
+    of its head in the middle of the prompt, or of its output for classes (8, C); of one without either the vector of
+    the prompt (8, D).
+    """
     limit = min(_LONGEST, model.spec.max_positions)
     rows = []
     for prompt in PROMPTS:
         ids = torch.tensor([tokenizer.encode(prompt)[:limit] or [0]], device=_device(model))
-        rows.append(model.logits(model(ids)[:, -1])[0].float().cpu())
+        rows.append(_said(model, ids).float().cpu())
     return torch.stack(rows)
+
+
+def _said(model: Transformer, ids: Tensor) -> Tensor:
+    """The scores, or the vector, of one prompt (1, T)."""
+    if model.spec.encoder is not None and model.spec.decoder is not None:
+        hidden = model(
+            torch.cat((torch.full_like(ids[:, :1], model.spec.start_token or 0), ids[:, :-1]), 1), sources=ids
+        )
+        return model.logits(hidden[:, -1])[0]
+    hidden = model(ids)
+    middle = hidden[:, hidden.shape[1] // 2]
+    if model.head is not None:
+        return model.logits(middle if model.spec.decoder is None else hidden[:, -1])[0]
+    if "classify" in model.outputs:
+        return model.output("classify", hidden)[0]
+    if "tag" in model.outputs:
+        return model.output("tag", hidden)[0, hidden.shape[1] // 2]
+    vector: Tensor = hidden[0].mean(0)
+    return vector
 
 
 def _device(model: Transformer) -> torch.device:

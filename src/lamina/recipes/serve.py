@@ -69,6 +69,7 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
         stays.callback(jobs.stop)
         yield create_app(
             service=service,
+            texts=service,
             releases=registry,
             lineage=StackLineage(stack, registry, store),
             jobs=jobs,

@@ -15,7 +15,8 @@ from lamina.model.checkpoint import save_model
 from lamina.model.evaluate.bits_per_byte import bits_per_byte
 from lamina.model.evaluate.harness import HarnessModel, for_harness, open_for_harness
 from lamina.model.evaluate.likelihood import Likelihoods
-from lamina.model.generate import greedy, translate
+from lamina.model.generate import greedy
+from lamina.model.search import translate
 
 PAIRS = [("the whale", " swims in the sea"), ("", "a ship"), ("call me ", "what"), ("the whale swims " * 40, " sea")]
 

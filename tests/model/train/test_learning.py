@@ -25,8 +25,8 @@ from lamina.kit.log import MetricsWriter, read_metrics
 from lamina.kit.progress import open_progress
 from lamina.model.architectures.bert import bert
 from lamina.model.architectures.seq2seq import marian, t5
-from lamina.model.generate import translate
 from lamina.model.layers.heads import mean_token
+from lamina.model.search import translate
 from lamina.model.spec import ModelSpec, OutputSpec
 from lamina.model.train import TrainParameters, TrainResult, train
 from lamina.model.transformer import Transformer

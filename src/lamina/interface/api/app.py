@@ -10,6 +10,7 @@ from starlette.responses import Response
 import lamina
 from lamina.contracts.inference import InferenceService, Retriever
 from lamina.contracts.lineage import Jobs, Lineage, Releases
+from lamina.contracts.texts import TextService
 from lamina.interface.api.context import Context, json_response
 from lamina.interface.api.errors import add_error_handlers
 from lamina.interface.api.feedback import FeedbackRoutes
@@ -20,6 +21,7 @@ from lamina.interface.api.openai import OpenAIRoutes
 from lamina.interface.api.ports import ApiSettings, Documents, Keys, Store
 from lamina.interface.api.routes import Routes
 from lamina.interface.api.security import Guard
+from lamina.interface.api.texts import TextRoutes
 
 
 def create_app(
@@ -34,10 +36,12 @@ def create_app(
     keys: Keys,
     metrics: CollectorRegistry,
     settings: ApiSettings,
+    texts: TextService | None = None,
 ) -> FastAPI:
     """Build the API. Raises ``ConfigError`` where a route declares no scope.
 
-    A ``retriever`` that is a ``ports.Learner`` takes corrections up at once.
+    A ``retriever`` that is a ``ports.Learner`` takes corrections up at once. ``texts``: what is asked about whole
+    texts; without it there are no routes for that.
     """
     context = Context(
         service=service,
@@ -50,10 +54,11 @@ def create_app(
         keys=keys,
         metrics=metrics,
         settings=settings,
+        texts=texts,
     )
     app = FastAPI(title=settings.name, version=lamina.__version__, docs_url=None, redoc_url=None, openapi_url=None)
     routes = Routes(app)
-    for part in (OpenAIRoutes, FeedbackRoutes, LookupRoutes, HealthRoutes):
+    for part in (OpenAIRoutes, TextRoutes, FeedbackRoutes, LookupRoutes, HealthRoutes):
         part(context).add_to(routes)
 
     async def description(request: Request) -> Response:

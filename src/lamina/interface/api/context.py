@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from lamina.contracts.inference import InferenceService, Retriever
 from lamina.contracts.lineage import Jobs, Lineage, Releases
+from lamina.contracts.texts import TextService
 from lamina.interface.api.ports import ApiSettings, Caller, Documents, Keys, Store
 from lamina.kit.errors import StorageError
 
@@ -35,6 +36,7 @@ class Context:
     keys: Keys
     metrics: CollectorRegistry
     settings: ApiSettings
+    texts: TextService | None = None  # what is asked beside chats
     answers: Counter = field(init=False)
     judgements: Counter = field(init=False)
     store_failed: bool = False  # the last write failed: not ready until one succeeds

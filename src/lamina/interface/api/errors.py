@@ -28,6 +28,7 @@ _FIELDS = (
     "messages", "prompt", "model", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "logprobs", "min_p",
     "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias", "min_tokens", "response_format",
     "guided_json", "guided_regex", "guided_choice", "guided_grammar", "tools", "tool_choice", "timeout", "priority",
+    "input", "source", "num_beams", "no_repeat_ngram_size",
 )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from lamina.interface.api.routes import Routes
 from lamina.interface.api.schemas import MAX_SEED, ChatRequest, CompletionRequest, Sampling, read_body
 from lamina.interface.api.wire import ChatWire, CompletionWire, sources_of
 from lamina.interface.grounding.context import Grounded, ground, opening_of
-from lamina.kit.errors import NotFoundError
+from lamina.kit.errors import LaminaError, NotFoundError
 from lamina.kit.identity import new_id
 
 
@@ -73,7 +73,21 @@ class OpenAIRoutes:
             "owned_by": self._settings.name,
             "root": version.id,
             "parent": version.parent,
+            **self._abilities(version.id),
         }
+
+    def _abilities(self, version: str) -> dict[str, Any]:
+        """What a version can be asked for, where that is known."""
+        if self._context.texts is None:
+            return {}
+        try:
+            known = self._context.texts.abilities(version)
+        except LaminaError as error:  # its files are at fault: it is listed all the same
+            return {"tasks": [], "problem": error.what}
+        told: dict[str, Any] = {"tasks": list(known.tasks), "max_model_len": known.context}
+        told |= {"languages": [list(pair) for pair in known.pairs]} if known.pairs else {}
+        told |= {"dimensions": known.width} if known.width is not None else {}
+        return told | ({"labels": list(known.labels)} if known.labels else {})
 
     async def chat(self, request: Request) -> Response:
         """``POST /v1/chat/completions``."""

@@ -66,7 +66,7 @@ def _content(value: Any) -> Any:
     return "".join(texts)
 
 
-def _prompt(value: Any) -> Any:
+def prompts(value: Any) -> Any:
     """A text, a list of texts, token ids, or a list of lists of token ids: made a list of prompts."""
     if isinstance(value, str):
         return [value]
@@ -104,6 +104,7 @@ def _utf8(value: Any) -> Any:
 
 
 Text = Annotated[str, AfterValidator(_utf8)]
+ModelName = Annotated[str, AfterValidator(_model)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
@@ -114,6 +115,11 @@ class _Wire(BaseModel):
 
 class _Own(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+def ignored(body: BaseModel) -> list[str]:
+    """Names of fields that were sent and are not known, harmless to repeat in a header."""
+    return [_UNSAFE.sub("?", name[:64]) for name in sorted(body.model_extra or {})][:20]
 
 
 class ChatMessage(_Wire):
@@ -136,7 +142,7 @@ class StreamOptions(_Wire):
 class Sampling(Forms):
     """The fields that both routes share."""
 
-    model: Annotated[str, AfterValidator(_model)] = ""
+    model: ModelName = ""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -160,7 +166,7 @@ class Sampling(Forms):
 
     def ignored(self) -> list[str]:
         """Names of fields that were sent and are not known, harmless to repeat in a header."""
-        return [_UNSAFE.sub("?", name[:64]) for name in sorted(self.model_extra or {})][:20]
+        return ignored(self)
 
 
 class ChatRequest(Sampling):
@@ -178,7 +184,7 @@ class ChatRequest(Sampling):
 class CompletionRequest(Sampling):
     """``POST /v1/completions``."""
 
-    prompt: Annotated[list[Text] | list[list[int]], BeforeValidator(_prompt)]
+    prompt: Annotated[list[Text] | list[list[int]], BeforeValidator(prompts)]
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     echo: bool | None = None
     best_of: Positive | None = None

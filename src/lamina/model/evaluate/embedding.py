@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lamina.kit.errors import ModelFileError
 from lamina.kit.tokenizer import ModelTokenizer, open_tokenizer
@@ -39,16 +40,8 @@ class TextEmbedder:
     @classmethod
     def open(cls, folder: Path) -> TextEmbedder:
         """The model in ``folder``, pooled as its sentence-transformers files say. Raises ``ModelFileError``."""
-        pooled = _read(folder / _POOLING)
-        modes = {key for key, on in pooled.items() if key.startswith("pooling_mode_") and on is True}
-        known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
-        if len(modes) > 1 or not modes <= set(known):
-            raise ModelFileError(f"the pooling {sorted(modes)} is not supported", where=str(folder / _POOLING))
-        pooling = known[modes.pop()] if modes else "mean"
-        longest = _read(folder / _LENGTH).get("max_seq_length")
-        return cls(
-            open_model(folder), open_tokenizer(folder), pooling=cast("Pooling", pooling), longest=longest or None
-        )
+        pooling, longest = read_pooling(folder)
+        return cls(open_model(folder), open_tokenizer(folder), pooling=pooling, longest=longest)
 
     @property
     def width(self) -> int:
@@ -62,9 +55,7 @@ class TextEmbedder:
         rows = [self._row(text) for text in texts]
         for batch in alike([len(row) for row in rows], _BATCH_TOKENS):
             ids, segments = padded([rows[n] for n in batch])
-            hidden = self._model(ids, segments=segments).float()
-            pooled = mean_token(hidden, segments) if self._pooling == "mean" else first_token(hidden)
-            found[batch] = torch.nn.functional.normalize(pooled, dim=-1).numpy()
+            found[batch] = pooled(self._model(ids, segments=segments), segments, self._pooling).numpy()
         return found
 
     def _row(self, text: str) -> list[int]:
@@ -72,6 +63,25 @@ class TextEmbedder:
         if len(framed) <= self._longest:
             return framed
         return framed[: self._longest - 1] + framed[-1:]  # the end token stays
+
+
+def read_pooling(folder: Path) -> tuple[Pooling, int | None]:
+    """How sentence-transformers' files in ``folder`` say that vectors are made (without such files: the mean), and of
+    how many tokens at most. Raises ``ModelFileError`` for another way."""
+    told = _read(folder / _POOLING)
+    modes = {key for key, on in told.items() if key.startswith("pooling_mode_") and on is True}
+    known: dict[str, Pooling] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
+    if len(modes) > 1 or not modes <= set(known):
+        raise ModelFileError(f"the pooling {sorted(modes)} is not supported", where=str(folder / _POOLING))
+    longest = _read(folder / _LENGTH).get("max_seq_length")
+    return (known[modes.pop()] if modes else "mean"), int(longest) if longest else None
+
+
+def pooled(hidden: Tensor, segments: Tensor, pooling: Pooling) -> Tensor:
+    """Vectors (B, D) float32 of length 1, from hidden states (B, T, D) of texts one a row; ``segments`` (B, T)."""
+    wide = hidden.float()
+    made = mean_token(wide, segments) if pooling == "mean" else first_token(wide)
+    return torch.nn.functional.normalize(made, dim=-1)
 
 
 def write_pooling(folder: Path, *, width: int, longest: int) -> None:

@@ -22,7 +22,8 @@ from lamina.kit.tokenizer import ModelTokenizer, open_tokenizer
 from lamina.model.checkpoint import open_model
 from lamina.model.evaluate.bits_per_byte import bits_per_byte
 from lamina.model.evaluate.likelihood import Likelihoods
-from lamina.model.generate import greedy, translate
+from lamina.model.generate import greedy
+from lamina.model.search import translate
 from lamina.model.transformer import Transformer
 
 _MAX_TOKENS = 256  # of an answer, where the task does not say; the harness' own models take as many

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lamina.kit.errors import InputError, require
 from lamina.kit.tokenizer import ModelTokenizer
 from lamina.model.evaluate.score import Asked, Score, jackknife, mean_score
-from lamina.model.generate import translate
+from lamina.model.search import translate
 from lamina.model.transformer import Transformer
 
 

@@ -34,7 +34,17 @@ class KeyValueCache:
         return self._source[layer]
 
     def select(self, rows: Tensor) -> None:
-        """Keep these ``rows`` (B',) int64 of the batch, in this order; one may be taken several times."""
-        for kept in (self._own, self._source):
-            for layer, (k, v) in kept.items():
-                kept[layer] = k.index_select(0, rows), v.index_select(0, rows)
+        """Keep these ``rows`` (B',) int64 of the batch, in this order; one may be taken several times.
+
+        What the encoder made stays: several rows, the beams of one source, may stand on one row of it.
+        """
+        _select(self._own, rows)
+
+    def select_sources(self, rows: Tensor) -> None:
+        """Keep these ``rows`` (B',) int64 of the encoder's output."""
+        _select(self._source, rows)
+
+
+def _select(kept: dict[int, tuple[Tensor, Tensor]], rows: Tensor) -> None:
+    for layer, (k, v) in kept.items():
+        kept[layer] = k.index_select(0, rows), v.index_select(0, rows)

@@ -1,0 +1,1 @@
+"""Models that answer whole texts, many at once: encoders and encoder-decoders."""

@@ -1,0 +1,121 @@
+"""Which way a model is served, what it can be asked for, and opening it for that: told from its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from lamina.contracts.texts import Abilities, Task
+from lamina.deployment.engine.layer import check_served
+from lamina.deployment.texts.encoder import MASK, EncoderModel, EncoderSettings
+from lamina.deployment.texts.model import TextModel
+from lamina.deployment.texts.writer import WriterModel, WriterSettings, read_settings, tasks_of
+from lamina.kit.errors import ConfigError
+from lamina.kit.tokenizer import ModelTokenizer, open_tokenizer
+from lamina.model.checkpoint import read_config
+from lamina.model.evaluate.embedding import read_pooling
+from lamina.model.families import family_of_config
+from lamina.model.spec import ModelSpec, OutputSpec
+from lamina.model.train.outputs import names_of
+from lamina.model.transformer import Transformer
+
+Kind = Literal["decoder", "encoder", "writer"]
+
+
+def kind_of(spec: ModelSpec) -> Kind:
+    """Which way a model is served. Raises ``ConfigError`` where nothing here serves it."""
+    classes = any(output.kind in ("classify", "tag") for output in spec.outputs)
+    if spec.encoder is not None and spec.decoder is not None:
+        if spec.head is None:
+            raise ConfigError("an encoder-decoder without a head writes nothing", where="deployment")
+        return "writer"
+    if spec.encoder is not None or (spec.head is None and classes):
+        return "encoder"
+    check_served(spec)
+    return "decoder"
+
+
+def spec_of(folder: Path) -> ModelSpec:
+    """The specification of the model in ``folder``."""
+    config, where = read_config(folder), str(folder / "config.json")
+    return family_of_config(config, where).to_spec(config, where)
+
+
+def abilities_of(folder: Path, *, context: int | None = None) -> Abilities:
+    """What the model in ``folder`` can be asked for; its weights are not read. ``context`` caps the tokens of a text.
+
+    Raises ``ConfigError`` where nothing here serves it, ``ModelFileError`` for files that are at fault.
+    """
+    spec, tokenizer = spec_of(folder), open_tokenizer(folder)
+    kind = kind_of(spec)
+    longest = min(context or spec.max_positions, spec.max_positions)
+    if kind == "decoder":
+        chats: tuple[Task, ...] = ("chat", "completions") if tokenizer.chats else ("completions",)
+        return Abilities(tasks=chats, context=longest)
+    if kind == "writer":
+        settings = _writer(folder, tokenizer)
+        return Abilities(tasks=tasks_of(settings), context=longest, pairs=tuple(settings.pairs))
+    return _encoder_abilities(folder, spec, tokenizer, longest)
+
+
+def open_texts(
+    model: Transformer,
+    tokenizer: ModelTokenizer,
+    folder: Path,
+    *,
+    version: str,
+    context: int | None = None,
+    queue_tokens: int = 1 << 18,
+) -> TextModel:
+    """The service of ``model``, opened from ``folder``, that is no decoder."""
+    abilities = abilities_of(folder, context=context)
+    if kind_of(model.spec) == "writer":
+        settings = _writer(folder, tokenizer)
+        return WriterModel(model, tokenizer, abilities, settings, version=version, queue_tokens=queue_tokens)
+    pooling, longest = read_pooling(folder)
+    several = read_config(folder).get("problem_type") == "multi_label_classification"
+    found = EncoderSettings(pooling=pooling, longest=longest, several=several)
+    return EncoderModel(model, tokenizer, abilities, found, version=version, queue_tokens=queue_tokens)
+
+
+def _encoder_abilities(folder: Path, spec: ModelSpec, tokenizer: ModelTokenizer, context: int) -> Abilities:
+    outputs: dict[str, OutputSpec] = {output.kind: output for output in spec.outputs}
+    mask = tokenizer.special_id("mask_token")
+    tasks: list[Task] = []
+    if spec.head is not None and mask is not None:
+        tasks.append("fill-mask")
+    known: tuple[tuple[str, Task], ...] = (("classify", "classify"), ("tag", "tag"))
+    labels: tuple[str, ...] = ()
+    for name, task in known:
+        if name in outputs:
+            tasks.append(task)
+            count = outputs[name].labels
+            named = names_of(read_config(folder))
+            labels = named if len(named) == count else tuple(f"LABEL_{n}" for n in range(count))
+    vectors = spec.decoder is None
+    return Abilities(
+        tasks=(*tasks, "embeddings") if vectors else tuple(tasks),
+        context=context,
+        width=spec.stack.embeddings.width if vectors else None,
+        labels=labels,
+        mask=MASK if "fill-mask" in tasks else None,
+    )
+
+
+def _writer(folder: Path, tokenizer: ModelTokenizer) -> WriterSettings:
+    return read_settings(
+        read_config(folder),
+        _json(folder / "generation_config.json"),
+        _json(folder / "tokenizer_config.json"),
+        tokenizer,
+    )
+
+
+def _json(file: Path) -> Mapping[str, Any]:
+    with suppress(FileNotFoundError, ValueError):
+        values = json.loads(file.read_bytes())
+        return values if isinstance(values, dict) else {}
+    return {}

@@ -1,0 +1,165 @@
+"""Encoders and encoder-decoders, served."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from lamina.contracts.texts import Writing
+from lamina.deployment.compress.quantize import open_served
+from lamina.deployment.texts.opening import abilities_of
+from lamina.kit.errors import InputError
+from lamina.kit.tokenizer import open_tokenizer
+from lamina.model.evaluate.embedding import TextEmbedder, write_pooling
+from lamina.model.evaluate.masked import Hidden, nats_of_hidden
+from lamina.model.search import Search, search, translate
+
+TEXTS = ["the whale swims in the sea", "a ship", "the old harbour is near the big quiet sea and the ship sails in ."]
+
+
+def test_masks_are_filled_with_the_models_likeliest_words(opened, folders) -> None:
+    served = opened("masked")
+    told = served.fill(["The [MASK] swims in the [MASK].", "[MASK]"], k=4)
+    assert told.version == "v1"
+    assert [len(row) for row in told.rows] == [2, 1]
+    model, tokenizer = open_served(folders.masked), open_tokenizer(folders.masked)
+    mask = tokenizer.special_id("mask_token")
+    ids = tokenizer.framed("the swims in the .").ids
+    ids = [*ids[:2], mask, *ids[2:5], mask, *ids[5:]]
+    guess = told.rows[0][1][0]
+    ((hidden,),) = nats_of_hidden(model, [Hidden([*ids[:6], guess.token, *ids[7:]], (6,), 0)], mask)
+    assert np.isclose(guess.probability, np.exp(-hidden[0]), atol=1e-6)
+    wanted = model.logits(model(torch.tensor([ids]))[0, 6]).softmax(-1)
+    free = wanted.clone()
+    free[list(tokenizer.control)] = 0
+    assert int(free.argmax()) == guess.token
+    assert guess.word == tokenizer.decode([guess.token]).strip()
+    chances = [g.probability for g in told.rows[0][0]]
+    assert chances == sorted(chances, reverse=True)
+    with pytest.raises(InputError, match=r"text 1 has no \[MASK\]"):
+        served.fill(["[MASK]", "no mask"])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+def test_vectors_are_those_of_the_folder(opened, folders, tmp_path, pooling) -> None:
+    folder = tmp_path / "pooled"
+    shutil.copytree(folders.masked, folder)
+    write_pooling(folder, width=128, longest=12)
+    if pooling == "first":
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    folders.pooled = folder
+    served = opened("pooled")
+    told = served.embed(TEXTS[:2])
+    wanted = TextEmbedder.open(folder).embed(TEXTS[:2])
+    assert np.allclose(told.vectors, wanted, atol=1e-5)
+    assert np.allclose(np.linalg.norm(told.vectors, axis=1), 1)
+    tokenizer = open_tokenizer(folder)
+    as_ids = served.embed([tokenizer.encode(text) for text in TEXTS[:2]])
+    assert np.allclose(as_ids.vectors, told.vectors, atol=1e-5)
+    assert as_ids.prompt_tokens == told.prompt_tokens == sum(len(tokenizer.framed(t).ids) for t in TEXTS[:2])
+    with pytest.raises(InputError, match="text 0 has 17 tokens, the model reads at most 12") as caught:
+        served.embed([TEXTS[2]])
+    assert caught.value.code == "context_length_exceeded"
+    assert np.allclose(
+        served.embed([TEXTS[2]], truncate=True).vectors, TextEmbedder.open(folder).embed([TEXTS[2]]), atol=1e-5
+    )
+    with pytest.raises(InputError, match="token id"):
+        served.embed([[5, 10**6]])
+
+
+def test_classes_and_tags_have_their_names(opened, folders) -> None:
+    served = opened("classes")
+    told = served.classify(TEXTS)
+    assert all(list(row) == ["bad", "fair", "good"] for row in told.rows)
+    assert np.allclose([sum(row.values()) for row in told.rows], 1)
+    model, tokenizer = open_served(folders.classes), open_tokenizer(folders.classes)
+    alone = model.output("classify", model(torch.tensor([tokenizer.framed(TEXTS[0]).ids]))).softmax(-1)[0]
+    assert np.allclose(list(told.rows[0].values()), alone.numpy(), atol=1e-5)
+    tagged = opened("tags").tag(["The whale, old."]).rows[0]
+    assert [(word.begin, word.end) for word in tagged] == [(0, 3), (4, 9), (9, 10), (11, 14), (14, 15)]
+    assert {word.label for word in tagged} <= {"LABEL_0", "LABEL_1"}
+    assert all(0.5 <= word.probability <= 1 for word in tagged)
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_translations_are_those_of_the_plain_loop(opened, folders, beams) -> None:
+    served = opened("writer")
+    told = served.translate(TEXTS, Writing(num_beams=beams, max_tokens=9))
+    model, tokenizer = open_served(folders.writer), open_tokenizer(folders.writer)
+    for text, row in zip(TEXTS, told.rows, strict=True):
+        how = Search(num_beams=beams, forced_end=False)
+        (said,) = search(model, [tokenizer.framed(text).ids], ends=(1,), limits=[9], how=how)
+        assert row.text == tokenizer.decode(said.tokens)
+        assert row.ended == said.ended
+        assert row.tokens == len(said.tokens) + said.ended
+    assert translate(model, [], end=1, max_tokens=3) == []
+
+
+def test_languages_choose_what_stands_before_the_text(opened, folders) -> None:
+    served = opened("several")
+    assert served.abilities.tasks == ("translate", "summarize")
+    assert served.abilities.pairs == (("en", "it"), ("it", "en"))
+    there = served.translate([TEXTS[0]], Writing(source="en-GB", target="it"))
+    back = served.translate([TEXTS[0]], Writing(source="it", target="en"))
+    assert there.prompt_tokens == back.prompt_tokens > len(open_tokenizer(folders.several).framed(TEXTS[0]).ids)
+    assert there.rows != back.rows
+    assert served.summarize([TEXTS[0]], Writing()).rows[0].tokens <= 6, "as its folder says"
+    for how in (Writing(), Writing(source="en", target="de"), Writing(source="en")):
+        with pytest.raises(InputError, match="known: en to it, it to en"):
+            served.translate([TEXTS[0]], how)
+    one = opened("writer")
+    assert one.translate(TEXTS[:1], Writing()).rows == one.translate(TEXTS[:1], Writing(source="en", target="it")).rows
+
+
+def test_drawn_translations_follow_from_the_seed(opened) -> None:
+    served = opened("writer")
+
+    def drawn(seed):
+        return [row.text for row in served.translate(TEXTS, Writing(temperature=1.5, seed=seed, max_tokens=8)).rows]
+
+    assert drawn(1) == drawn(1) != drawn(2)
+    with pytest.raises(InputError, match="one beam"):
+        served.translate(TEXTS, Writing(temperature=1.0, num_beams=3))
+
+
+def test_what_is_asked_at_once_is_computed_together_and_alike(opened) -> None:
+    served = opened("masked")
+    alone = [served.embed([text]).vectors[0] for text in TEXTS * 4]
+    before = served.batches
+    with ThreadPoolExecutor(12) as pool:
+        together = list(pool.map(lambda text: served.embed([text]).vectors[0], TEXTS * 4))
+    assert served.batches - before < 12
+    assert np.allclose(alone, together, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "ask", "words"),
+    [
+        ("masked", lambda m: m.classify(["x"]), "v1 cannot classify texts .*can fill in masked words: /v1/fill-mask"),
+        ("classes", lambda m: m.fill(["[MASK]"]), "cannot fill"),
+        ("writer", lambda m: m.embed(["x"]), "cannot make vectors .*can translate"),
+        ("writer", lambda m: m.summarize(["x"], Writing()), "cannot summarize"),
+        (
+            "writer",
+            lambda m: m.translate(["the whale " * 300], Writing()),
+            "text 0 has 602 tokens, the model",
+        ),
+        ("writer", lambda m: m.translate([" "], Writing()), "text 0 is empty"),
+        ("writer", lambda m: m.translate(["x"], Writing(max_tokens=9999)), "from 1 to 512"),
+        ("writer", lambda m: m.translate(["x"], Writing(num_beams=99)), "from 1 to 16"),
+    ],
+)
+def test_what_cannot_be_says_so(opened, name, ask, words) -> None:
+    with pytest.raises(InputError, match=words):
+        ask(opened(name))
+
+
+def test_abilities_are_told_without_the_weights(folders) -> None:
+    assert abilities_of(folders.masked).tasks == ("fill-mask", "embeddings")
+    assert abilities_of(folders.classes).labels == ("bad", "fair", "good")
+    assert abilities_of(folders.writer, context=40).context == 40
