@@ -108,7 +108,7 @@ def model_of(work: str, shape: Shape) -> Transformer:
     return Transformer(spec)
 
 
-class _Cycle:
+class Cycle:
     """The batches, again and again."""
 
     def __init__(self, batches: list[Batch]) -> None:
@@ -166,7 +166,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work_folder:
         train(
             model,
-            _Cycle(batches),
+            Cycle(batches),
             parameters=parameters,
             work=Path(work_folder),
             progress=_Steps(turns),

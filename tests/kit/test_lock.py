@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lamina.kit.errors import ConfigError, CorruptError
-from lamina.kit.lock import Lock, LockEntry
+from lamina.kit.lock import Lock, LockChoice, LockEntry
 
 ENTRY = LockEntry(version="1.0", file="a-1.0.whl", sha256="ab" * 32, license="MIT")
 
@@ -50,3 +50,14 @@ def test_the_file_is_plain_json(tmp_path: Path) -> None:
         "format": 1,
         "packages": {"deb:x": {"version": "1.0", "file": "a-1.0.whl", "sha256": "ab" * 32, "license": "MIT"}},
     }
+
+
+def test_choices_stand_beside_what_was_fetched(tmp_path: Path) -> None:
+    lock = Lock(tmp_path / "lamina.lock")
+    assert lock.choice("model.base") is None
+    lock.choose("model.base", LockChoice(location="pypi:a==1.0", why="it fits"))
+    lock.add("pypi:a==1.0", ENTRY)
+    assert lock.choice("model.base") == LockChoice(location="pypi:a==1.0", why="it fits")
+    lock.choose("model.base", LockChoice(location="pypi:b", why="it fits better"))
+    assert lock.choice("model.base") == LockChoice(location="pypi:b", why="it fits better")
+    assert lock.get("pypi:a==1.0") == ENTRY

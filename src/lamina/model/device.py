@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +16,10 @@ from lamina.kit.errors import ConfigError
 
 Device = Literal["auto", "cpu", "cuda"]
 _REMEDY = "TORCH=cuda make setup (or pip install torch with CUDA)"
+_GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+_ROWS, _WIDTH = 512, 1024  # of the product that is timed
+_READ = 256 << 20  # bytes, more than caches hold
+_DRAWS = 5
 _log = logging.getLogger(__name__)
 
 
@@ -30,11 +37,64 @@ def choose_device(wanted: Device = "auto", *, where: str = "device") -> torch.de
     return torch.device("cuda" if usable and wanted != "cpu" else "cpu")
 
 
-def memory_of(device: torch.device) -> float:
-    """Bytes that it has in all."""
+def memory_of(device: torch.device, *, groups: Path = _GROUPS, own: Path = _OWN) -> float:
+    """Bytes that it has in all; of the processor no more than the control groups of this process may use.
+
+    ``groups``: where the kernel shows control groups, ``own``: which ones this process is in (cgroups(7)).
+    """
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[1])
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    whole = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min([whole, *_limits(groups, own)])
+
+
+def _limits(groups: Path, own: Path) -> list[float]:
+    """Of the groups that this process is in, outermost first: a group is also bound by those around it."""
+    try:
+        lines = own.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    files = []
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        if kinds in ("", "memory"):
+            root, name = (groups, "memory.max") if kinds == "" else (groups / kinds, "memory.limit_in_bytes")
+            inner = root / path.lstrip("/")
+            files += [place / name for place in (root, *reversed(inner.parents), inner) if place.is_relative_to(root)]
+    found = []
+    for file in files:
+        with suppress(OSError, ValueError):  # "max" is no number: there is no limit
+            found.append(float(file.read_text(encoding="ascii")))
+    return found
+
+
+def product_rate(device: torch.device) -> float:
+    """FLOP a second of matrix products as training has them, in the faster of float32 and bfloat16."""
+    rates = []
+    for dtype in (torch.float32, torch.bfloat16):
+        x = torch.ones(_ROWS, _WIDTH, dtype=dtype, device=device)
+        w = torch.ones(_WIDTH, _WIDTH, dtype=dtype, device=device)
+        taken = _quickest(lambda x=x, w=w: x @ w, device)  # type: ignore[misc]  # mypy cannot infer lambda defaults
+        rates.append(2.0 * _ROWS * _WIDTH * _WIDTH / taken)
+    return max(rates)
+
+
+def read_rate(device: torch.device) -> float:
+    """Bytes a second that it reads from its memory."""
+    values = torch.ones(_READ // 4, dtype=torch.float32, device=device)
+    return _READ / _quickest(values.sum, device)
+
+
+def _quickest(call: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the fastest of a few calls, after one that warms up."""
+    taken = []
+    for _ in range(_DRAWS):
+        began = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - began)
+    return min(taken[1:])
 
 
 def gpu_is_there() -> bool:

@@ -207,7 +207,10 @@ def _data_section(facts: Mapping[str, Any]) -> str:
         named = "Rows of people's judgements" if place is None else f"Rows from `{place}`"
         lines.append(f"{named}, licence {facts['rows']['license'] or 'unknown'}.")
     if facts["base"] is not None:
-        lines.append(f"The model that it began with, `{facts['base']}`: licence {facts['base_license'] or 'unknown'}.")
+        chosen = facts["run"].get("base_choice")
+        why = f" It was chosen by machine: {chosen['why']}." if chosen else ""
+        licence = facts["base_license"] or "unknown"
+        lines.append(f"The model that it began with, `{facts['base']}`: licence {licence}.{why}")
     return "\n\n".join(lines or ["Nothing is known of it."])
 
 

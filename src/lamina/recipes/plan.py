@@ -20,6 +20,7 @@ from lamina.kit.progress import Progress
 from lamina.kit.stages import Stage, Workshop
 from lamina.recipes import augmentation, collect, history, step_files
 from lamina.recipes.architectures import AUTO
+from lamina.recipes.base_choice import base_of
 from lamina.recipes.fresh import fresh_stage, vectors_stage
 from lamina.recipes.mixing import check_mixture, mixture_stage
 from lamina.recipes.questions import read_questions
@@ -39,6 +40,7 @@ class Plan:
     workshop: Workshop
     progress: Progress
     derives: bool = False  # the corpus is to follow from the last one, and not to be built
+    chooses: bool = True  # a base model that is "auto" and not chosen yet
     reuse: Path | None = None  # token shards that hold all documents of the corpus, and more
 
     # -- data ---------------------------------------------------------------------------------------------------------
@@ -135,10 +137,8 @@ class Plan:
     @cached_property
     def base_location(self) -> Located:
         """Where the base model lies on this machine."""
-        model = self.stack.model
-        if model is None or model.base is None:
-            raise ConfigError("has no [model] base", where=self.stack.file.name)
-        return collect.locate(self.stack, model.base, self.progress)
+        base = base_of(self.stack, self.progress, cache=collect.cache_folder(self.stack), choose=self.chooses)
+        return collect.locate(self.stack, base, self.progress)
 
     @cached_property
     def base(self) -> Stage:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lamina.contracts.lineage import ModelVersion
 from lamina.kit.errors import NotFoundError
 from lamina.kit.progress import Progress
+from lamina.recipes.base_choice import chosen_base
 from lamina.recipes.current import read_json
 from lamina.recipes.stack import Stack
 from lamina.recipes.status import open_registry
@@ -45,4 +46,6 @@ def _base_name(stack: Stack) -> str | None:
         return None
     if model.base is None:
         return f"{model.architecture} {model.preset}, fresh"
+    if (chosen := chosen_base(stack)) is not None:
+        return chosen.location
     return model.base if isinstance(model.base, str) else model.base[0]

@@ -8,6 +8,7 @@ from typing import Any
 from lamina.kit.packages import Located
 from lamina.kit.stages import Workshop
 from lamina.recipes import contamination
+from lamina.recipes.base_choice import told_base
 from lamina.recipes.stack import Stack
 from lamina.recipes.train_section import TrainSection
 from lamina.recipes.watching import watching
@@ -22,6 +23,8 @@ def run_context(
         "base": None if base is None else base.location,
         "base_license": None if base is None else base.license,
     }
+    if (chosen := told_base(stack)) is not None:
+        about["base_choice"] = chosen
     if section.rows is not None:
         about["rows"] = section.rows["from"]
     if corpus is not None:

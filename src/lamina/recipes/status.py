@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lamina.data.tombstones import Tombstones
+from lamina.deployment.engine.native.library import describe
 from lamina.kit.database import Database
 from lamina.kit.errors import LaminaError
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
+from lamina.recipes.architectures import AUTO
+from lamina.recipes.base_choice import told_base
 from lamina.recipes.removals import stale_versions
 from lamina.recipes.stack import Stack, learns_rows
 
@@ -37,6 +40,7 @@ def status(stack: Stack, *, as_json: bool) -> Any:
 
     progress = open_progress("quiet")
     plan = open_plan(stack, Workshop(stack.state, progress), progress)
+    plan.chooses = False  # to look at a stack changes nothing
     names = ["corpus"] if stack.collects else []
     if stack.model is not None:
         names += ["rows"] if learns_rows(stack.model) else []
@@ -59,9 +63,15 @@ def status(stack: Stack, *, as_json: bool) -> Any:
         {"stage": "forget", "state": "interrupted", "why": f"{r.id} is not carried through: run lamina data forget"}
         for r in Tombstones(stack.state).pending
     ]
+    auto = stack.model is not None and stack.model.base == AUTO
+    base = told_base(stack)
     if as_json:
-        return {"stack": stack.name, "stages": rows, **releases}
-    lines = [f"{stack.name} ({stack.file})", *(f"  {r['stage']:<10} {r['state']:<12} {r['why']}" for r in rows)]
+        told = {"base": base} if auto else {}
+        return {"stack": stack.name, **told, "stages": rows, "native_kernels": describe(), **releases}
+    chosen = "not chosen yet: lamina up" if base is None else f"{base['location']}: {base['why']}"
+    lines = [f"{stack.name} ({stack.file})", *([f"  base model: {chosen}"] if auto else [])]
+    lines += [*(f"  {r['stage']:<10} {r['state']:<12} {r['why']}" for r in rows)]
+    lines.append(f"  native kernels: {describe()}")
     return "\n".join([*lines, _describe(releases)])
 
 
