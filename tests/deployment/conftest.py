@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import openai
@@ -128,10 +129,13 @@ def tiny_tokenizer() -> TinyTokenizer:
     return TinyTokenizer()
 
 
-def make_tiny_model(family: str = "llama", seed: int = 0, vocabulary: int = len(TEXTS)) -> Transformer:
+def make_tiny_model(
+    family: str = "llama", seed: int = 0, vocabulary: int = len(TEXTS), positions: int = 160
+) -> Transformer:
     """Random weights, spread enough that scores differ clearly."""
     torch.manual_seed(seed)
-    model = Transformer(SPECS[family](vocabulary)).eval().requires_grad_(False)
+    spec = replace(SPECS[family](vocabulary), max_positions=positions)
+    model = Transformer(spec).eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
         if parameter.dim() == 2:
             parameter.mul_(12.0 if "embeddings" not in name else 10.0)
@@ -173,10 +177,13 @@ def tokenizer_folder(tmp_path_factory) -> Path:
     return folder
 
 
-def save_tiny_model(folder: Path, tokenizer: Path, seed: int = 0, *, quantize: str = "int8") -> Path:
+def save_tiny_model(
+    folder: Path, tokenizer: Path, seed: int = 0, *, quantize: str = "int8", positions: int = 160
+) -> Path:
     """A served ``folder`` with weights of its own and the files of ``tokenizer``."""
     size = len(json.loads((tokenizer / "tokenizer.json").read_text())["model"]["vocab"])
-    save_served(make_tiny_model(seed=seed, vocabulary=size + 8), folder, like=None, quantize=quantize)  # type: ignore[arg-type]
+    model = make_tiny_model(seed=seed, vocabulary=size + 8, positions=positions)
+    save_served(model, folder, like=None, quantize=quantize)  # type: ignore[arg-type]
     copy_companions(tokenizer, folder)
     return folder
 
@@ -192,12 +199,20 @@ def model_folder(tmp_path, tokenizer_folder) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory, tokenizer_folder) -> Iterator[openai.OpenAI]:
+def chat_template() -> str:
+    """Of the model behind ``client``; a module may have its own."""
+    return CHAT_TEMPLATE
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory, tokenizer_folder, chat_template) -> Iterator[openai.OpenAI]:
     """OpenAI's client, and a server with a tiny model behind it, one for a module."""
     folder = tmp_path_factory.mktemp("served")
     with Database.open(folder / "lamina.db") as database, ExitStack() as stays:
         registry = ModelRegistry(database, folder / "models")
-        registry.add(save_tiny_model(folder / "v1", tokenizer_folder, quantize="none"), role="documents")
+        save_tiny_model(folder / "v1", tokenizer_folder, quantize="none", positions=2048)
+        (folder / "v1" / "chat_template.jinja").write_text(chat_template)
+        registry.add(folder / "v1", role="documents")
         registry.promote("v1", because="first")
         service = ServingService(registry, cache_mb=4, max_sequences=4)
         stays.callback(service.close)

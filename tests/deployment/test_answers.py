@@ -90,6 +90,7 @@ def test_an_end_may_be_put_off(client) -> None:
         ({"max_tokens": 10**9}, "max_tokens"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"n": 10_000}, "n"),
+        ({"tools": [{"type": "function", "function": {"name": "now"}}]}, "tools"),  # the template has no place for them
     ],
 )
 def test_what_cannot_be_is_refused_with_the_fields_name(client, fields, param) -> None:

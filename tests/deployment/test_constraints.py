@@ -95,15 +95,15 @@ HOSTILE = {
 def test_a_hostile_constraint_is_answered_soon_and_stalls_nobody(client, name) -> None:
     chat(client, extra_body={"guided_choice": ["a"]})  # the vocabulary is read
     with ThreadPoolExecutor(1) as pool:
-        before = time.perf_counter()
+        before, refusal = time.perf_counter(), None
         bystander = pool.submit(chat, client, max_tokens=40)
         try:
             answer = chat(client, max_tokens=8, extra_body=HOSTILE[name])
             assert answer.usage.completion_tokens <= 8
         except openai.APIStatusError as error:
-            assert error.status_code in (400, 413, 503)
-            assert "server failed" not in str(error)
+            refusal = error
         took = time.perf_counter() - before
+        assert refusal is None or (refusal.status_code in (400, 413, 503) and "server failed" not in str(refusal))
         assert bystander.result().usage.completion_tokens > 0
         assert time.perf_counter() - before < 5
     assert took < 2.0, "0.2 s on a quiet machine"

@@ -7,15 +7,34 @@ from typing import Literal
 
 import pyarrow as pa
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """An assistant's wish that a tool be called; ``arguments`` are JSON text, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that an assistant may ask for; ``definition``: OpenAI's ``{"type": "function", …}`` as JSON text."""
+
+    name: str
+    definition: str
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation, as OpenAI's chat format has it."""
+    """One turn of a conversation, as OpenAI's chat format has it; a tool's result names the call that it answers."""
 
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
 
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lamina.contracts.chat import Message
+from lamina.contracts.chat import Message, Tool
 
 FinishReason = Literal["stop", "length", "abort", "error"]
 
@@ -57,6 +57,9 @@ class Request:
     messages: tuple[Message, ...] = ()
     prompt: str | tuple[int, ...] | None = None
     sampling: SamplingParams = field(default_factory=SamplingParams)
+    tools: tuple[Tool, ...] = ()  # that the assistant may ask for
+    tool_choice: Literal["auto", "required"] = "auto"  # required: nothing but calls
+    parallel_tool_calls: bool = True  # several calls in one answer, where calls are required
 
 
 class Alternative(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lamina.contracts.chat import Message
+from lamina.contracts.chat import Message, Tool
 
 #: A target that carries no loss (PyTorch's ``ignore_index``).
 IGNORED = -100
@@ -43,8 +43,11 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str: ...
 
-    def render(self, messages: Sequence[Message], *, open_answer: bool = False) -> Rendered:
-        """Apply the chat template; ``open_answer`` ends with the header of an assistant turn, ready to be answered."""
+    def render(self, messages: Sequence[Message], *, open_answer: bool = False, tools: Sequence[Tool] = ()) -> Rendered:
+        """Apply the chat template; ``open_answer`` ends with the header of an assistant turn, ready to be answered.
+
+        ``tools`` are offered where the template has a place for them.
+        """
         ...
 
 

@@ -21,6 +21,7 @@ from lamina.deployment.engine.engine import Engine
 from lamina.deployment.seal import MOST_NATS_BFLOAT16, check_seal
 from lamina.deployment.texts.model import TextModel, refuse
 from lamina.deployment.texts.opening import kind_of, open_texts
+from lamina.deployment.tools import check_tools
 from lamina.kit.errors import CorruptError, InputError, LaminaError
 from lamina.kit.tokenizer import open_tokenizer
 from lamina.model.device import Device, choose_device
@@ -125,6 +126,9 @@ def placed(model: Transformer, device: torch.device) -> Transformer:
 
 def prompt_ids(tokenizer: StreamingTokenizer, request: Request) -> list[int]:
     """The token ids of a request: a rendered conversation, encoded text, or ids as they are."""
+    if request.messages and request.tools:
+        check_tools(request, getattr(tokenizer, "tool_form", None))
+        return tokenizer.render(request.messages, open_answer=True, tools=request.tools).ids
     if request.messages:
         return tokenizer.render(request.messages, open_answer=True).ids
     if isinstance(request.prompt, str):

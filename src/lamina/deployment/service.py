@@ -26,6 +26,7 @@ from lamina.deployment.asking import TextAsking
 from lamina.deployment.engine.observer import Load
 from lamina.deployment.loaded import Loaded, Versions, load_version, prompt_ids
 from lamina.deployment.metrics import ServingMetrics
+from lamina.deployment.tools import required_calls
 from lamina.kit.errors import BusyError, LaminaError, NotFoundError
 from lamina.model.device import Device
 
@@ -87,7 +88,8 @@ class ServingService(TextAsking):
         try:
             engine = loaded.engine  # refuses where the model does not go on with texts
             prompt = await asyncio.to_thread(prompt_ids, loaded.tokenizer, request)
-            constraint = request.sampling.constraint
+            form = getattr(loaded.tokenizer, "tool_form", None)
+            constraint = request.sampling.constraint or required_calls(request, form)
             guide = None if constraint is None else await engine.guidance.guide_soon(constraint)
             # Bounded by the answer: the engine never makes more chunks than max_tokens.
             chunks: asyncio.Queue[Chunk | LaminaError] = asyncio.Queue(maxsize=engine.context + 1)

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from lamina.contracts.chat import Message
+from lamina.contracts.chat import Message, ToolCall
 from lamina.contracts.feedback import Feedback, Interaction, Split
 from lamina.kit.database import Cursor, Database
 from lamina.kit.errors import InputError, NotFoundError
@@ -69,7 +69,7 @@ class FeedbackStore:
         subject = subject_of(interaction.user, interaction.conversation)
         split = split_of(interaction.user, interaction.conversation, held_out=self._held_out)
         row = asdict(interaction) | {
-            "messages": _json([{"role": m.role, "content": m.content} for m in interaction.messages]),
+            "messages": _json([_turn(m) for m in interaction.messages]),
             "answer": interaction.answer.replace("\0", "\ufffd"),  # PostgreSQL's text holds no NUL
             "sources": _json(list(interaction.sources)),
             "created": _time(interaction.created),
@@ -194,11 +194,21 @@ def _read_time(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
 
 
+def _turn(message: Message) -> dict[str, Any]:
+    """A turn without the fields of tools where it has none, as turns were stored before there were tools."""
+    return {name: value for name, value in asdict(message).items() if name in ("role", "content") or value}
+
+
+def _message(turn: Mapping[str, Any]) -> Message:
+    calls = tuple(ToolCall(**call) for call in turn.get("tool_calls", ()))
+    return Message(turn["role"], turn["content"], calls, turn.get("tool_call_id"))
+
+
 def _interaction(row: Mapping[str, Any]) -> Interaction:
     values = dict(row)
     return Interaction(
         user=values.pop("user_id"),
-        messages=tuple(Message(**m) for m in json.loads(values.pop("messages"))),
+        messages=tuple(_message(m) for m in json.loads(values.pop("messages"))),
         sources=tuple(json.loads(values.pop("sources"))),
         created=_read_time(values.pop("created")),
         **values,

@@ -6,16 +6,19 @@ after the rendered text is cut at the template's own control tokens it becomes i
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
-from lamina.contracts.chat import Message
+from lamina.contracts.chat import Message, Tool
 from lamina.kit.errors import LaminaError, ModelFileError
 from lamina.kit.template import END, START, ChatTemplate
+from lamina.kit.tool_rows import Rows, ToolForm, leaves, mapped, row_of, tool_form
 
 _PLACEHOLDERS = 0xF0000  # supplementary private use area A
 _SPACE = " \t\n\r\f\v"
@@ -64,23 +67,31 @@ class Conversation:
         found = self._controls.match(rest)
         return found[0] if found else None
 
-    def spans(self, messages: Sequence[Message], *, open_answer: bool) -> list[Span]:
+    @property
+    def tool_form(self) -> ToolForm | None:
+        """How the template has an assistant write calls of tools; None where it has no place for tools."""
+        return tool_form(self._template)
+
+    def spans(self, messages: Sequence[Message], *, open_answer: bool, tools: Sequence[Tool] = ()) -> list[Span]:
         """The whole conversation. Raises ``InputError`` where the template refuses it."""
-        rows, restore = self._escape(messages)
-        text = self._write(rows, open_answer)
+        given: list[dict[str, Any]] = [json.loads(tool.definition) for tool in tools]
+        (rows, given), restore = self._escape([row_of(m) for m in messages], given)
+        text = self._write(rows, open_answer, given)
         if self._template.marks:
             text, learned = _unmark(text)
             learned = [self._through_end(text, interval) for interval in learned]
         else:
-            learned = self._learned(rows, text)
+            learned = self._learned(rows, text, given)
         return list(self._cut(text, learned, restore))
 
-    def _write(self, rows: Sequence[Mapping[str, str]], open_answer: bool) -> str:
-        return self._template.render(rows, open_answer=open_answer, names=self._names)
+    def _write(
+        self, rows: Sequence[Mapping[str, Any]], open_answer: bool, tools: Sequence[Mapping[str, Any]] = ()
+    ) -> str:
+        return self._template.render(rows, open_answer=open_answer, names=self._names, tools=tools)
 
-    def _escape(self, messages: Sequence[Message]) -> tuple[list[dict[str, str]], dict[int, str]]:
+    def _escape(self, *lists: Rows) -> tuple[tuple[Rows, ...], dict[int, str]]:
         """Rows for the template, and what each placeholder stands for."""
-        used = {c for m in messages for c in m.content if ord(c) >= _PLACEHOLDERS}
+        used = {c for text in leaves(lists) for c in text if ord(c) >= _PLACEHOLDERS}
         free = (chr(n) for n in range(_PLACEHOLDERS, 0xFFFFE) if chr(n) not in used)
         given: dict[str, str] = {}
 
@@ -89,39 +100,39 @@ class Conversation:
                 given[match[0]] = next(free)
             return given[match[0]]
 
-        rows = [{"role": str(m.role), "content": self._spelled.sub(hide, m.content)} for m in messages]
-        return rows, {ord(placeholder): spelled for spelled, placeholder in given.items()}
+        hidden: tuple[Rows, ...] = mapped(lists, lambda text: self._spelled.sub(hide, text))
+        return hidden, {ord(placeholder): spelled for spelled, placeholder in given.items()}
 
-    def _learned(self, rows: list[dict[str, str]], text: str) -> list[Interval]:
+    def _learned(self, rows: Rows, text: str, tools: Rows) -> list[Interval]:
         """Where the assistant speaks: what follows the header that opens an answer, through the end of the turn."""
         found = []
         for i, row in enumerate(rows):
             if row["role"] != "assistant":
                 continue
-            interval = self._after_prompt(rows, i, text)
+            interval = self._after_prompt(rows, i, text, tools)
             if interval is None:
-                return self._by_marks(rows, text)
+                return self._by_marks(rows, text, tools)
             found.append(interval)
         return found
 
-    def _after_prompt(self, rows: list[dict[str, str]], i: int, text: str) -> Interval | None:
+    def _after_prompt(self, rows: Rows, i: int, text: str, tools: Rows) -> Interval | None:
         try:
-            prompt = self._write(rows[:i], True)
+            prompt = self._write(rows[:i], True, tools)
             if not text.startswith(prompt):
                 return None
             if self.turn_end is not None:
                 end = text.find(self.turn_end, len(prompt))
                 return None if end < 0 else (len(prompt), end + len(self.turn_end))
-            through = self._write(rows[: i + 1], False)
+            through = self._write(rows[: i + 1], False, tools)
         except LaminaError:
             return None
         return (len(prompt), len(through)) if text.startswith(through) and len(through) >= len(prompt) else None
 
-    def _by_marks(self, rows: list[dict[str, str]], text: str) -> list[Interval]:
+    def _by_marks(self, rows: Rows, text: str, tools: Rows) -> list[Interval]:
         """For templates that write a turn differently once it is history: look where its words come out."""
         marked = [{**row, "content": _surround(row["content"])} if row["role"] == "assistant" else row for row in rows]
         for open_answer in (False, True):
-            clean, intervals = _unmark(self._write(marked, open_answer))
+            clean, intervals = _unmark(self._write(marked, open_answer, tools))
             if clean == text:
                 return [self._through_end(text, interval) for interval in intervals]
         raise ModelFileError(

@@ -46,18 +46,25 @@ class ChatTemplate:
             line = f":{error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
             raise ModelFileError(f"the chat template cannot be parsed: {error}", where=where + line) from error
         self.marks = "generation" in source and START in _texts(tree)
+        self.takes_tools = any(name.name == "tools" for name in tree.find_all(nodes.Name))
 
     def render(
-        self, messages: Sequence[Mapping[str, str]], *, open_answer: bool, names: Mapping[str, str] | None = None
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        open_answer: bool,
+        names: Mapping[str, str] | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> str:
-        """The conversation as text; ``names`` are special tokens (``bos_token``, …).
+        """The conversation as text; ``names`` are special tokens (``bos_token``, …), ``tools`` OpenAI's definitions.
 
         Raises ``InputError`` where the template refuses the conversation, ``TooLargeError`` over the caps.
         """
-        size = sum(len(text) for message in messages for text in message.values())
+        size = sum(_size(message) for message in [*messages, *tools])
         budget = _Budget(chars=4 * size + 64 * 1024 + 1024 * len(messages))
         self._environment.budget.value = budget
-        values = {"messages": [dict(m) for m in messages], "add_generation_prompt": open_answer, "tools": None}
+        values: dict[str, Any] = {"messages": [dict(m) for m in messages], "add_generation_prompt": open_answer}
+        values["tools"] = list(tools) or None
         pieces = []
         try:
             for piece in self._template.generate({**(names or {}), **values}):
@@ -177,6 +184,15 @@ class _Generation(Extension):
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         mark = [nodes.Output([nodes.TemplateData(c, lineno=line)], lineno=line) for c in (START, END)]
         return [mark[0], *body, mark[1]]
+
+
+def _size(value: Any) -> int:
+    """Characters that a value takes, written as JSON, or more."""
+    if isinstance(value, Mapping):
+        return sum(len(key) + _size(inner) + 8 for key, inner in value.items())
+    if isinstance(value, list):
+        return sum(_size(inner) + 4 for inner in value)
+    return len(value) if isinstance(value, str) else 24
 
 
 def _raise_exception(message: str = "") -> NoReturn:

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 from tokenizers import Tokenizer as Backend
 
-from lamina.contracts.chat import Message
+from lamina.contracts.chat import Message, Tool
 from lamina.contracts.tokens import Rendered
 from lamina.kit.conversation import Conversation, Span
 from lamina.kit.errors import InputError, ModelFileError
@@ -39,6 +39,7 @@ from lamina.kit.tokenizer_files import (
     with_control_tokens,
 )
 from lamina.kit.tokenizer_frame import Frame, Framed, read_frame
+from lamina.kit.tool_rows import ToolForm
 
 #: Where a model has no chat template: roles in words, each turn closed by the end token where there is one.
 PLAIN_TEMPLATE = (
@@ -138,11 +139,7 @@ class ModelTokenizer:
         """Document end first, then the turn's end and whatever else the model's files call an end."""
         eos = self.id_of(self._settings.names.get("eos_token", ""))
         named = [self._controls[name] for name in _DOCUMENT_ENDS if name in self._controls]
-        ends = [
-            *named[:1],
-            *([self.turn_end_id] if self.turn_end_id is not None else []),
-            *([] if eos is None else [eos]),
-        ]
+        ends = [*named[:1], *(end for end in (self.turn_end_id, eos) if end is not None)]
         declared = [i for i in self._settings.end_ids if 0 <= i < self._vocabulary]
         return tuple(dict.fromkeys([*ends, *declared]))
 
@@ -190,7 +187,12 @@ class ModelTokenizer:
         """A decoder for one answer, token by token."""
         return self._table.stream() if self._table is not None else WindowStream(self._slow_decode)
 
-    def render(self, messages: Sequence[Message], *, open_answer: bool = False) -> Rendered:
+    @property
+    def tool_form(self) -> ToolForm | None:
+        """How the chat template has calls of tools written; None where it has no place for tools."""
+        return self._conversation.tool_form
+
+    def render(self, messages: Sequence[Message], *, open_answer: bool = False, tools: Sequence[Tool] = ()) -> Rendered:
         """The conversation by the chat template; ``learned`` covers each assistant turn and its end token.
 
         Raises ``InputError`` where the template refuses the conversation, ``ModelFileError`` where it is at fault.
@@ -203,7 +205,7 @@ class ModelTokenizer:
             )
         ids: list[int] = []
         learned: list[bool] = []
-        for span in self._conversation.spans(messages, open_answer=open_answer):
+        for span in self._conversation.spans(messages, open_answer=open_answer, tools=tools):
             found = self._span_ids(span, first=not ids)
             ids += found
             learned += [span.learned] * len(found)
@@ -261,8 +263,7 @@ class ModelTokenizer:
         return ids + self._part(backend, text, begin, len(text))
 
     def _part(self, backend: Backend, text: str, begin: int, end: int) -> list[int]:
-        found: list[int] = (self._further if begin else backend).encode(text[begin:end], add_special_tokens=False).ids
-        return found
+        return list((self._further if begin else backend).encode(text[begin:end], add_special_tokens=False).ids)
 
 
 def open_tokenizer(folder: Path) -> ModelTokenizer:

@@ -152,7 +152,7 @@ def test_unknown_fields_are_ignored_and_named(api) -> None:
             None,
             "context_length_exceeded",
         ),
-        ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools", "unsupported_parameter"),
+        ({"functions": [{"name": "f"}]}, openai.BadRequestError, "functions", "unsupported_parameter"),
     ],
 )
 def test_errors_map_to_the_clients_classes(api, body, error, param, code) -> None:

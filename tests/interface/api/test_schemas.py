@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 
 USER = {"role": "user", "content": "hi"}
+TOOL = {"type": "function", "function": {"name": "weather"}}
+DEEP: dict = {}
+for _ in range(400):
+    DEEP = {"items": DEEP}
 JSON = {"content-type": "application/json"}
 ROUTES = ["/v1/chat/completions", "/v1/completions", "/v1/feedback", "/v1/jobs", "/v1/releases/rollback"]
 
@@ -81,7 +85,8 @@ def test_what_is_not_json_is_refused_with_its_place(api, path: str, body: bytes,
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": "json"}, "response_format"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
-        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, "response_format.json_schema.schema"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}},
+         "response_format.json_schema.schema"),
         ({"response_format": {"type": "json_object"}, "guided_regex": "a"}, "guided_regex"),
         ({"guided_regex": ""}, "guided_regex"),
         ({"guided_regex": "a" * 65537}, "guided_regex"),
@@ -101,7 +106,19 @@ def test_what_is_not_json_is_refused_with_its_place(api, path: str, body: bytes,
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}]},
          "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}]}, "messages[0].tool_calls[0].function"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
+        ({"tools": [{"type": "web", "function": {"name": "a"}}]}, "tools[0].type"),
+        ({"tools": [TOOL, TOOL]}, "tools"),
+        ({"tools": [TOOL] * 129}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "other"}}}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": "required", "guided_regex": "a"}, "tool_choice"),
+        ({"tools": [{"type": "function", "function": {"name": "deep", "parameters": DEEP}}]}, "tools"),
+        ({"guided_json": DEEP}, "guided_json"),
+        ({"functions": [{"name": "a"}]}, "functions"),
     ],
 )  # fmt: skip
 def test_a_chat_field_that_is_wrong_is_named(api, fields, param: str) -> None:

@@ -21,6 +21,7 @@ from lamina.contracts.inference import Chunk, Passage, Request, Usage
 from lamina.interface.api.context import Context
 from lamina.interface.api.errors import error_response
 from lamina.interface.api.events import DONE, event, merge
+from lamina.interface.api.tool_calls import Pieces, ToolCalls
 from lamina.interface.api.wire import Choice, Wire, usage_of
 from lamina.interface.store import split_of
 from lamina.kit.errors import BusyError, LaminaError
@@ -52,7 +53,9 @@ class Job:
     choices: list[Choice] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.choices = [Choice(index) for index in range(len(self.requests))]
+        self.choices = [
+            Choice(index, tools=ToolCalls() if request.tools else None) for index, request in enumerate(self.requests)
+        ]
 
     def chunks(self) -> AsyncGenerator[tuple[int, Chunk], None]:
         """The pieces of all choices as they come."""
@@ -69,8 +72,8 @@ class Job:
         usage = Usage(prompt_tokens=0, completion_tokens=0)
         yield Chunk(version=version, finish_reason="stop", usage=usage)
 
-    def take(self, choice: Choice, chunk: Chunk) -> str:
-        """Add ``chunk`` to its choice; the text that it adds. Raises where the service gave up."""
+    def take(self, choice: Choice, chunk: Chunk) -> Pieces:
+        """Add ``chunk`` to its choice; what it adds. Raises where the service gave up."""
         choice.version = chunk.version or choice.version
         if chunk.finish_reason == "abort":
             raise BusyError("the server stopped before the answer was complete", hint="ask again")
@@ -85,7 +88,7 @@ class Job:
         choice.logprobs.extend(chunk.logprobs)
         if chunk.finish_reason is not None:
             choice.last = chunk
-        return text
+        return choice.parsed(text, last=chunk.finish_reason is not None)
 
     async def keep(self, choice: Choice, finish_reason: str) -> None:
         """Make the interaction durable."""
@@ -146,14 +149,14 @@ async def stream(job: Job) -> AsyncGenerator[bytes, None]:
         async for index, chunk in chunks:
             choice = job.choices[index]
             first = not choice.opened
-            text = job.take(choice, chunk)
+            pieces = job.take(choice, chunk)
             opening = wire.opening(index) if first else None
             if opening is not None:
                 yield event(wire.chunk(choice.version, [opening]))
-            if text or chunk.logprobs:
-                yield event(wire.chunk(choice.version, [wire.delta(choice, text, chunk.logprobs)]))
+            if pieces or chunk.logprobs:
+                yield event(wire.chunk(choice.version, [wire.delta(choice, pieces, chunk.logprobs)]))
             if chunk.finish_reason is not None:
-                await job.keep(choice, chunk.finish_reason)
+                await job.keep(choice, choice.finish_reason or chunk.finish_reason)
                 yield event(wire.chunk(choice.version, [wire.final(choice)]))
         job.check_complete()
         if job.include_usage:
@@ -176,5 +179,5 @@ async def collect(job: Job) -> dict[str, Any]:
         await chunks.aclose()
     job.check_complete()
     for choice in job.choices:
-        await job.keep(choice, choice.last.finish_reason or "stop" if choice.last else "stop")
+        await job.keep(choice, choice.finish_reason or "stop")
     return job.wire.whole(job.choices, job.usage())

@@ -6,34 +6,31 @@ import json
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from lamina.contracts.inference import Constraint
 from lamina.interface.api.errors import ParameterError
+from lamina.interface.api.fields import Fields
 
 _ANY_OBJECT = '{"type":"object"}'
 Source = Annotated[str, Field(min_length=1, max_length=65536)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, protected_namespaces=())
-
-
-class JsonSchema(_Part):
+class JsonSchema(Fields):
     """The schema, and a name for it."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 
-class ResponseFormat(_Part):
+class ResponseFormat(Fields):
     """``response_format``."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
 
-class Forms(_Part):
+class Forms(Fields):
     """The fields of a request that ask for a form; one of them at most."""
 
     response_format: ResponseFormat | None = None
@@ -56,7 +53,7 @@ class Forms(_Part):
             return Constraint("json", _schema(self.response_format), name)
         if name == "guided_json":
             given = self.guided_json
-            return Constraint("json", given if isinstance(given, str) else orjson.dumps(given).decode(), name)
+            return Constraint("json", given if isinstance(given, str) else written(given, name), name)
         if name == "guided_regex":
             return Constraint("regex", self.guided_regex or "", name)
         if name == "guided_choice":
@@ -71,4 +68,12 @@ def _schema(form: ResponseFormat) -> str:
     if form.json_schema is None or form.json_schema.schema_ is None:
         param = "response_format.json_schema" + ("" if form.json_schema is None else ".schema")
         raise ParameterError(f"{param}: is missing", param=param)
-    return orjson.dumps(form.json_schema.schema_).decode()
+    return written(form.json_schema.schema_, "response_format.json_schema.schema")
+
+
+def written(value: Any, param: str) -> str:
+    """``value`` as JSON. Raises ``ParameterError`` where it is nested too deeply."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        raise ParameterError(f"{param}: nested too deeply", param=param) from None

@@ -94,7 +94,8 @@ class OpenAIRoutes:
         body = await read_body(request, ChatRequest)
         self._check_chat(body)
         model = await self._resolve(body.model)
-        messages = tuple(m.contract() for m in body.messages)
+        messages = tuple(m.contract(place) for place, m in enumerate(body.messages))
+        tools, must_call = body.offered(), body.must_call()
         if self._settings.system and not any(m.role == "system" for m in messages):
             messages = (Message("system", self._settings.system), *messages)
         mode = self._mode(body)
@@ -108,7 +109,7 @@ class OpenAIRoutes:
                 k=self._settings.passages,
                 budget_chars=self._settings.context_chars,
             )
-            opening = "" if body.constraint() else opening_of(messages, grounded)
+            opening = "" if body.constraint() or tools else opening_of(messages, grounded)
         wanted = body.top_logprobs or 0 if body.logprobs else None
         count = body.n or 1
         # What stands in the sources is to be said as it stands there, unless several answers are wanted.
@@ -120,10 +121,13 @@ class OpenAIRoutes:
                 model=model,
                 messages=grounded.messages,
                 sampling=self._sampling(body, index, wanted, temperature=temperature),
+                tools=tools,
+                tool_choice="required" if must_call else "auto",
+                parallel_tool_calls=body.several_calls(),
             )
             for index in range(count)
         ]
-        recited = grounded.recited if _recitable(grounded.recited, requests[0].sampling, count) else None
+        recited = grounded.recited if _recitable(grounded.recited, requests[0], count) else None
         found = {"mode": mode, "found": grounded.found, "recited": recited is not None}
         extras = {"grounding": found, "sources": sources_of(grounded.passages)}
         job = Job(
@@ -200,7 +204,8 @@ class OpenAIRoutes:
         return name
 
     def _mode(self, body: Sampling) -> str:
-        mode = body.grounding or self._settings.grounding
+        tools = isinstance(body, ChatRequest) and body.tools  # the client's own sources
+        mode = body.grounding or ("weights only" if tools else self._settings.grounding)
         return mode if self._context.retriever is not None else "weights only"
 
     def _sampling(
@@ -246,9 +251,8 @@ class OpenAIRoutes:
             raise ParameterError(f"messages: at most {self._settings.max_messages}", param="messages")
         if body.top_logprobs is not None and not body.logprobs:
             raise ParameterError("top_logprobs: only with logprobs = true", param="top_logprobs")
-        for name in ("tools", "functions"):
-            if getattr(body, name):
-                raise _unsupported(name)
+        if body.functions:
+            raise _unsupported("functions")
         if body.modalities not in (None, ["text"]):
             raise _unsupported("modalities")
 
@@ -273,9 +277,12 @@ def _unsupported(name: str) -> ParameterError:
     return ParameterError(f"{name}: not supported", param=name, code="unsupported_parameter")
 
 
-def _recitable(text: str | None, sampling: inference.SamplingParams, count: int) -> bool:
+def _recitable(text: str | None, request: inference.Request, count: int) -> bool:
     """Nothing was asked for that only a model can give: several answers, log-probabilities, a stop, few tokens."""
-    if text is None or count > 1 or sampling.logprobs is not None or sampling.stop or sampling.constraint:
+    sampling = request.sampling
+    if text is None or count > 1 or sampling.logprobs is not None or sampling.stop:
+        return False
+    if sampling.constraint is not None or request.tools:
         return False
     return sampling.max_tokens is None or 2 * len(text.split()) <= sampling.max_tokens
 
@@ -286,4 +293,5 @@ def _wants_usage(body: Sampling) -> bool:
 
 def _parameters(request: inference.Request) -> dict[str, Any]:
     given: Iterable[tuple[str, Any]] = asdict(request.sampling).items()
-    return {name: value for name, value in given if value not in (None, ()) and value is not False}
+    kept = {name: value for name, value in given if value not in (None, ()) and value is not False}
+    return kept | ({"tools": [tool.name for tool in request.tools]} if request.tools else {})

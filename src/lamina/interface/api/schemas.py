@@ -13,11 +13,12 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
-from lamina.contracts.chat import Message
 from lamina.contracts.feedback import REASONS
 from lamina.interface.api.errors import ParameterError, invalid
+from lamina.interface.api.fields import Fields, Text
 from lamina.interface.api.forms import Forms
 from lamina.interface.api.ports import Grounding
+from lamina.interface.api.turns import ChatMessage, Offer
 
 MAX_SEED = 2**63 - 1
 MAX_BIASED = 1024  # tokens whose scores a request may change
@@ -53,19 +54,6 @@ def _bias(value: Any) -> Any:
     return {int(token): number for token, number in value.items()}
 
 
-def _content(value: Any) -> Any:
-    """A string, or a list of text parts, which are joined."""
-    if not isinstance(value, list):
-        return value
-    texts = []
-    for part in value:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind != "text" or not isinstance(part.get("text"), str):
-            raise ValueError(f"only text parts are supported, not {str(kind)[:40]!r}")
-        texts.append(part["text"])
-    return "".join(texts)
-
-
 def prompts(value: Any) -> Any:
     """A text, a list of texts, token ids, or a list of lists of token ids: made a list of prompts."""
     if isinstance(value, str):
@@ -97,20 +85,9 @@ def _conversation(value: str) -> str:
         raise ValueError("a UUID") from None
 
 
-def _utf8(value: Any) -> Any:
-    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        raise ValueError("not valid Unicode text (a lone surrogate)")
-    return value
-
-
-Text = Annotated[str, AfterValidator(_utf8)]
 ModelName = Annotated[str, AfterValidator(_model)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
-
-
-class _Wire(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, protected_namespaces=())
 
 
 class _Own(BaseModel):
@@ -122,18 +99,7 @@ def ignored(body: BaseModel) -> list[str]:
     return [_UNSAFE.sub("?", name[:64]) for name in sorted(body.model_extra or {})][:20]
 
 
-class ChatMessage(_Wire):
-    """One turn; ``developer`` is read as ``system``."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[Text, BeforeValidator(_content)]
-
-    def contract(self) -> Message:
-        """As the rest of the house has it."""
-        return Message(role="system" if self.role == "developer" else self.role, content=self.content)
-
-
-class StreamOptions(_Wire):
+class StreamOptions(Fields):
     """What a stream tells beside the answer."""
 
     include_usage: bool = False
@@ -169,14 +135,13 @@ class Sampling(Forms):
         return ignored(self)
 
 
-class ChatRequest(Sampling):
+class ChatRequest(Sampling, Offer):
     """``POST /v1/chat/completions``."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_completion_tokens: Positive | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    tools: Any = None
     functions: Any = None
     modalities: Any = None
 

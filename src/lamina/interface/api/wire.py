@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lamina.contracts.inference import Chunk, Passage, TokenLogprob, Usage
+from lamina.interface.api.tool_calls import Call, Pieces, ToolCalls
 
 
 @dataclass(slots=True)
@@ -15,7 +16,9 @@ class Choice:
     """One answer as it grows."""
 
     index: int
-    text: list[str] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)  # what the model wrote
+    content: list[str] = field(default_factory=list)  # of it, what is no call of a tool
+    tools: ToolCalls | None = None
     logprobs: list[TokenLogprob] = field(default_factory=list)
     last: Chunk | None = None
     version: str = ""
@@ -25,6 +28,24 @@ class Choice:
     def answer(self) -> str:
         """The text so far."""
         return "".join(self.text)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """How it ended, as OpenAI says it."""
+        reason = self.last.finish_reason if self.last else None
+        if reason == "stop" and self.tools is not None and self.tools.calls:
+            return "tool_calls"
+        return reason
+
+    def parsed(self, text: str, *, last: bool) -> Pieces:
+        """``text`` as content and calls of tools; ``last``: nothing follows."""
+        pieces = Pieces(text=text)
+        if self.tools is not None:
+            pieces = self.tools.push(text)
+            pieces.text += self.tools.finish().text if last else ""
+        if pieces.text:
+            self.content.append(pieces.text)
+        return pieces
 
 
 def sources_of(passages: Sequence[Passage]) -> list[dict[str, Any]]:
@@ -106,8 +127,8 @@ class Wire(ABC):
         """The choice that opens a stream, where the kind has one."""
 
     @abstractmethod
-    def delta(self, choice: Choice, text: str, logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
-        """A piece of text."""
+    def delta(self, choice: Choice, pieces: Pieces, logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
+        """A piece of the answer."""
 
     @abstractmethod
     def final(self, choice: Choice) -> dict[str, Any]:
@@ -128,26 +149,38 @@ class ChatWire(Wire):
         """The assistant's turn begins."""
         return {"index": index, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
 
-    def delta(self, choice: Choice, text: str, logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
+    def delta(self, choice: Choice, pieces: Pieces, logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
         """A piece of the assistant's turn."""
+        delta: dict[str, Any] = {"content": pieces.text} if pieces.text or not pieces else {}
+        if pieces.calls or pieces.arguments:
+            delta["tool_calls"] = [_begun(call) for call in pieces.calls] + [
+                {"index": call.index, "function": {"arguments": text}} for call, text in pieces.arguments
+            ]
         return {
             "index": choice.index,
-            "delta": {"content": text},
+            "delta": delta,
             "logprobs": _chat_logprobs(logprobs),
             "finish_reason": None,
         }
 
     def final(self, choice: Choice) -> dict[str, Any]:
         """The assistant's turn ends."""
-        return {"index": choice.index, "delta": {}, "logprobs": None, "finish_reason": _reason(choice)}
+        return {"index": choice.index, "delta": {}, "logprobs": None, "finish_reason": choice.finish_reason}
 
     def complete(self, choice: Choice) -> dict[str, Any]:
         """The assistant's turn."""
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(choice.content), "refusal": None}
+        if choice.tools is not None and choice.tools.calls:
+            message["content"] = message["content"] or None
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in choice.tools.calls
+            ]
         return {
             "index": choice.index,
-            "message": {"role": "assistant", "content": choice.answer, "refusal": None},
+            "message": message,
             "logprobs": _chat_logprobs(choice.logprobs),
-            "finish_reason": _reason(choice),
+            "finish_reason": choice.finish_reason,
         }
 
 
@@ -161,19 +194,19 @@ class CompletionWire(Wire):
         """Completions have none."""
         return None
 
-    def delta(self, choice: Choice, text: str, logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
+    def delta(self, choice: Choice, pieces: Pieces, logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
         """A piece of text."""
-        offset = sum(map(len, choice.text)) - len(text)
+        offset = sum(map(len, choice.text)) - len(pieces.text)
         return {
             "index": choice.index,
-            "text": text,
+            "text": pieces.text,
             "logprobs": _text_logprobs(logprobs, offset),
             "finish_reason": None,
         }
 
     def final(self, choice: Choice) -> dict[str, Any]:
         """The end."""
-        return {"index": choice.index, "text": "", "logprobs": None, "finish_reason": _reason(choice)}
+        return {"index": choice.index, "text": "", "logprobs": None, "finish_reason": choice.finish_reason}
 
     def complete(self, choice: Choice) -> dict[str, Any]:
         """The text."""
@@ -181,12 +214,13 @@ class CompletionWire(Wire):
             "index": choice.index,
             "text": choice.answer,
             "logprobs": _text_logprobs(choice.logprobs, 0),
-            "finish_reason": _reason(choice),
+            "finish_reason": choice.finish_reason,
         }
 
 
-def _reason(choice: Choice) -> str | None:
-    return choice.last.finish_reason if choice.last else None
+def _begun(call: Call) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": ""}
+    return {"index": call.index, "id": call.id, "type": "function", "function": function}
 
 
 def _chat_logprobs(logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:

@@ -134,7 +134,9 @@ def substantive(answer: str, correction: str) -> bool:
 
 
 def _is_raw(interaction: Interaction) -> bool:
-    return bool(json.loads(interaction.parameters or "{}").get("route") == "completions")
+    """Whether the prompt was another one than its messages show: no template, or tools beside them."""
+    parameters = json.loads(interaction.parameters or "{}")
+    return parameters.get("route") == "completions" or bool(parameters.get("tools"))
 
 
 def _rows(interaction: Interaction, judgement: Feedback, out: Counter[str]) -> Iterable[tuple[str, Row]]:
