@@ -35,6 +35,11 @@ static inline __m256i widened(const uint8_t *w) {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i *>(w)));
 }
 
+// sum += product. By hand, so that a sum stays in its register: g++ 12 moves them about, and one of eight to memory.
+static inline void add_to(__m256i &sum, __m256i product) {
+    asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(product));
+}
+
 // Integer sums of a group for Rows rows of inputs, eight matrix rows in a register.
 template <int Rows> struct Sums {
     __m256i low[Rows], high[Rows];
@@ -46,8 +51,8 @@ template <int Rows> struct Sums {
     inline void add(__m256i w0, __m256i w1, const int16_t *x, int64_t stride) {
         for (int m = 0; m < Rows; ++m) {
             const __m256i a = pair(x + m * stride);
-            low[m] = _mm256_add_epi32(low[m], _mm256_madd_epi16(w0, a));
-            high[m] = _mm256_add_epi32(high[m], _mm256_madd_epi16(w1, a));
+            add_to(low[m], _mm256_madd_epi16(w0, a));
+            add_to(high[m], _mm256_madd_epi16(w1, a));
         }
     }
 };
@@ -61,6 +66,7 @@ static void int8_rows(const uint8_t *w, const Inputs &inputs, int64_t first, flo
     for (int m = 0; m < Rows; ++m) low[m] = high[m] = _mm256_setzero_ps();
     for (int64_t g = 0; g < inputs.groups; ++g) {
         Sums<Rows> total;
+#pragma GCC unroll 4
         for (int64_t p = 0; p < kGroup / 2; ++p, w += 2 * kTile, x += 2)
             total.add(widened(w), widened(w + kTile), x, stride);
         for (int m = 0; m < Rows; ++m) {
