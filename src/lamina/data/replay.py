@@ -173,6 +173,7 @@ def _talk(meta: str | None) -> list[dict[str, str]]:
 
 
 def _messages(turns: Sequence[Turn]) -> list[Message]:
+    # a role that is none is for the chat template to refuse
     return [Message(turn["role"], turn["content"]) for turn in turns]  # type: ignore[arg-type]
 
 

@@ -101,9 +101,9 @@ class _Field:
 def build(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
     """An instance of the dataclass ``cls`` from ``table``; one ``ConfigError`` lists every mistake in it."""
     mistakes: list[str] = []
-    value = _build(cls, table, where, mistakes)
+    value: T = _build(cls, table, where, mistakes)
     _refuse(mistakes, where)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def bind(function: Any, table: Mapping[str, Any], *, where: str) -> dict[str, Any]:

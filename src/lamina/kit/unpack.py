@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal, Self
 
@@ -169,7 +170,7 @@ def _zip(archive: Path, stack: ExitStack, left: Callable[[str], None] | None) ->
     for info in infos:
         kind = (info.external_attr >> 16) & 0o170000
         if not info.is_dir() and kind in (0, 0o100000):
-            yield Entry(info.filename, info.file_size, lambda info=info: opened.open(info))  # type: ignore[misc]
+            yield Entry(info.filename, info.file_size, partial(opened.open, info))
         elif left is not None and not info.is_dir():
             left(info.filename)
 
@@ -182,13 +183,13 @@ class _Member(tarfile.TarInfo):
         """The next header. The library takes one that is damaged or cut short for the end of the archive."""
         try:
             return super().fromtarfile(tarfile_)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]  # typeshed lacks them
             raise tarfile.ReadError(f"a header is damaged or cut short: {error}") from error
 
     def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in _LONG and self.size > _CHUNK:
             raise tarfile.ReadError(f"an extended header of {self.size} bytes")
-        return super()._proc_member(tarfile_)  # type: ignore[misc,no-any-return]
+        return super()._proc_member(tarfile_)  # type: ignore[misc,no-any-return]  # typeshed has no private methods
 
 
 def _tar(raw: IO[bytes], stack: ExitStack, left: Callable[[str], None] | None) -> Iterator[Entry]:
@@ -202,9 +203,13 @@ def _tar(raw: IO[bytes], stack: ExitStack, left: Callable[[str], None] | None) -
         if member.isreg():
             source = opened.extractfile(member)
             if source is not None:
-                yield Entry(member.name, member.size, lambda source=source: source)  # type: ignore[misc]
+                yield Entry(member.name, member.size, partial(_itself, source))
         elif left is not None and not member.isdir():
             left(member.name)
+
+
+def _itself(source: IO[bytes]) -> IO[bytes]:
+    return source
 
 
 def _debian_data(raw: IO[bytes], where: str) -> IO[bytes]:
@@ -237,7 +242,7 @@ class _Section(io.RawIOBase):
         self._at = max(0, base + offset)
         return self._at
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # the base takes any writable buffer
         self._raw.seek(self._start + self._at)
         data = self._raw.read(min(len(buffer), max(0, self._size - self._at)))
         buffer[: len(data)] = data

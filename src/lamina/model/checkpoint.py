@@ -10,7 +10,7 @@ import dataclasses
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,14 @@ def open_model(folder: Path, *, dtype: torch.dtype | None = torch.float32) -> Tr
 
     Raises ``NotFoundError`` (no such folder) or ``ModelFileError`` (naming the file, and the tensor where it is one).
     """
-    config = read_config(folder)
-    where = str(folder / "config.json")
-    family = family_of_config(config, where)
-    tensors = _cast(read_tensors(folder), dtype)
-    spec = family.settle(family.to_spec(config, where), tensors)
-    spec = _settle_tie(spec, family, tensors, folder)
+    read_config(folder)  # what is no model's folder is said to be none before weights are looked for
+    return model_of(folder, read_tensors(folder), dtype=dtype)
+
+
+def model_of(folder: Path, tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None = torch.float32) -> Transformer:
+    """The model in ``folder``, whose ``tensors`` were read already; it may share their memory. As ``open_model``."""
+    tensors = _cast(dict(tensors), dtype)
+    spec, family = _settled(folder, tensors)
     with hollow():
         model = Transformer(spec)
     shapes = {name: t.shape for name, t in model.state_dict().items() if name not in model.aliases}
@@ -65,6 +67,19 @@ def open_model(folder: Path, *, dtype: torch.dtype | None = torch.float32) -> Tr
     model.load_state_dict({name: t.contiguous() for name, t in ours.items()}, strict=False, assign=True)
     model.tie()
     return model.eval()
+
+
+def spec_of(folder: Path, tensors: Mapping[str, Tensor]) -> ModelSpec:
+    """The specification of the model that ``open_model`` opens, from its ``tensors``."""
+    return _settled(folder, dict(tensors))[0]
+
+
+def _settled(folder: Path, tensors: dict[str, Tensor]) -> tuple[ModelSpec, Family]:
+    """The specification as config.json and ``tensors`` have it together; a head that is the embedding is taken out."""
+    config, where = read_config(folder), str(folder / "config.json")
+    family = family_of_config(config, where)
+    spec = family.settle(family.to_spec(config, where), tensors)
+    return _settle_tie(spec, family, tensors, folder), family
 
 
 def save_model(model: Transformer, folder: Path, *, like: Path | None = None) -> None:

@@ -29,7 +29,7 @@ class Noting:
             file.write(f"{facts['step']}\n")
         return {}
 
-    def close(self) -> None:
+    def close(self, *, well: bool) -> None:
         pass
 
 

@@ -283,7 +283,7 @@ class Watcher:
         self.seen.append(int(facts["step"]))
         return {"seen": str(len(self.seen))}
 
-    def close(self) -> None:
+    def close(self, *, well: bool) -> None:
         self.closed += 1
 
 

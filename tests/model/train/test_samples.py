@@ -93,6 +93,29 @@ def test_a_run_writes_samples_that_become_what_it_learns(tokenizer: ModelTokeniz
     assert "step 100: the whale" in said.getvalue()
 
 
+def test_a_run_that_ends_before_its_plan_writes_a_last_sample(tokenizer: ModelTokenizer, tmp_path: Path) -> None:
+    samples = Samples(["the wh"], tokenizer, tmp_path / "samples.jsonl", every=1000, tokens=8)
+    result = train(
+        model(),
+        Line([tokenizer.end_ids[0], *tokenizer.encode("the whale"), tokenizer.end_ids[0]]),
+        parameters=TrainParameters(
+            steps=1000, budget_s=1.0, pace="clock", learning_rate=1e-2, precision="float32", checkpoint_s=None
+        ),
+        work=tmp_path,
+        progress=open_progress("quiet"),
+        metrics=MetricsWriter(tmp_path / "metrics.jsonl"),
+        observers=[samples],
+    )
+    assert result.ended == "clock"
+    assert [row["step"] for row in read_metrics(tmp_path / "samples.jsonl")] == [0, result.steps]
+    begun = Samples(["the wh"], tokenizer, tmp_path / "other.jsonl", every=2, tokens=8)
+    plan = type("Plan", (), {"steps": 4})()
+    begun.begin(model(), 0, plan, open_progress("quiet"))
+    begun.see({"step": 1})
+    begun.close(well=False)
+    assert [row["step"] for row in read_metrics(tmp_path / "other.jsonl")] == [0], "it goes on from there"
+
+
 def test_a_resumed_run_forgets_samples_of_steps_that_it_does_again(tokenizer: ModelTokenizer, tmp_path: Path) -> None:
     rows = MetricsWriter(tmp_path / "samples.jsonl")
     for step in (0, 4, 8):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ counting = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(counting)
 
 
-def interrupted(folder: Path, tracker: Any) -> None:
+def interrupted(folder: Path, tracker: Any, between: Callable[[], None] = lambda: None) -> None:
     """A run that is stopped after a checkpoint, some steps further on, and resumed."""
     with pytest.raises(KeyboardInterrupt):
         counting.run(
             counting.make(), folder, counting.Texts(stop_at=6), steps=8, checkpoint_steps=2, observers=[tracker()]
         )
+    between()
     counting.run(counting.make(), folder, steps=8, checkpoint_steps=2, observers=[tracker()])
 
 
@@ -44,11 +46,16 @@ def test_tensorboard_has_the_curve_of_the_metrics(tmp_path: Path) -> None:
 def test_mlflow_has_one_run_with_the_curve_of_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     metrics, note = tmp_path / "metrics.jsonl", tmp_path / "mlflow-run"
-    interrupted(tmp_path, lambda: MLflow(tmp_path / "mlflow", metrics, note, name="counting"))
-
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow/mlflow.db")
+    between: list[str] = []
+    interrupted(
+        tmp_path,
+        lambda: MLflow(tmp_path / "mlflow", metrics, note, name="counting"),
+        lambda: between.append(client.get_run(note.read_text()).info.status),
+    )
+    assert between == ["FAILED"]
     experiment = client.get_experiment_by_name("lamina")
     assert experiment is not None
     [run] = client.search_runs([experiment.experiment_id])

@@ -11,7 +11,7 @@ from lamina.data.augment.protect import protected_spans
 # A stop with closing quotes behind it and white space next; or a line's end. Ideographic stops need no space.
 _END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[”』」）]*|(?=\s*\n)|\Z")
 _ABBREVIATED = re.compile(
-    r"(?:^|[\s(\"'])(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|No|Fig|cf|e\.g|i\.e|approx|Nr|bzw|z\.B|Sra|Dra|M|Mme)\.$"
+    r"(?<![^\s(\"'])(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|No|Fig|cf|e\.g|i\.e|approx|Nr|bzw|z\.B|Sra|Dra|M|Mme)\.$"
 )
 _LOWER = re.compile(r"[ \t]+[a-zß-öø-ÿ]")
 _LETTER = re.compile(r"[^\W\d_]")

@@ -7,7 +7,7 @@ libraries report most often; each is looked for after every training.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from lamina.contracts.chat import Message
 from lamina.contracts.tokens import Batch
 from lamina.contracts.trust import Finding, found
 from lamina.kit.tokenizer import ModelTokenizer
-from lamina.model.checkpoint import open_model, read_config, read_tensors, save_model
+from lamina.model.checkpoint import model_of, read_config, read_tensors, save_model, spec_of
 from lamina.model.families import family_of_config
 from lamina.model.transformer import Transformer, table_name
 
@@ -38,9 +38,11 @@ CONVERSATIONS: tuple[tuple[Message, ...], ...] = (
 
 def check_folder(model: Transformer, folder: Path, batch: Batch) -> list[Finding]:
     """Compare ``model`` in memory with what was saved of it in ``folder``: outputs on ``batch``, bytes, ties."""
-    opened = open_model(folder)
+    stored = read_tensors(folder)
+    opened = model_of(folder, stored)
     opened.to(model.stack.embeddings.token.weight.device)
-    return [_outputs(model.eval(), opened, batch), _round_trip(opened.cpu(), folder), _ties(model, opened, folder)]
+    outputs = _outputs(model.eval(), opened, batch)
+    return [outputs, _round_trip(opened.cpu(), folder, stored), _ties(model, opened, folder, stored.keys())]
 
 
 @torch.inference_mode()
@@ -73,24 +75,23 @@ def _run(model: Transformer, batch: Batch) -> list[tuple[str, Tensor]]:
     return said + [(kind, model.output(kind, hidden, segments=given.get("segments"))) for kind in model.outputs]
 
 
-def _round_trip(opened: Transformer, folder: Path) -> Finding:
+def _round_trip(opened: Transformer, folder: Path, first: Mapping[str, Tensor]) -> Finding:
     what = "opened, saved and opened again it is the same"
     with tempfile.TemporaryDirectory(prefix=".again-", dir=folder.parent) as name:
         save_model(opened, Path(name), like=folder)
-        first, second = read_tensors(folder), read_tensors(Path(name))
+        second = read_tensors(Path(name))
         same = first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
-        same = same and open_model(Path(name)).spec == opened.spec
+        same = same and spec_of(Path(name), second) == opened.spec
     count = sum(tensor.numel() for tensor in first.values())
     return found(what, same, f"{len(first):,} tensors, {count:,} numbers, {'all equal' if same else 'not all equal'}")
 
 
-def _ties(model: Transformer, opened: Transformer, folder: Path) -> Finding:
+def _ties(model: Transformer, opened: Transformer, folder: Path, names: Collection[str]) -> Finding:
     what = "the head is tied to the embedding as the folder says"
     if model.spec.head is None or opened.spec.head is None:
         return found(what, None, "there is no head over the vocabulary")
     config = read_config(folder)
     family = family_of_config(config, str(folder))
-    names = read_tensors(folder).keys()
     alone = family.their_name("head.weight") in names and family.their_name(table_name(opened.spec)) in names
     shared = opened.head is not None and opened.head.weight is opened.stack.embeddings.token.weight
     tied = model.spec.head.tied

@@ -66,10 +66,12 @@ def train(
         run = Run(model, stream, parameters, work, teacher, held_out)
         watching = [o for o in observers if team.alone or (team.lead and not o.needs_model)]
         run.observers = Observers(model, watching, progress)
+        well = False
         try:
             result = run.go(progress, metrics if team.lead else Unwritten(metrics.path), planned)
+            well = True
         finally:
-            run.observers.close()
+            run.observers.close(well=well)
             set_compiled(run.model, on=False)
             model.eval()
         team.collect(run.model, model)

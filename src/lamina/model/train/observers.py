@@ -6,6 +6,7 @@ An observer that fails stops the run: what it was asked to write is part of the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from lamina.kit.progress import Progress, open_progress
@@ -29,8 +30,8 @@ class Observer(Protocol):
         """A step is done: ``facts`` are its row of the metrics. Returns what the bar shows, by name."""
         ...
 
-    def close(self) -> None:
-        """The run is over, well or not."""
+    def close(self, *, well: bool) -> None:
+        """This life of the run is over; ``well``: so is the run, with the weights that it ends with."""
         ...
 
 
@@ -58,10 +59,11 @@ class Observers:
                     shown |= observer.see(facts)
         return shown
 
-    def close(self) -> None:
-        """Close all of them."""
-        for observer in self._observers:
-            observer.close()
+    def close(self, *, well: bool) -> None:
+        """Close all of them; one that fails keeps none of the others open."""
+        with _Untouched(self._model), ExitStack() as held:
+            for observer in reversed(self._observers):
+                held.callback(observer.close, well=well)
 
 
 class _Untouched:

@@ -50,7 +50,7 @@ class Peak:
         done = self._passes * (self._body * facts["places"] + self._head * learned)
         return {"of peak": f"{done / facts['step_s'] / self._rate:.0%}"}
 
-    def close(self) -> None:
+    def close(self, *, well: bool) -> None:
         """Nothing is held open."""
 
 

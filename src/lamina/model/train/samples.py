@@ -39,6 +39,8 @@ class Samples:
     ) -> None:
         self._prompts, self._tokenizer, self._every, self._tokens = tuple(prompts), tokenizer, every, tokens
         self._rows = MetricsWriter(path)
+        self._last: int | None = None  # step that was seen
+        self._written: int | None = None
 
     def begin(self, model: Transformer, step: int, plan: Plan, progress: Progress) -> None:
         """Forget the samples of later steps; of a fresh run, write the first."""
@@ -51,15 +53,18 @@ class Samples:
 
     def see(self, facts: Mapping[str, Any]) -> Mapping[str, str]:
         """Write where it is time."""
-        step = int(facts["step"])
+        step = self._last = int(facts["step"])
         if step % self._interval == 0 or step == self._steps:
             self._write(step)
         return {}
 
-    def close(self) -> None:
-        """Nothing is held open."""
+    def close(self, *, well: bool) -> None:
+        """Of a run that ended before its last planned step (by the clock, or early), write the last."""
+        if well and self._last is not None and self._written != self._last:
+            self._write(self._last)
 
     def _write(self, step: int) -> None:
+        self._written = step
         self._model.eval()
         first = self._tokenizer.document_ends[0]
         for number, prompt in enumerate(self._prompts):

@@ -38,7 +38,7 @@ class TensorBoard:
         """Write anew what the metrics hold."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self.close()
+        self.close(well=False)
         shutil.rmtree(self._folder, ignore_errors=True)
         make_folder(self._folder)
         self._writer = SummaryWriter(str(self._folder), flush_secs=10)
@@ -52,7 +52,7 @@ class TensorBoard:
             self._writer.add_scalar(f"train/{name}", value, facts["step"])
         return {}
 
-    def close(self) -> None:
+    def close(self, *, well: bool) -> None:
         """Write out what is held back."""
         if self._writer is not None:
             self._writer.close()
@@ -109,11 +109,11 @@ class MLflow:
             self._send()
         return {}
 
-    def close(self) -> None:
-        """Send what is held back, and end the run."""
+    def close(self, *, well: bool) -> None:
+        """Send what is held back, and say how the run ended; one that is resumed runs again."""
         if self._run:
             self._send()
-            self._client.set_terminated(self._run)
+            self._client.set_terminated(self._run, status="FINISHED" if well else "FAILED")
 
     def _send(self) -> None:
         now = int(time.time() * 1000)
