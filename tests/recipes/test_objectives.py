@@ -11,6 +11,7 @@ import pytest
 from lamina.kit.errors import ConfigError
 from lamina.recipes.served import why_not_served
 from lamina.recipes.stack import open_stack
+from lamina.recipes.status import list_releases
 from lamina.recipes.tokenizer_stage import wanted_tokenizer
 from lamina.recipes.up import bring_up, show_evaluation
 
@@ -108,9 +109,9 @@ def test_a_stack_ends_with_a_folder_that_transformers_opens(
     import transformers
 
     file = write(tmp_path, **settings)
-    bring_up(file, [], places=[], serve=True, json=False)
+    bring_up(file, [], places=[], serve=False, json=False)
     said = capfd.readouterr()
-    assert "not served: the engine serves" in said.out + said.err
+    assert "v1 is the champion" in said.out + said.err
     (run,) = (tmp_path / ".lamina" / "runs").glob("*/run.json")
     facts = json.loads(run.read_text())
     assert facts["steps"] == 4
@@ -132,7 +133,7 @@ def test_a_stack_ends_with_a_folder_that_transformers_opens(
         assert model.config.pad_token_id == tokenizer.pad_token_id
     # nothing is done again
     before = sorted(p.name for p in (tmp_path / ".lamina" / "runs").iterdir())
-    bring_up(file, [], places=[], serve=True, json=False)
+    bring_up(file, [], places=[], serve=False, json=False)
     assert sorted(p.name for p in (tmp_path / ".lamina" / "runs").iterdir()) == before
 
 
@@ -155,7 +156,9 @@ length = 32
 
 
 @pytest.mark.slow
-def test_a_base_that_cannot_be_served_is_trained_further(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_base_that_writes_no_text_is_trained_further_and_served(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     bring_up(write(tmp_path), ["model.train.steps=1"], places=[], serve=False, json=False)
     (run,) = (tmp_path / ".lamina" / "runs").glob("*/run.json")
     more = tmp_path / "more"
@@ -165,23 +168,31 @@ def test_a_base_that_cannot_be_served_is_trained_further(tmp_path: Path, capfd: 
     file.write_text(BASE % (run.parent / "model", "causal-lm"))
     with pytest.raises(ConfigError, match='"bert" is not trained for "causal-lm"'):
         bring_up(file, [], places=[], serve=False, json=False)
-    bring_up(file, ["model.train.objective=masked-lm"], places=[], serve=True, json=False)
-    assert "not served" in capfd.readouterr().out
+    bring_up(file, ["model.train.objective=masked-lm"], places=[], serve=False, json=False)
+    assert "v1 is the champion" in capfd.readouterr().out
     (again,) = (more / ".lamina" / "runs").glob("*/run.json")
     assert json.loads(again.read_text())["method"] == "lora"
     assert (again.parent / "adapter" / "adapter_model.safetensors").exists()
     with pytest.raises(ConfigError, match="as served"):
         show_evaluation(open_stack(file, ["model.train.objective=masked-lm"]), json=False)
     file.write_text(f'name = "alone"\n[model]\nbase = "{run.parent / "model"}"\n')
-    with pytest.raises(ConfigError, match=r"bert is not among them yet.*\[model.train\] it is trained"):
-        bring_up(file, [], places=[], serve=True, json=False)
+    bring_up(file, [], places=[], serve=False, json=False)
+    assert list_releases(open_stack(file), as_json=True)["versions"][-1]["role"] == "base"
 
 
-@pytest.mark.parametrize(("name", "served"), [("nano", True), ("modern-small", True), ("bert-nano", False)])
-def test_what_is_served_is_told_from_the_folder(tmp_path: Path, name: str, served: bool) -> None:
+@pytest.mark.parametrize("name", ["nano", "modern-small", "bert-nano", "seq2seq-nano"])
+def test_what_is_served_is_told_from_the_folder(tmp_path: Path, name: str) -> None:
     from lamina.model.architectures.presets import preset
     from lamina.model.checkpoint import save_model
     from lamina.model.transformer import Transformer
 
     save_model(Transformer(preset(name, vocabulary=300)), tmp_path)
-    assert (why_not_served(tmp_path) is None) == served
+    assert why_not_served(tmp_path) is None
+
+
+def test_what_is_not_served_says_why(tmp_path: Path) -> None:
+    config = {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
+    config |= {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 97}
+    config |= {"intermediate_size": 48, "num_key_value_heads": 2}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "attention to the whole context (qwen2" in str(why_not_served(tmp_path))

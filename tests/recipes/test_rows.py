@@ -121,7 +121,9 @@ def test_a_translator_from_pairs_alone(tmp_path: Path, capfd: pytest.CaptureFixt
     stack = up(file)
     said = capfd.readouterr().out
     assert "rows: 34 to learn from, 6 held out" in said
-    assert "not served" in said
+    assert "v1 is the champion" in said
+    config = json.loads((run_of(stack) / "model" / "config.json").read_bytes())
+    assert config["task_specific_params"] == {"translation_en_to_es": {"prefix": ""}}
     found = scores(stack)
     assert found["translation: chrF"]["value"] > 60, "what it has never seen is translated by the parts that it has"
     assert found["translation: BLEU"]["n"] == found["rows"] == 6

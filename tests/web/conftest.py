@@ -190,6 +190,7 @@ class Stack:
     releases: Releases = field(default_factory=Releases)
     jobs: MemoryJobs = field(default_factory=MemoryJobs)
     keys: OneKey = field(default_factory=OneKey)
+    texts: Any = None
 
 
 def answer(request: Request) -> str:
@@ -235,6 +236,7 @@ def serve(stack: Stack) -> Iterator[Stack]:
         documents=retriever,
         keys=stack.keys if stack.keys else NoKeys(),
         metrics=CollectorRegistry(),
+        texts=stack.texts,
         settings=ApiSettings(
             name="pequod",
             examples=(
@@ -280,6 +282,13 @@ def static() -> Path:
 def stack(static: Path) -> Iterator[Stack]:
     with serve(Stack()) as served:
         yield served
+
+
+@pytest.fixture
+def serving(static: Path) -> Iterator[Callable[..., Stack]]:
+    """``serving(**parts)``: a stack with these parts, for the length of the test."""
+    with contextlib.ExitStack() as opened:
+        yield lambda **parts: opened.enter_context(serve(Stack(**parts)))
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from lamina.kit.stages import Stage, Workshop
 from lamina.recipes.augmentation import opened
 from lamina.recipes.plan import Plan
 from lamina.recipes.stack import Stack
+from lamina.recipes.translating import translating
 
 if TYPE_CHECKING:
     from lamina.data.augment.corpus import Augmentation
@@ -26,8 +27,9 @@ def show(stack: Stack, *, as_json: bool = False) -> Any:
     """What each operation would do, tried on some of the documents: in words or as JSON. Nothing is kept."""
     from lamina.data.augment import preview
 
-    corpus, augmentation = _found(stack)
-    told = preview.preview(corpus, augmentation, augmentation.operations())
+    corpus, augmentation, models = _found(stack)
+    with translating(models):
+        told = preview.preview(corpus, augmentation, augmentation.operations())
     return told if as_json else preview.describe(told)
 
 
@@ -38,12 +40,12 @@ def judge(stack: Stack, *, seeds: int, label: str | None = None, as_json: bool =
     from lamina.data.augment.corpus import languages_of, settle_on
     from lamina.data.augment.verdict import judge_corpus
 
-    corpus, augmentation = _found(stack)
+    corpus, augmentation, models = _found(stack)
     train = sorted((corpus / "data").glob("train-*.parquet"))
     documents = pl.scan_parquet(train).filter(pl.col("parent_id").is_null()).select("language", "split").collect()
-    operations, translators = settle_on(train, augmentation.operations(), languages_of(documents), augmentation.own)
     progress = open_progress("quiet" if as_json else "auto")
-    with progress.task("verdict", total=None, unit="trials") as task:
+    with translating(models), progress.task("verdict", total=None, unit="trials") as task:
+        operations, translators = settle_on(train, augmentation.operations(), languages_of(documents), augmentation.own)
         found = judge_corpus(
             corpus, operations, label=label, seeds=seeds, max_share=augmentation.max_share, tick=task.advance
         )
@@ -51,8 +53,9 @@ def judge(stack: Stack, *, seeds: int, label: str | None = None, as_json: bool =
     return {**found.json(), "translators": translators} if as_json else "\n".join([*lines, str(found)])
 
 
-def _found(stack: Stack) -> tuple[Path, Augmentation]:
-    """The stack's documents as they were built last, whatever was made of them, and the augmentation of its file."""
+def _found(stack: Stack) -> tuple[Path, Augmentation, list[str]]:
+    """The stack's documents as they were built last, whatever was made of them, the augmentation of its file, and the
+    folders of the stack's own translators."""
     if stack.data is None or not stack.data.augment:
         raise ConfigError(
             "has no [[data.augment]] table",
@@ -66,7 +69,7 @@ def _found(stack: Stack) -> tuple[Path, Augmentation]:
     assert augmentation is not None
     for folder in _folders(plan.workshop, stage):
         if folder.exists():
-            return folder, augmentation
+            return folder, augmentation, list(stage.context["augmentation"].get("translators", ()))
     raise NotFoundError(
         "the corpus is not built", where=stack.file.name, hint="lamina data build, with these tables or without"
     )

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lamina.data.augment.translators import OWN, names_in
+from lamina.kit.durable import sha256_file
 from lamina.kit.errors import ConfigError, LaminaError
 from lamina.kit.progress import Progress
 from lamina.kit.registry import AUGMENTERS
 from lamina.recipes.collect import cache_folder, locate
 from lamina.recipes.stack import Stack
+from lamina.recipes.translating import OwnTranslator, own_translators
 
 if TYPE_CHECKING:
     from lamina.data.augment.corpus import Augmentation
@@ -61,10 +64,14 @@ def place(stack: Stack, sources: Sequence[str], progress: Progress) -> Placing:
         except LaminaError as error:
             raise type(error)(f"data.augment.{name}: {error.what}", where=error.where, hint=error.hint) from None
         places[name] = {"path": str(found.path), "sha256": found.sha256}
+    models = own_translators(stack, tables)
+    _held_out_pairs(tables, models, places)
     options = stack.data.augmentation
+    translators = {"translators": _identity(models)} if models else {}
     return Placing(
         parameters={
             "augment": {
+                **translators,
                 "tables": tables,
                 "files": {name: found["sha256"] for name, found in places.items()},
                 "max_share": options.max_share,
@@ -72,8 +79,26 @@ def place(stack: Stack, sources: Sequence[str], progress: Progress) -> Placing:
             }
         },
         versions={f"augmenter {name}": AUGMENTERS.get(name).version for name in {str(t["use"]) for t in tables}},
-        context={"places": places, "thesauri": str(cache_folder(stack) / "thesauri"), "own": _served(stack)},
+        context={"places": places, "thesauri": str(cache_folder(stack) / "thesauri"), "own": _served(stack)}
+        | ({"translators": [model.folder for model in models]} if models else {}),
     )
+
+
+def _identity(models: Sequence[OwnTranslator]) -> list[str]:
+    """What decides whether the corpus is stale: other stacks' models by their content; of the stack's own only that
+    there is one, since it may itself have learned from the corpus."""
+    return [OWN if model.own else model.digest for model in models]
+
+
+def _held_out_pairs(
+    tables: Sequence[dict[str, Any]], models: Sequence[OwnTranslator], places: dict[str, dict[str, str]]
+) -> None:
+    """Let tables that name the stack's own model, and no pairs, take the held-out rows of the first that has some."""
+    pairs = next((model.pairs for model in models if model.pairs), None)
+    for number, table in enumerate(tables):
+        if pairs is not None and "parallel" not in table and OWN in names_in(table.get("translator", ())):
+            table["parallel"] = "held-out rows"
+            places[f"{number}.parallel"] = {"path": pairs, "sha256": sha256_file(Path(pairs))}
 
 
 def opened(parameters: Mapping[str, Any], context: Mapping[str, Any]) -> Augmentation | None:

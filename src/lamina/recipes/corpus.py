@@ -18,6 +18,7 @@ from lamina.recipes.augmentation import opened
 from lamina.recipes.history import check_unchanged, history_of
 from lamina.recipes.scoring import scoring
 from lamina.recipes.step_files import placed
+from lamina.recipes.translating import translating
 
 
 @imports(
@@ -46,7 +47,8 @@ def build(
         for s in parameters["context"]["sources"]
     ]
     before = history_of(parameters["context"])
-    with scoring(inputs.get("scorer")):
+    own = parameters["context"]["augmentation"].get("translators", ())
+    with scoring(inputs.get("scorer")), translating(own):
         build_corpus(
             staging,
             work,

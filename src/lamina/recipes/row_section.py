@@ -30,6 +30,7 @@ class RowsSection:
     encoding: str | None = None  # of tables and JSON that are not UTF-8
     held_out: float = 0.1  # share of the rows that are never trained on, by the hash of what is asked
     languages: tuple[str, ...] = ()  # of translation: source and target, which name the columns too
+    both_ways: bool = False  # of translation: from the target into the source, too; needs languages
     labels: tuple[str, ...] = ()  # of classification: all there are, in the order of the scores
     limit: int | None = None  # the first so many rows
 
@@ -65,6 +66,10 @@ def read_rows_section(objective: str, table: Mapping[str, Any] | None) -> tuple[
             "names the source and the target of a translation",
             where=f"{_WHERE}.languages",
             hint='languages = ["en", "es"]',
+        )
+    if section.both_ways and not section.languages:
+        raise ConfigError(
+            "needs the names of the languages", where=f"{_WHERE}.both_ways", hint='languages = ["en", "es"]'
         )
     if section.labels and (objective != "classification" or len(set(section.labels)) < max(2, len(section.labels))):
         raise ConfigError("lists the two or more labels of a classification", where=f"{_WHERE}.labels")

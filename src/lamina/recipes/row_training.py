@@ -13,7 +13,7 @@ from lamina.kit.durable import atomic_write
 from lamina.kit.errors import ConfigError
 from lamina.kit.progress import Progress
 from lamina.recipes.architectures import check_objective
-from lamina.recipes.rows import TRAIN, read_split
+from lamina.recipes.rows import TRAIN, prefix, read_split
 from lamina.recipes.stack import TrainSection
 from lamina.recipes.training import open_base, run_training
 
@@ -244,7 +244,7 @@ def _frame(tokenizer: ModelTokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]
 def _tell_config(
     folder: Path, objective: str, facts: Mapping[str, Any], tokenizer: ModelTokenizer, model: Transformer
 ) -> None:
-    """What the model's files say beyond its shape: names of classes, and how vectors are made of tokens."""
+    """What the model's files say beyond its shape: names of classes and languages, and how vectors are made."""
     from lamina.model.checkpoint import read_config
     from lamina.model.evaluate.embedding import write_pooling
     from lamina.model.train.outputs import label_names
@@ -255,6 +255,15 @@ def _tell_config(
         if config.get("pad_token_id") is None:
             padding = tokenizer.special_id("pad_token")
             config["pad_token_id"] = tokenizer.end_ids[0] if padding is None else padding
+        atomic_write(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False).encode())
+    elif objective == "translation" and facts.get("languages"):
+        a, b = facts["languages"]
+        ways = ((a, b), (b, a)) if facts.get("both_ways") else ((a, b),)
+        params = {
+            f"translation_{source}_to_{target}": {"prefix": prefix(target) if len(ways) > 1 else ""}
+            for source, target in ways
+        }
+        config = read_config(folder) | {"task_specific_params": params}
         atomic_write(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False).encode())
     elif objective == "contrastive":
         write_pooling(folder, width=model.spec.stack.embeddings.width, longest=model.spec.max_positions)

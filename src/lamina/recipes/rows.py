@@ -86,6 +86,8 @@ def write_rows(
         TRAIN: [row for row, out in zip(found.kept, held, strict=True) if not out],
         HELD_OUT: [row for row, out in zip(found.kept, held, strict=True) if out],
     }
+    if section.both_ways:
+        split = {side: _both_ways(rows, section.languages) for side, rows in split.items()}
     facts: dict[str, Any] = {"objective": objective, "origin": parameters["origin"]}
     facts |= {"train": len(split[TRAIN]), "held_out": len(split[HELD_OUT]), "left_out": found.in_words()}
     if objective == "classification":
@@ -93,6 +95,7 @@ def write_rows(
         facts["label_rows"] = dict(Counter(row["label"] for row in found.kept))
     if section.languages:
         facts["languages"] = list(section.languages)
+        facts["both_ways"] = section.both_ways
     for name, rows in split.items():
         pq.write_table(pa.Table.from_pylist(rows, schema=_schema(objective)), staging / _FILES[name])
     _write_texts(staging / "data", split[TRAIN])
@@ -103,6 +106,22 @@ def read_split(folder: Path, split: str) -> list[dict[str, Any]]:
     """The rows of one side of the split, in the order of the files."""
     rows: list[dict[str, Any]] = pq.read_table(folder / _FILES[split]).to_pylist()
     return rows
+
+
+def prefix(target: str) -> str:
+    """What stands before a text that is to be translated into ``target``, where a model knows several directions
+    (Johnson et al. 2017, arXiv 1611.04558), in the form of OPUS-MT's models."""
+    return f">>{target}<< "
+
+
+def _both_ways(rows: Sequence[Mapping[str, Any]], languages: Sequence[str]) -> list[dict[str, Any]]:
+    """Each row, and the same the other way round."""
+    first, second = languages
+    return [
+        {**row, "source": prefix(into) + row[a], "target": row[b]}
+        for row in rows
+        for into, a, b in ((second, "source", "target"), (first, "target", "source"))
+    ]
 
 
 def in_words(facts: Mapping[str, Any]) -> str:

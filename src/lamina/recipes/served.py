@@ -1,9 +1,10 @@
-"""Whether the engine can serve a model; where it cannot, a stack ends with the trained model and says so."""
+"""Whether and how a model can be served; where it cannot, a stack ends with the trained model and says so."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,41 @@ from lamina.kit.spawn import imports
 from lamina.kit.workers import call
 
 
-def why_not_served(folder: Path) -> str | None:
-    """What the engine lacks for the model in ``folder`` (a Hugging Face folder); None where it serves it."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """``writes``: the model goes on with texts, and is measured by bits per byte; else it answers whole texts.
+
+    ``reason``: why it is not served; None where it is.
+    """
+
+    writes: bool
+    reason: str | None
+
+
+def how_served(folder: Path) -> Way:
+    """How the model in ``folder`` (a Hugging Face folder) is served, told from its files."""
     told = {"folder": str(folder)}
-    if "torch" in sys.modules:
-        return lacking(told)
-    found: str | None = call("lamina.recipes.served:lacking", told)  # torch stays out of this process
-    return found
+    # torch stays out of this process where it is not there yet
+    found = looked(told) if "torch" in sys.modules else call("lamina.recipes.served:looked", told)
+    return Way(**found)
 
 
-@imports("lamina.deployment.engine.runner")
-def lacking(payload: Mapping[str, Any]) -> str | None:
+def why_not_served(folder: Path) -> str | None:
+    """What is lacking for the model in ``folder``; None where it is served."""
+    return how_served(folder).reason
+
+
+@imports("lamina.deployment.texts.opening")
+def looked(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The answer, in a process with torch."""
-    from lamina.deployment.engine.layer import check_served
+    from lamina.deployment.texts.opening import kind_of, spec_of
     from lamina.model.checkpoint import read_config
-    from lamina.model.families import family_of_config
 
     folder = Path(payload["folder"])
-    config, where = read_config(folder), str(folder / "config.json")
+    spec = spec_of(folder)
+    writes = spec.encoder is None and spec.head is not None
     try:
-        check_served(family_of_config(config, where).to_spec(config, where))
+        kind_of(spec)
     except ConfigError as error:
-        return f"{error.what} ({config.get('model_type')} is not among them yet)"
-    return None
+        return {"writes": writes, "reason": f"{error.what} ({read_config(folder).get('model_type')} is not among them)"}
+    return {"writes": writes, "reason": None}

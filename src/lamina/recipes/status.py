@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lamina.data.tombstones import Tombstones
 from lamina.deployment.engine.native.library import describe
-from lamina.kit.database import Database
 from lamina.kit.errors import LaminaError
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
@@ -16,22 +13,7 @@ from lamina.recipes.architectures import AUTO
 from lamina.recipes.base_choice import told_base
 from lamina.recipes.removals import stale_versions
 from lamina.recipes.stack import Stack, learns_rows
-
-if TYPE_CHECKING:
-    from lamina.deployment.registry import ModelRegistry
-
-
-@contextmanager
-def open_registry(stack: Stack) -> Iterator[ModelRegistry]:
-    """The stack's model registry over its database."""
-    from lamina.deployment.registry import ModelRegistry
-
-    stack.state.mkdir(parents=True, exist_ok=True)
-    database = Database.open(stack.database)
-    try:
-        yield ModelRegistry(database, stack.state / "models")
-    finally:
-        database.close()
+from lamina.recipes.versions import open_registry as open_registry  # read from here, too
 
 
 def status(stack: Stack, *, as_json: bool) -> Any:

@@ -97,11 +97,13 @@ def make_served(
     from lamina.deployment.seal import make_seal
     from lamina.model.checkpoint import open_model
 
-    source = inputs["source"] / parameters["part"]
+    source, form = inputs["source"] / parameters["part"], parameters["quantize"]
     model = open_model(source)
-    if parameters["quantize"] == "int8":
+    if model.encoder is not None or model.head is None:  # int8 products gain nothing with many rows: docs/log.md
+        form = "none"
+    elif form == "int8":
         model = quantize(model)
-    save_served(model, staging / "model", like=source, quantize=parameters["quantize"])
+    save_served(model, staging / "model", like=source, quantize=form)
     atomic_write(staging / "seal.json", json.dumps(make_seal(staging / "model")).encode())
 
 

@@ -19,7 +19,7 @@ from lamina.recipes.registering import register
 from lamina.recipes.row_plan import RowPlan, open_plan
 from lamina.recipes.row_up import bring_up_rows, measure_rows
 from lamina.recipes.scoring import serve_scorer
-from lamina.recipes.served import why_not_served
+from lamina.recipes.served import how_served
 from lamina.recipes.stack import Stack, open_stack
 from lamina.recipes.tasks import task_lines
 
@@ -76,28 +76,42 @@ def _bring_up_model(plan: Plan) -> bool:
     if isinstance(plan, RowPlan):
         return bring_up_rows(plan)
     _run_tokenizer(plan)
-    reason = why_not_served(plan.workshop.run(plan.base))
-    if reason is not None:
-        _train_only(plan, reason)
-        return False
+    way = how_served(plan.workshop.run(plan.base))
+    if way.reason is not None or not way.writes:
+        return _bring_up_texts(plan, way.reason)
     _bring_up_served(plan)
     return True
 
 
-def _train_only(plan: Plan, reason: str) -> None:
-    """Train a model that the engine cannot serve, and end there. Raises ``ConfigError`` where nothing is trained."""
+def _bring_up_texts(plan: Plan, reason: str | None) -> bool:
+    """Train a model that answers whole texts, or that nothing serves for ``reason``; whether it is served.
+
+    Raises ``ConfigError`` where it is neither trained nor served.
+    """
     stack, workshop = plan.stack, plan.workshop
-    if stack.data is None or not plan.trains:
+    trains = stack.data is not None and plan.trains
+    if reason is not None and not trains:
         raise ConfigError(reason, where=stack.file.name, hint="with [data] and [model.train] it is trained")
-    workshop.run(plan.tokens)
-    _announce(plan)
-    run = workshop.run(plan.training)
-    keys = {name: workshop.key(stage) for name, stage in (("corpus", plan.corpus), ("base", plan.base))}
-    remember(stack, Current(**keys, tokens=workshop.key(plan.tokens), run=workshop.key(plan.training)))
-    plan.progress.say(
-        f"trained: {run / 'model'} (a Hugging Face folder; metrics beside it)\n"
-        f"not served: {reason}. The stack ends here."
-    )
+    keys = {"base": workshop.key(plan.base)}
+    if stack.collects:
+        keys["corpus"] = workshop.key(plan.corpus)
+    if trains:
+        workshop.run(plan.tokens)
+        _announce(plan)
+        run = workshop.run(plan.training)
+        keys |= {"tokens": workshop.key(plan.tokens), "run": workshop.key(plan.training)}
+    remember(stack, Current(**keys))
+    if reason is not None:
+        plan.progress.say(
+            f"trained: {run / 'model'} (a Hugging Face folder; metrics beside it)\n"
+            f"not served: {reason}. The stack ends here."
+        )
+        return False
+    source, part = (run, "model") if trains else (workshop.folder(plan.base), "")
+    served = workshop.run(plan.served(source, part=part))
+    origin: dict[str, Any] = {"run": keys.get("run"), "corpus": keys.get("corpus"), "metrics": {}}
+    register(stack, served, {"role": "documents" if trains else "base", **origin}, plan.progress)
+    return True
 
 
 def _bring_up_served(plan: Plan) -> None:
@@ -158,9 +172,10 @@ def _measure(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
     """Evaluations of base and tuned model, both in the form in which they are served."""
     workshop = plan.workshop
     _run_tokenizer(plan)
-    reason = why_not_served(workshop.run(plan.base))
-    if reason is not None:
-        raise ConfigError(reason, where=plan.stack.file.name, hint="bits per byte are measured as served")
+    way = how_served(workshop.run(plan.base))
+    if way.reason is not None or not way.writes:
+        what = way.reason or "bits per byte are of models that go on with texts"
+        raise ConfigError(what, where=plan.stack.file.name, hint="they are measured as served")
     base = workshop.run(plan.served(workshop.folder(plan.base), part=""))
     workshop.run(plan.tokens)
     workshop.run(plan.passages)

@@ -40,9 +40,47 @@ export interface Settings {
   lamina: string;
 }
 
+/** What a model can be asked for; one that says nothing of it chats. */
+export type Task =
+  | "chat"
+  | "completions"
+  | "embeddings"
+  | "fill-mask"
+  | "classify"
+  | "tag"
+  | "translate"
+  | "summarize";
+
 export interface Model {
   id: string;
   root?: string;
+  tasks?: Task[];
+  languages?: [string, string][];
+  labels?: string[];
+}
+
+/** A word for a mask. */
+export interface Guess {
+  word: string;
+  probability: number;
+}
+
+/** A word of a text with its label. */
+export interface TaggedWord {
+  word: string;
+  begin: number;
+  end: number;
+  label: string;
+  probability: number;
+}
+
+/** What a model said of one text; which of the fields are there depends on the task. */
+export interface TextAnswer {
+  text?: string;
+  masks?: Guess[][];
+  label?: string;
+  probabilities?: Record<string, number>;
+  words?: TaggedWord[];
 }
 
 export interface Document {

@@ -2,7 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 import { problemOf, request } from "../lib/api.ts";
-import type { Mode, Model, Problem, Settings } from "../lib/types.ts";
+import type { Mode, Model, Problem, Settings, Task } from "../lib/types.ts";
 
 export const settings = signal<Settings | null>(null);
 export const models = signal<Model[]>([]);
@@ -23,6 +23,17 @@ export const choices = computed(() =>
     .filter((m) => m.id === "champion" || m.id === "challenger")
     .map((m) => ({ value: m.id === "champion" ? "" : m.id, label: m.root ? `${m.root} · ${m.id}` : m.id })),
 );
+
+const champion = computed(() => models.value.find((m) => m.id === "champion"));
+const tasks = computed<Task[]>(() => champion.value?.tasks ?? ["chat"]);
+
+/** Whether the model that answers chats. Until it is known, it does. */
+export const chats = computed(() => tasks.value.includes("chat"));
+
+/** What can be asked of whole texts, and has a form on the page. */
+export const textTasks = computed(() => tasks.value.filter((task) => FORMS.includes(task)));
+export const languages = computed(() => champion.value?.languages ?? []);
+const FORMS: Task[] = ["translate", "summarize", "fill-mask", "classify", "tag"];
 
 const GENERIC = [
   "What are the documents about?",

@@ -5,7 +5,7 @@ import type { Conversation } from "../lib/types.ts";
 import { lives } from "../state/chat.ts";
 import { all, current, open, remove, startNew } from "../state/conversations.ts";
 import { go, railOpen, tell, view } from "../state/page.ts";
-import { settings } from "../state/server.ts";
+import { chats, settings } from "../state/server.ts";
 import { Brand } from "./Brand.tsx";
 import { Icon } from "./Icon.tsx";
 import { IconButton } from "./IconButton.tsx";
@@ -24,12 +24,19 @@ export function Rail() {
         <Brand name={settings.value?.name ?? "lamina"} />
         <IconButton icon="close" name="Close menu" class="only-narrow" onClick={() => (railOpen.value = false)} />
       </div>
-      <button type="button" class="button new-chat" onClick={startNew}>
-        <Icon name="plus" /> New chat <kbd>Ctrl K</kbd>
-      </button>
-      <Section name="Chat" icon="chat" here={view.value === "chat"} onClick={() => go("chat")} />
+      {chats.value && (
+        <button type="button" class="button new-chat" onClick={startNew}>
+          <Icon name="plus" /> New chat <kbd>Ctrl K</kbd>
+        </button>
+      )}
+      <Section
+        name={chats.value ? "Chat" : "Texts"}
+        icon={chats.value ? "chat" : "pen"}
+        here={view.value === "chat"}
+        onClick={() => go("chat")}
+      />
       <Section name="Releases" icon="layers" here={view.value === "releases"} onClick={() => go("releases")} />
-      {all.value.length >= SEARCH_FROM && (
+      {chats.value && all.value.length >= SEARCH_FROM && (
         <label class="search">
           <Icon name="search" size={16} />
           <input
@@ -42,7 +49,7 @@ export function Rail() {
         </label>
       )}
       <div class="history">
-        {groups(found).map(([name, conversations]) => (
+        {groups(chats.value ? found : []).map(([name, conversations]) => (
           <section key={name}>
             <h2>{name}</h2>
             <ul>
@@ -71,7 +78,7 @@ export function Rail() {
   );
 }
 
-function Section({ name, icon, here, onClick }: { name: string; icon: "chat" | "layers"; here: boolean; onClick: () => void }) {
+function Section({ name, icon, here, onClick }: { name: string; icon: "chat" | "layers" | "pen"; here: boolean; onClick: () => void }) {
   return (
     <button type="button" class="section-link" aria-current={here ? "page" : undefined} onClick={onClick}>
       <Icon name={icon} /> {name}

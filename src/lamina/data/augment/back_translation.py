@@ -46,6 +46,7 @@ def back_translation(
     model: str = "",
     remote: bool = False,
     parallel: str | None = None,
+    stacks: tuple[str, ...] = (),
     terms: tuple[str, ...] = (),
     glossary: str | None = None,
 ) -> pa.Table:
@@ -53,7 +54,8 @@ def back_translation(
 
     ``translator``, ``model``, ``remote``, ``temperature``: see ``translators.open_translator``; of several translators
     ``choose.settle`` takes, before any work, the first that is good enough, the stack's own model ("own") only where it
-    is good enough on the held-out pairs of the file ``parallel``. ``part``: each sentence is taken with this
+    is good enough on the held-out pairs of the file ``parallel``. ``stacks``: files of other stacks whose translators
+    "own" may be, too: each direction by the first that has it. ``part``: each sentence is taken with this
     probability, so that copies by a translator that always says the same differ. Documents without a language, or in
     one that the translator does not have, get no children; nor do those of which no sentence passes the gates.
     ``terms`` and the lines of the file ``glossary`` must come back as they went.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from lamina.data.augment.back_translation import passing
 from lamina.data.augment.chrf import chrf
 from lamina.data.augment.parallel import read_parallel
 from lamina.data.augment.plan import Operation
-from lamina.data.augment.translators import OWN, Sampler, names_in, open_translator
+from lamina.data.augment.translators import OWN, TRANSLATOR, Sampler, names_in, open_translator
 from lamina.kit.errors import FetchError, InputError
 
 LEAST_CHRF = 40.0
@@ -74,8 +75,8 @@ def settle(
     and what was found: rows of ``operation``, ``language``, ``pivot``, ``translator`` (or None) and ``reasons``.
 
     ``languages``: those of the training documents; ``samples``: texts of an operation's documents in a language;
-    ``own``: the address of the stack's own model. A language whose translators differ by pivot takes that of the first
-    pivot, for the pivots that it is good for.
+    ``own``: the address of the stack's own model, where no encoder-decoder of its own is at hand. A language whose
+    translators differ by pivot takes that of the first pivot, for the pivots that it is good for.
     """
     settled: list[Operation] = []
     told: list[dict[str, Any]] = []
@@ -112,7 +113,8 @@ def _row(
 def _locations(operation: Operation, own: str) -> dict[str, str]:
     """Where each translator that a table names is opened."""
     names, placed = (names_in(values["translator"]) for values in (operation.told, operation.parameters))
-    return {name: f"{OWN}:{own}" if name == OWN else place for name, place in zip(names, placed, strict=True)}
+    here = OWN if os.environ.get(TRANSLATOR) else f"{OWN}:{own}"
+    return {name: here if name == OWN else place for name, place in zip(names, placed, strict=True)}
 
 
 def _candidates(operation: Operation, own: str) -> tuple[list[Candidate], list[str]]:
@@ -121,7 +123,7 @@ def _candidates(operation: Operation, own: str) -> tuple[list[Candidate], list[s
     failed: list[str] = []
     options = {key: operation.parameters[key] for key in ("temperature", "model", "remote")}
     for name, place in _locations(operation, own).items():
-        if name == OWN and not own:
+        if place == f"{OWN}:":
             failed.append(f"{OWN}: not taken: nothing says where it is served")
             continue
         steady = open_translator(place, **{**options, "temperature": 0.0})

@@ -241,7 +241,7 @@ def _check_translator(parameters: Mapping[str, Any], where: str, files: bool) ->
         raise ConfigError("no translator is named", where=f"{where}.translator", hint='for example ["apertium"]')
     for name in names:
         if name == "own":
-            if not parameters.get("parallel"):
+            if files and not parameters.get("parallel"):
                 what = "the stack's own model must show its chrF on held-out pairs, and none are named"
                 raise ConfigError(what, where=f"{where}.parallel", hint="a file of texts in both languages")
             continue

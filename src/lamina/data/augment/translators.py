@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -11,11 +12,12 @@ from typing import Any, Protocol
 from lamina.data.augment.apertium import Apertium
 from lamina.data.augment.ctranslate2_models import CTranslate2
 from lamina.data.augment.tags import primary
-from lamina.kit.errors import ConfigError, FetchError
+from lamina.kit.errors import ConfigError, FetchError, restored
 from lamina.kit.service import Service
 
 OWN = "own"  # the stack's own model: served like others, but it must show how good it is (see ``choose``)
 CTRANSLATE2 = "ctranslate2:"  # before a folder of models
+TRANSLATOR = "LAMINA_TRANSLATOR"  # environment: where the stack's own encoder-decoders answer, while a corpus is built
 _HINT = (
     'write "apertium", "ctranslate2:FOLDER" (with folders such as en-es in it), "own" for the stack\'s own model, or '
     "the address of a served model"
@@ -26,6 +28,7 @@ _NAMES = {
     **{"ru": "Russian", "uk": "Ukrainian", "cs": "Czech", "fi": "Finnish", "tr": "Turkish", "zh": "Chinese"},
     **{"ja": "Japanese", "ko": "Korean", "ar": "Arabic", "hi": "Hindi", "eo": "Esperanto"},
 }
+_TOGETHER = 256  # texts in one question
 _KEY = "LAMINA_TRANSLATOR_KEY"  # environment: what a served model wants as its API key
 
 
@@ -53,6 +56,8 @@ def open_translator(location: str, *, temperature: float = 0.0, model: str = "",
         return Apertium()
     if location.startswith(CTRANSLATE2):
         return CTranslate2(Path(location.removeprefix(CTRANSLATE2)), temperature=temperature)
+    if location == OWN and os.environ.get(TRANSLATOR):
+        return OwnModels(temperature=temperature)
     if location.startswith(f"{OWN}:"):
         # What its documents say must not find its way into translations.
         options = {"grounding": "weights only"}
@@ -70,6 +75,39 @@ def names_in(value: str | Sequence[str]) -> list[str]:
 def shown(location: str) -> str:
     """A location without the path that is this machine's: what children tell of."""
     return CTRANSLATE2 + Path(location).name if location.startswith(CTRANSLATE2) else location
+
+
+class OwnModels:
+    """Encoder-decoders of this stack, and of others that it names, behind ``<address>/translate``, where the address is
+    what the environment says when they are asked."""
+
+    def __init__(self, *, temperature: float = 0.0) -> None:
+        self._service: Service | None = None
+        self._temperature = temperature
+        self._random = random.Random(0)
+
+    def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
+        """One translation a text; one that is too long for the model as it is. Raises ``InputError`` for a pair of
+        languages that no model has."""
+        address = os.environ.get(TRANSLATOR, "")
+        if self._service is None or self._service.address != address:
+            self._service = Service(address, timeout_s=3600.0)
+        found = list(texts)
+        asked = [number for number, text in enumerate(texts) if text.strip()]
+        for begin in range(0, len(asked), _TOGETHER):
+            some = asked[begin : begin + _TOGETHER]
+            body: dict[str, Any] = {"texts": [texts[n] for n in some], "source": source, "target": target}
+            body |= {"temperature": self._temperature, "seed": self._random.randrange(1 << 31)}
+            answer = self._service.post("/translate", body)
+            if "refused" in answer:
+                raise restored(answer["refused"])
+            for number, text in zip(some, answer["texts"], strict=True):
+                found[number] = text
+        return found
+
+    def reseed(self, seed: int) -> None:
+        """What follows is drawn from ``seed``."""
+        self._random = random.Random(seed)
 
 
 class Served:

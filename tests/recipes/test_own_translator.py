@@ -1,0 +1,155 @@
+"""Back translation by the encoder-decoder of another stack, trained on pairs, from the stack files to the corpus."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lamina.data.augment.translators import OwnModels
+from lamina.kit.durable import publish
+from lamina.kit.errors import InputError, NotFoundError
+from lamina.kit.progress import open_progress
+from lamina.kit.stages import Stage, Workshop
+from lamina.recipes.plan import Plan
+from lamina.recipes.stack import Stack, open_stack
+from lamina.recipes.translating import own_translators, translating
+from lamina.recipes.up import bring_up, build_data
+
+TRANSLATOR = """name = "words"
+[data.tokenizer]
+use = "unigram"
+vocabulary = 500
+[model]
+architecture = "seq2seq"
+preset = "seq2seq-nano"
+[model.train]
+objective = "translation"
+method = "full"
+steps = 140
+batch = 8
+length = 32
+learning_rate = 3e-3
+[model.train.rows]
+from = "rows.jsonl"
+held_out = 0.2
+languages = ["en", "es"]
+both_ways = true
+"""
+DOCUMENTS = """name = "notes"
+[data]
+workers = 1
+held_out = 0.25
+steps = []
+[data.augmentation]
+max_share = 0.6
+[[data.sources]]
+use = "files"
+from = "notes.jsonl"
+language = "en"
+[[data.augment]]
+use = "back_translation"
+translator = ["own"]
+stacks = ["%s"]
+temperature = 0.3
+"""
+SPANISH = {"big": "grande", "old": "vieja", "red": "roja", "ship": "nave", "whale": "ballena", "house": "casa"}
+PLACES = {"sea": "mar", "bay": "rada", "lake": "lago"}
+
+
+def pairs() -> list[dict[str, str]]:
+    """Two English words for one Spanish: what comes back is often another than what went."""
+    return [
+        {"en": f"the {a} {n} {v} in the {p}.", "es": f"la {SPANISH[n]} {SPANISH[a]} estaba en {q}."}
+        for a, n, v, (p, q) in itertools.product(
+            ("big", "old", "red"), ("ship", "whale", "house"), ("was", "stood"), PLACES.items()
+        )
+    ]
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stack file of a translator that is trained and registered; its stages run in this process."""
+
+    def run(self: Workshop, stage: Stage, folder: Path, work: Path, held: int) -> None:
+        module, name = stage.function.split(":")
+        parameters = json.loads(json.dumps({**stage.parameters, "context": stage.context}))
+        with publish(folder) as staging:
+            function = getattr(importlib.import_module(module), name)
+            function(staging, work, parameters, dict(stage.inputs), self._progress)
+
+    place = tmp_path_factory.mktemp("words")
+    (place / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs()))
+    (place / "lamina.toml").write_text(TRANSLATOR)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Workshop, "_run_child", run)
+        bring_up(place / "lamina.toml", [], places=[], serve=False, json=False)
+    return place / "lamina.toml"
+
+
+def documents(folder: Path, translator: Path, **more: str) -> Stack:
+    english = [row["en"][0].upper() + row["en"][1:] for row in pairs()]
+    rows = [{"text": " ".join(english[n::13][:4])} for n in range(13)]
+    (folder / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = DOCUMENTS % translator + "".join(f'{key} = "{value}"\n' for key, value in more.items())
+    (folder / "lamina.toml").write_text(text)
+    return open_stack(folder / "lamina.toml")
+
+
+@pytest.mark.slow
+def test_it_translates_both_ways_and_its_held_out_rows_measure_it(
+    translator: Path, tmp_path: Path, monkeypatch
+) -> None:
+    stack = documents(tmp_path, translator)
+    tables: Any = stack.data.augment if stack.data else ()
+    (model,) = own_translators(stack, tables)
+    assert model.name == "words"
+    held = [json.loads(line) for line in Path(str(model.pairs)).read_text().splitlines()]
+    assert held
+    assert all(row in pairs() for row in held), "without what stands before them in training"
+    report = build_data(stack, json=True)["augmentation"]
+    (row,) = report["translators"]
+    assert row["translator"] == "own", row["reasons"]
+    assert f"on {len(held)} held-out pairs" in row["reasons"][0]
+    assert report["children"] > 0
+    words = json.dumps(report)
+    assert str(tmp_path) not in words
+    assert "127.0.0.1" not in words
+    with translating([model.folder]):
+        own = OwnModels()
+        onward, back = own.translate(["the old whale was in the sea."] * 2, "en-GB", "es")
+        assert onward == back != "the old whale was in the sea."
+        assert own.translate(["the " * 900], "en", "es") == ["the " * 900], "what is too long stays"
+        with pytest.raises(InputError, match=r"no model translates from en to de .*known: en to es, es to en"):
+            own.translate(["x"], "en", "de")
+    assert "LAMINA_TRANSLATOR" not in os.environ
+
+
+@pytest.mark.slow
+def test_one_that_is_not_good_enough_is_refused(translator: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.tsv").write_text("en\tes\n" + "the big ship\tzzz qqq xxx\n" * 5)
+    report = build_data(documents(tmp_path, translator, parallel="other.tsv"), json=True)["augmentation"]
+    (row,) = report["translators"]
+    assert row["translator"] is None
+    assert "own: not taken: chrF" in row["reasons"][0]
+    assert "at least 40 is needed" in row["reasons"][0]
+    assert report["children"] == 0
+
+
+def key(stack: Stack) -> str:
+    progress = open_progress("quiet")
+    workshop = Workshop(stack.state, progress)
+    return workshop.key(Plan(stack, workshop, progress).corpus)
+
+
+def test_a_stack_without_a_translator_is_named(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "lamina.toml").write_text(TRANSLATOR)
+    with pytest.raises(NotFoundError, match="no encoder-decoder answers in this stack yet"):
+        key(documents(tmp_path, other / "lamina.toml"))
