@@ -127,7 +127,7 @@ def learns_rows(model: ModelSection | None) -> bool:
 class DeploymentSection:
     """``[deployment]``: the form in which the model is served."""
 
-    quantize: Literal["int8", "none"] = "int8"
+    quantize: Literal["int8", "int4", "none"] = "int8"
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where torch can use one
     max_sequences: int | None = None  # answered at the same time; default: 8, on a GPU 64
     cache_mb: int | None = None  # keys and values; default: 128, on a GPU a third of the free memory

@@ -101,8 +101,8 @@ def make_served(
     model = open_model(source)
     if model.encoder is not None or model.head is None:  # int8 products gain nothing with many rows: docs/log.md
         form = "none"
-    elif form == "int8":
-        model = quantize(model)
+    elif form != "none":
+        model = quantize(model, form)
     save_served(model, staging / "model", like=source, quantize=form)
     atomic_write(staging / "seal.json", json.dumps(make_seal(staging / "model")).encode())
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lamina.deployment.compress.int4 import Int4Linear
 from lamina.deployment.compress.int8 import Int8Embedding, Int8Linear
 from lamina.deployment.compress.quantize import quantize
 from lamina.deployment.engine.native.decoder import NativeDecoder
@@ -23,8 +24,8 @@ def widened(model: Transformer) -> Transformer:
     plain = Transformer(model.spec).eval()
     state = plain.state_dict()
     for name, module in model.named_modules():
-        if isinstance(module, Int8Linear | Int8Embedding):
-            state[f"{name}.weight"] = module.weight.float() * module.scale.float()[:, None]
+        if isinstance(module, Int8Linear | Int4Linear | Int8Embedding):
+            state[f"{name}.weight"] = module.widened()
             if getattr(module, "bias", None) is not None:
                 state[f"{name}.bias"] = module.bias
     state |= dict(model.named_parameters())
@@ -45,27 +46,32 @@ def runner(model: Transformer, kernels: str) -> Runner:
 
 native = pytest.mark.skipif(library() is None, reason=f"native kernels: {describe()}")
 CASES = [
-    pytest.param("llama", False, "torch", 1e-4, id="llama float32"),
-    pytest.param("gpt2", False, "torch", 1e-4, id="gpt2 float32"),
-    pytest.param("qwen2", False, "torch", 1e-4, id="qwen2 float32"),
-    pytest.param("qwen3", False, "torch", 1e-4, id="qwen3 float32"),
-    pytest.param("smollm3", False, "torch", 1e-4, id="smollm3 float32"),
-    pytest.param("qwen3", True, "torch", 0.12, id="qwen3 int8, torch"),
-    pytest.param("llama", True, "torch", 0.12, id="llama int8, torch"),
-    pytest.param("gpt2", True, "torch", 0.12, id="gpt2 int8, torch"),
-    pytest.param("llama", True, "compiled", 1e-4, id="llama int8, compiled"),
+    pytest.param("llama", None, "torch", 1e-4, id="llama float32"),
+    pytest.param("gpt2", None, "torch", 1e-4, id="gpt2 float32"),
+    pytest.param("qwen2", None, "torch", 1e-4, id="qwen2 float32"),
+    pytest.param("qwen3", None, "torch", 1e-4, id="qwen3 float32"),
+    pytest.param("smollm3", None, "torch", 1e-4, id="smollm3 float32"),
+    pytest.param("qwen3", "int8", "torch", 0.12, id="qwen3 int8, torch"),
+    pytest.param("llama", "int8", "torch", 0.12, id="llama int8, torch"),
+    pytest.param("gpt2", "int8", "torch", 0.12, id="gpt2 int8, torch"),
+    pytest.param("llama", "int8", "compiled", 1e-4, id="llama int8, compiled"),
     *(
-        pytest.param(family, True, "native", 2e-3, id=f"{family} int8, native", marks=native)
+        pytest.param(family, "int8", "native", 2e-3, id=f"{family} int8, native", marks=native)
         for family in ("llama", "gpt2", "qwen2", "qwen3", "smollm3")
+    ),
+    pytest.param("llama", "int4", "torch", 0.12, id="llama int4, torch"),
+    *(
+        pytest.param(family, "int4", "native", 2e-3, id=f"{family} int4, native", marks=native)
+        for family in ("llama", "gpt2")
     ),
 ]
 
 
-@pytest.mark.parametrize(("family", "int8", "kernels", "tolerance"), CASES)
+@pytest.mark.parametrize(("family", "bits", "kernels", "tolerance"), CASES)
 @pytest.mark.parametrize("blocks", [tuple(range(8)), (9, 3, 4, 31, 0, 8, 7, 6)], ids=["neighbours", "scattered"])
-def test_scores_equal_the_models(family, int8, kernels, tolerance, blocks, tiny_model) -> None:
-    model = quantize(tiny_model(family)) if int8 else tiny_model(family)
-    truth = reference(widened(model) if int8 else tiny_model(family), IDS)
+def test_scores_equal_the_models(family, bits, kernels, tolerance, blocks, tiny_model) -> None:
+    model = quantize(tiny_model(family), bits) if bits else tiny_model(family)
+    truth = reference(widened(model) if bits else tiny_model(family), IDS)
     run = runner(model, kernels)
     for first, second in ((0, 17), (17, 19)):
         scores = run.prefill(IDS[first:second], Place(blocks, first), scores=True)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 #: Up to so many rows the int8 kernel wins over dequantising (measured on 2 cores, AVX2: 8 rows 41 µs a row, the
 #: dequantised product 26 µs a row plus 95 µs at once for a 3072 x 576 weight).
 FEW_ROWS = 8
-_SLICE = 4 * 1024 * 1024  # elements of a weight that are dequantised at once
+SLICE = 4 * 1024 * 1024  # elements of a weight that are dequantised at once
 _LANES = 16  # the kernel reads so many inputs at a time and does not handle a rest
 
 
@@ -97,8 +97,12 @@ class Int8Linear(nn.Module):
             return lambda rows: torch._weight_int8pack_mm(rows, weight, scale)
         return lambda rows: (torch._weight_int8pack_mm(rows, weight, scale) + bias).to(rows.dtype)
 
+    def widened(self) -> Tensor:
+        """The weights that it stands for, float32 (N, K)."""
+        return self.weight.float() * self.scale.float()[:, None]
+
     def _dequantised(self, rows: Tensor) -> Tensor:
-        step = max(1, _SLICE // self.in_features)
+        step = max(1, SLICE // self.in_features)
         parts = [
             F.linear(rows, self.weight[i : i + step].to(rows.dtype)) * self.scale[i : i + step].to(rows.dtype)
             for i in range(0, self.out_features, step)
@@ -125,6 +129,10 @@ class Int8Embedding(nn.Module):
     def of(cls, embedding: nn.Embedding) -> Int8Embedding:
         """``embedding``, quantised."""
         return cls(*quantize_rows(embedding.weight))
+
+    def widened(self) -> Tensor:
+        """The vectors that it stands for, float32 (V, D)."""
+        return self.weight.float() * self.scale.float()[:, None]
 
     def forward(self, ids: Tensor) -> Tensor:
         """(B, T) int64 -> (B, T, D) float32."""

@@ -63,8 +63,8 @@ class Runner:
         first: Any = self._stack.blocks[0]
         weight = first.attention.o.weight.dtype
         self._device = first.attention.o.weight.device
-        self._int8 = weight == torch.int8
-        self._narrow = torch.bfloat16 if self._int8 else weight
+        self._quantized = weight in (torch.int8, torch.uint8)
+        self._narrow = torch.bfloat16 if self._quantized else weight
         self._wide = getattr(first.attention.o, "wide", weight)
         assert self._spec.norm is not None  # check_served saw to it
         self._norm = norm(self._stack.norm, self._spec.norm)
@@ -81,9 +81,10 @@ class Runner:
         self._native: NativeDecoder | None = None
         self._compiled: CompiledDecoder | None = None
         parts = self._stack, self._layers, self.model.head
-        if self._int8 and kernels in ("auto", "native"):
+        if self._quantized and kernels in ("auto", "native"):
             self._native = open_native(*parts, context=context, block_tokens=block_tokens)
-        if self._int8 and (kernels == "compiled" or (kernels == "auto" and self._native is None)):
+        int8 = all(product.weight.dtype == torch.int8 for layer in self._layers for product in layer.products)
+        if int8 and (kernels == "compiled" or (kernels == "auto" and self._native is None)):
             self._compiled = open_compiled(*parts, block_tokens)
         self._native_prompts = self._native is not None
         if kernels == "auto":
@@ -205,7 +206,7 @@ class Runner:
         head: Any = self.model.head
         if self._device.type == "cuda":
             return graphs.wide_scores(head, normed.to(head.weight.dtype))
-        if not self._int8:
+        if not self._quantized:
             return head(normed.to(head.weight.dtype)).float()
         scores = torch.cat([head(rows.to(torch.bfloat16)) for rows in normed.split(8)]).float()
         likely = scores.topk(min(_EXACT, scores.shape[1]), dim=-1).indices

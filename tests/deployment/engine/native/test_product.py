@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn import functional as F
 
+from lamina.deployment.compress.int4 import Int4Linear
 from lamina.deployment.compress.int8 import Int8Linear, quantize_rows
 from lamina.deployment.engine.native import library as native
 from lamina.deployment.engine.native.product import Product
@@ -13,7 +16,6 @@ from lamina.kit.errors import ConfigError, LaminaError
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason=f"native kernels: {native.describe()}")
 HERE = range(native.best_level(-1) + 1)
-SHAPES = [(24, 32), (97, 48), (5, 20), (130, 576)]
 
 
 def int8(n: int, k: int, generator: torch.Generator) -> Int8Linear:
@@ -21,8 +23,21 @@ def int8(n: int, k: int, generator: torch.Generator) -> Int8Linear:
     return Int8Linear(*quantize_rows(weight), torch.randn(n, generator=generator))
 
 
-def widened(layer: Int8Linear) -> torch.Tensor:
-    return layer.weight.double() * layer.scale.double()[:, None]
+def int4(n: int, k: int, generator: torch.Generator, *, minimum: bool) -> Int4Linear:
+    weight = torch.randint(0, 256, (n, k // 2), dtype=torch.uint8, generator=generator)
+    scale = torch.rand(n, k // 32, generator=generator).half()
+    least = torch.randn(n, k // 32, generator=generator).half() if minimum else None
+    return Int4Linear(weight, scale, least, torch.randn(n, generator=generator))
+
+
+CASES = [
+    *(pytest.param(int8, n, k, id=f"int8 {n}x{k}") for n, k in ((24, 32), (97, 48), (5, 20), (130, 576))),
+    *(
+        pytest.param(partial(int4, minimum=minimum), n, k, id=f"Q4_{int(minimum)} {n}x{k}")
+        for n, k in ((24, 32), (97, 576))
+        for minimum in (False, True)
+    ),
+]
 
 
 def grouped(values: torch.Tensor) -> torch.Tensor:
@@ -32,20 +47,20 @@ def grouped(values: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("level", HERE, ids=lambda level: native.LEVELS[level])
 @pytest.mark.parametrize("rows", [1, 4, 8, 23, 32, 512])
-@pytest.mark.parametrize(("n", "k"), SHAPES)
-def test_a_product_is_that_of_its_weights(n: int, k: int, rows: int, level: int) -> None:
+@pytest.mark.parametrize(("make", "n", "k"), [*CASES])
+def test_a_product_is_that_of_its_weights(make, n: int, k: int, rows: int, level: int) -> None:
     generator = torch.Generator().manual_seed(rows * 1000 + n)
-    layer = int8(n, k, generator)
+    layer = make(n, k, generator)
     x = torch.randn(rows, k, generator=generator)
     x[:, k // 2] *= 1000  # an input that dwarfs the others spoils its own group only
-    whole = widened(layer)
+    whole = layer.widened().double()
     expected = x.double() @ whole.T + layer.bias.double()
     product = Product(layer, threads=1 + rows % 2, level=level)
     out = product(x)
     # an input is off by half a step of its group's, 1 / 65534 of its largest value
     steps = grouped(x.abs().double()).amax(dim=-1) / 65534
     bound = steps @ grouped(whole.abs()).sum(dim=-1).T
-    assert bool(((out - expected).abs() <= bound + 1e-6 * expected.abs() + 1e-6 * layer.bias.abs()).all())
+    assert bool(((out - expected).abs() <= bound + 2e-6 * expected.abs() + 1e-6 * layer.bias.abs()).all())
     for row in (0, rows // 2, rows - 1):
         assert torch.equal(product(x[row : row + 1])[0], out[row])
     product.close()

@@ -14,12 +14,14 @@ from lamina.kit.errors import LaminaError
 
 def matrix(layer: Any, hold: Callable[[Tensor], int]) -> native.Matrix:
     """A quantised linear ``layer`` as the library takes it; ``hold`` keeps a tensor and gives its address."""
+    int4, minimum = layer.weight.dtype == torch.uint8, getattr(layer, "minimum", None)
     return native.Matrix(
         rows=layer.out_features,
         columns=layer.in_features,
-        kind=native.INT8,
+        kind=native.INT4 if int4 else native.INT8,
         weights=hold(layer.weight),
-        scales=hold(layer.scale.float()),
+        scales=hold(layer.scale if int4 else layer.scale.float()),
+        minimums=None if minimum is None else hold(minimum),
         bias=None if layer.bias is None else hold(layer.bias.float()),
     )
 
