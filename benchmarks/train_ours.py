@@ -156,7 +156,7 @@ def main() -> None:
     model = model_of(work, shape).to(device)
     method: Any = "lora" if work == "lora" else "full"
     parameters = TrainParameters(
-        steps=_STEPS, method=method, rank=16, alpha=32.0, learning_rate=1e-4, checkpoint_s=None
+        steps=_STEPS, method=method, rank=16, alpha=32.0, learning_rate=1e-4, checkpoint_s=None, compile="auto"
     )
     cuda = device == "cuda"
     turns = Turns(
