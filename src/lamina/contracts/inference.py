@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lamina.contracts.chat import Message, Tool
 
-FinishReason = Literal["stop", "length", "abort", "error"]
+FinishReason = Literal["stop", "length", "deadline", "abort", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,9 @@ class Request:
     messages: tuple[Message, ...] = ()
     prompt: str | tuple[int, ...] | None = None
     sampling: SamplingParams = field(default_factory=SamplingParams)
+    key: str = ""  # whose request it is: keys take turns
+    priority: int = 0  # lower comes first
+    timeout: float | None = None  # seconds after which the answer ends as far as it came
     tools: tuple[Tool, ...] = ()  # that the assistant may ask for
     tool_choice: Literal["auto", "required"] = "auto"  # required: nothing but calls
     parallel_tool_calls: bool = True  # several calls in one answer, where calls are required

@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -26,7 +26,7 @@ from lamina.deployment.asking import TextAsking
 from lamina.deployment.engine.observer import Load
 from lamina.deployment.loaded import Loaded, Versions, load_version, prompt_ids
 from lamina.deployment.metrics import ServingMetrics
-from lamina.deployment.tools import required_calls
+from lamina.deployment.streaming import answer
 from lamina.kit.errors import BusyError, LaminaError, NotFoundError
 from lamina.model.device import Device
 
@@ -86,26 +86,9 @@ class ServingService(TextAsking):
         """
         loaded = await self._acquire(request.model)
         try:
-            engine = loaded.engine  # refuses where the model does not go on with texts
-            prompt = await asyncio.to_thread(prompt_ids, loaded.tokenizer, request)
-            form = getattr(loaded.tokenizer, "tool_form", None)
-            constraint = request.sampling.constraint or required_calls(request, form)
-            guide = None if constraint is None else await engine.guidance.guide_soon(constraint)
-            # Bounded by the answer: the engine never makes more chunks than max_tokens.
-            chunks: asyncio.Queue[Chunk | LaminaError] = asyncio.Queue(maxsize=engine.context + 1)
-            loop = asyncio.get_running_loop()
-            engine.submit(request.id, prompt, request.sampling, chunks.put_nowait, loop=loop, guide=guide)
-            ended = False
-            try:
-                while not ended:
-                    item = await chunks.get()
-                    ended = isinstance(item, LaminaError) or item.finish_reason is not None
-                    if isinstance(item, LaminaError):
-                        raise item
-                    yield item
-            finally:
-                if not ended:
-                    engine.abort(request.id)
+            async with aclosing(answer(loaded.engine, loaded.tokenizer, request)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         finally:
             self._let_go(loaded)
 

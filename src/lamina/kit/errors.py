@@ -8,7 +8,9 @@
     │   ├── NotFoundError             no such version, document, answer                exit 2, HTTP 404
     │   └── TooLargeError             over a stated limit                              exit 2, HTTP 413
     ├── RefusedError                  not allowed: no key, wrong scope, wrong host     exit 2, HTTP 401/403
-    ├── BusyError                     another run holds the lock; queue full; port used exit 2, HTTP 429/503
+    ├── BusyError                     another run holds the lock; port used            exit 2, HTTP 503
+    │   └── QueueFullError            too much is waiting; ``retry_after`` says how long exit 2, HTTP 429
+    ├── DeadlineError                 it was not done in the time that it was given    exit 1, HTTP 408
     ├── FetchError                    a registry, site or URL did not give what was asked   exit 5
     ├── StorageError                  the disk or database failed: full, EIO, torn     exit 4, HTTP 507
     │   └── CorruptError              bytes do not have the hash that was recorded     exit 4
@@ -37,6 +39,7 @@ class LaminaError(Exception):
     status = 500  # HTTP
     code = "server_error"  # OpenAI's error code
     retryable = False
+    retry_after: float | None = None  # seconds, where they are known
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what)
@@ -95,6 +98,18 @@ class BusyError(LaminaError):
     """Somebody else holds it: a lock, a port, a full queue."""
 
     exit_code, status, code, retryable = 2, 503, "busy", True
+
+
+class QueueFullError(BusyError):
+    """Too much is waiting already."""
+
+    status, code = 429, "queue_full"
+
+
+class DeadlineError(LaminaError):
+    """It was not done in the time that it was given."""
+
+    status, code = 408, "deadline_exceeded"
 
 
 class FetchError(LaminaError):

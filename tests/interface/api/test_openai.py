@@ -9,7 +9,7 @@ import pytest
 
 from lamina.interface.api.ports import ApiSettings
 from lamina.interface.grounding.context import NOTHING_FOUND
-from lamina.kit.errors import BusyError, LaminaError, StorageError
+from lamina.kit.errors import BusyError, LaminaError, QueueFullError, StorageError
 from lamina.testing import EchoService, MemoryStore
 
 HELLO = [{"role": "user", "content": "call me Ishmael please"}]
@@ -170,6 +170,31 @@ def test_a_busy_engine_is_a_503_that_may_be_tried_again(serve, stream: bool) -> 
     assert raised.value.status_code == 503
     assert raised.value.response.headers["retry-after"] == "1"
     assert raised.value.response.headers["x-should-retry"] == "true"
+
+
+def test_a_full_queue_is_a_429_that_says_when(serve) -> None:
+    full = QueueFullError("too much is waiting")
+    full.retry_after = 2.4
+    api = serve(service=EchoService(fail_after=0, error=full))
+    with pytest.raises(openai.RateLimitError) as raised:
+        api.openai().chat.completions.create(model="", messages=HELLO)
+    headers = raised.value.response.headers
+    assert (headers["retry-after"], headers["retry-after-ms"], headers["x-should-retry"]) == ("3", "2400", "true")
+
+
+def test_a_key_and_its_standing_reach_the_service(serve, ring) -> None:
+    (_, plain), (_, admin) = ring.create("plain", ["infer"]), ring.create("admin", ["infer", "admin"])
+    api = serve(keys=ring)
+    fields = {"extra_body": {"timeout": 1.5, "priority": 3}}
+    api.openai(plain).chat.completions.create(model="", messages=HELLO, **fields)
+    request = api.service.requests[-1]
+    assert (request.timeout, request.priority) == (1.5, 3)
+    assert request.key
+    with pytest.raises(openai.BadRequestError) as raised:
+        api.openai(plain).chat.completions.create(model="", messages=HELLO, extra_body={"priority": -1})
+    assert raised.value.param == "priority"
+    api.openai(admin).chat.completions.create(model="", messages=HELLO, extra_body={"priority": -1})
+    assert api.service.requests[-1].key != request.key
 
 
 def test_a_failure_in_mid_stream_is_an_error_event(serve) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lamina.contracts.inference import SamplingParams
@@ -15,6 +17,18 @@ from lamina.deployment.engine.sequence import Deliver, Sequence, StopText, TextS
 from lamina.kit.errors import InputError
 
 _ANSWER_TOKENS = 1024  # the longest answer, where neither request nor model says: an answer may miss its end
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a request stands among others: whose it is, its priority (lower comes first), and seconds that it has."""
+
+    key: str = ""
+    priority: int = 0
+    timeout: float | None = None
+
+
+_PLAIN = Standing()
 
 
 class StreamingTokenizer(Tokenizer, Protocol):
@@ -53,6 +67,7 @@ class Admission:
         deliver: Deliver,
         loop: asyncio.AbstractEventLoop | None,
         guide: TokenGuide | None = None,
+        standing: Standing = _PLAIN,
     ) -> Sequence:
         """The request, ready to be queued. Raises ``InputError`` (``context_length_exceeded``, a bad parameter).
 
@@ -72,6 +87,9 @@ class Admission:
             sampler=Sampler.settle(sampling, self._generation),
             adjust=Adjuster(rules, tokens, len(prompt), ends=ends, guide=guide) if guide or not rules.idle else None,
             guide=guide,
+            key=standing.key,
+            priority=standing.priority,
+            deadline=None if standing.timeout is None else time.monotonic() + standing.timeout,
             max_tokens=min(limit, left),
             end_ids=ends,
             decoder=self._tokenizer.stream(),

@@ -6,12 +6,11 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 from lamina.contracts.inference import Chunk, SamplingParams
-from lamina.deployment.engine.admission import Admission, StreamingTokenizer
+from lamina.deployment.engine.admission import Admission, Standing, StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
 from lamina.deployment.engine.guidance import Guidance, TokenGuide
 from lamina.deployment.engine.observer import Load, Observer
@@ -21,7 +20,7 @@ from lamina.deployment.engine.scheduler import Scheduler, Step
 from lamina.deployment.engine.sequence import Deliver, Sequence, State
 from lamina.deployment.engine.sizes import suited
 from lamina.deployment.engine.stepping import Stepper
-from lamina.kit.errors import BusyError, InputError, LaminaError
+from lamina.kit.errors import BusyError, DeadlineError, InputError, LaminaError, QueueFullError
 from lamina.model.transformer import Transformer
 
 _log = logging.getLogger(__name__)
@@ -82,8 +81,6 @@ class Engine:
         chunks = {"chunk": chunk or sizes.chunk, "wide_chunk": wide_chunk or sizes.wide_chunk}
         self._scheduler = Scheduler(self._blocks, max_sequences=max_sequences, **chunks)
         self._wake = threading.Condition()
-        self._inbox: deque[Sequence] = deque()
-        self._inbox_tokens = 0
         self._live: dict[str, Sequence] = {}
         self._outbox = Outbox()
         self._stepper = Stepper(self._runner, self._blocks, tokenizer, self._outbox, rows=sizes.rows, end=self._end)
@@ -119,6 +116,7 @@ class Engine:
         *,
         loop: asyncio.AbstractEventLoop | None = None,
         guide: TokenGuide | None = None,
+        standing: Standing | None = None,
     ) -> None:
         """Queue a request. ``deliver`` gets its chunks, the last one with a ``finish_reason``, or one error.
 
@@ -126,23 +124,34 @@ class Engine:
         ``sampling.constraint``; it is waited for where none is given. Raises ``InputError``
         (``context_length_exceeded``, a bad parameter) or ``BusyError`` (the queue is full) before anything is queued.
         """
-        sequence = self._admission.sequence(id, prompt, sampling, deliver, loop, guide)
+        sequence = self._admission.sequence(id, prompt, sampling, deliver, loop, guide, standing or Standing())
         sequence.keys = self._blocks.keys(prompt)
         with self._wake:
             if self._closing:
                 raise BusyError("this model is being unloaded", hint="ask again")
-            waiting = self._inbox_tokens + self._scheduler.waiting_tokens
-            if waiting and waiting + len(prompt) > self._queue_tokens:
-                raise BusyError(
-                    f"{waiting} tokens of other requests are waiting; the queue holds {self._queue_tokens}",
-                    hint="ask again in a few seconds",
-                )
+            self._check_queue(sequence)
             if id in self._live:
                 raise InputError(f"a request with the id '{id}' is running")
             self._live[id] = sequence
-            self._inbox.append(sequence)
-            self._inbox_tokens += len(prompt)
+            self._scheduler.add(sequence)
             self._wake.notify()
+
+    def _check_queue(self, sequence: Sequence) -> None:
+        """Raise ``QueueFullError`` where ``sequence`` has no room; a key has room for its share of the queue."""
+        queue, size = self._scheduler.waiting, len(sequence.tokens)
+        over = queue.tokens + size - self._queue_tokens
+        if not queue.tokens or over <= 0:
+            return
+        own, keys = queue.share(sequence.key)
+        if keys > 1 and own + size <= self._queue_tokens // keys:
+            return
+        seconds = self._scheduler.pace.seconds(over)
+        error = QueueFullError(
+            f"{queue.tokens} tokens of other requests are waiting; the queue holds {self._queue_tokens}",
+            hint=f"ask again in about {seconds:.1f} s",
+        )
+        error.retry_after = seconds
+        raise error
 
     def abort(self, id: str) -> None:
         """End a request at the next step; nothing more is delivered for it. Unknown ids are ignored."""
@@ -156,7 +165,7 @@ class Engine:
         """How busy the engine is."""
         with self._wake:
             running = len(self._scheduler.running)
-            waiting = len(self._scheduler.waiting) + len(self._inbox)
+            waiting = len(self._scheduler.waiting)
             age = time.monotonic() - self._stepped if running or waiting else None
             return Load(running=running, waiting=waiting, cache_usage=self._blocks.usage, step_age=age)
 
@@ -179,29 +188,26 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not self._closing and not self._inbox and not self._live:
+                while not self._closing and not self._live:
                     self._wake.wait()
                 if self._closing:
                     break
-                self._take_in()
                 self._drop_aborted()
                 step = self._scheduler.schedule()
             self._perform(step)
             self._outbox.flush()
-        with self._wake:
-            self._take_in()
         for sequence in list(self._live.values()):
             self._end(sequence, LaminaError("the model was unloaded before the answer was complete"))
         self._outbox.flush()
 
-    def _take_in(self) -> None:
-        while self._inbox:
-            self._scheduler.add(self._inbox.popleft())
-        self._inbox_tokens = 0
-
     def _drop_aborted(self) -> None:
-        for sequence in [s for s in self._live.values() if s.aborted]:
-            self._release(sequence, "abort")
+        """Take those out that were aborted, or whose time is up."""
+        now = time.monotonic()
+        for sequence in [s for s in self._live.values() if s.aborted or (s.deadline is not None and s.deadline < now)]:
+            if sequence.aborted:
+                self._release(sequence, "abort")
+            else:
+                self._end(sequence, sequence.expire())
 
     def _perform(self, step: Step) -> None:
         try:
@@ -219,7 +225,8 @@ class Engine:
         if sequence.state is State.FINISHED:
             return
         self._outbox.put(sequence, last)
-        self._release(sequence, "error" if isinstance(last, LaminaError) else str(last.finish_reason))
+        reason = "deadline" if isinstance(last, DeadlineError) else "error"
+        self._release(sequence, reason if isinstance(last, LaminaError) else str(last.finish_reason))
 
     def _release(self, sequence: Sequence, reason: str) -> None:
         """The one exit: frees the blocks and forgets the request."""

@@ -1,16 +1,19 @@
-"""What the next step computes: one token for everybody who decodes, then prompts in chunks, first come first served.
+"""What the next step computes: one token for everybody who decodes, then prompts in chunks, in the queue's order.
 
-When the blocks run out the youngest sequence gives its own back and is computed anew later (preemption by
-recomputation), so the oldest always gets on and nobody starves.
+When the blocks run out the last in rank (priority, then arrival) gives its own back and is computed anew later
+(preemption by recomputation), so the first always gets on and nobody of its priority starves. Who waits goes before
+whoever runs with a lower priority.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import insort
 from dataclasses import dataclass, field
 
 from lamina.deployment.engine.blocks import BlockManager
+from lamina.deployment.engine.pace import Pace
 from lamina.deployment.engine.sequence import Sequence, State
+from lamina.deployment.engine.waiting import Waiting, rank
 
 
 @dataclass(slots=True)
@@ -30,21 +33,21 @@ class Scheduler:
 
     def __init__(self, blocks: BlockManager, *, max_sequences: int, chunk: int, wide_chunk: int) -> None:
         self.blocks = blocks
-        self.waiting: deque[Sequence] = deque()
-        self.running: list[Sequence] = []  # oldest first
+        self.waiting = Waiting()
+        self.running: list[Sequence] = []  # by rank
+        self.pace = Pace()
+        self._arrived = 0
         self._max_sequences = max_sequences
         self._chunk = chunk
         self._wide_chunk = wide_chunk
         self._step = Step()
 
-    @property
-    def waiting_tokens(self) -> int:
-        """Tokens that wait for their first computation."""
-        return sum(len(s.tokens) for s in self.waiting)
-
     def add(self, sequence: Sequence) -> None:
-        """Put a new sequence at the end of the queue."""
-        self.waiting.append(sequence)
+        """Put a new sequence into the queue."""
+        self._arrived += 1
+        sequence.turn = self._arrived
+        self.waiting.add(sequence)
+        self.pace.waiting(True)
 
     def remove(self, sequence: Sequence) -> None:
         """Take ``sequence`` out, wherever it is, and free what it holds. The one way out."""
@@ -52,10 +55,12 @@ class Scheduler:
             return
         if sequence.state is State.RUNNING:
             self.running.remove(sequence)
+            self.waiting.charge(sequence)
         else:
             self.waiting.remove(sequence)
         self.blocks.release(sequence.blocks)
         sequence.state = State.FINISHED
+        self.pace.waiting(len(self.waiting) > 0)
 
     def schedule(self) -> Step:
         """Choose the next step's work and reserve the blocks for it."""
@@ -69,11 +74,19 @@ class Scheduler:
             if sequence.state is not State.RUNNING or sequence in step.decode or sequence.decoding:
                 continue
             budget = self._plan_chunk(step, sequence, size, budget)
-        while self.waiting and len(self.running) < self._max_sequences and budget > 0:
-            if self._shared_soon(self.waiting[0]) or not self._admit(self.waiting[0]):
+        while budget > 0 and (head := self.waiting.head()) is not None:
+            if self._shared_soon(head) or not self._make_room(head):
                 break
-            budget = self._plan_chunk(step, self.running[-1], size, budget)
+            budget = self._plan_chunk(step, head, size, budget)
         return step
+
+    def _make_room(self, sequence: Sequence) -> bool:
+        """Admit the head of the queue, at the price of those who run with a lower priority."""
+        while len(self.running) >= self._max_sequences or not self._admit(sequence):
+            if not self.running or self.running[-1].priority <= sequence.priority:
+                return False
+            self._preempt(self.running[-1])
+        return True
 
     def _plan_chunk(self, step: Step, sequence: Sequence, size: int, budget: int) -> int:
         """Plan one chunk for ``sequence``; returns the budget that is left. At least one chunk is planned in a step."""
@@ -107,14 +120,16 @@ class Scheduler:
         if not fits:
             self.blocks.release(known)
             return False
-        self.waiting.popleft()
+        self.waiting.take(sequence)
+        self.pace.took(len(sequence.tokens))
+        self.pace.waiting(len(self.waiting) > 0)
         sequence.blocks = known
         sequence.computed = len(known) * self.blocks.block_tokens
         if not sequence.preemptions:
             sequence.cached_tokens = sequence.computed
         sequence.remembered = len(known)
         sequence.state = State.RUNNING
-        self.running.append(sequence)  # all that run came before it, also when it was preempted: the order stays
+        insort(self.running, sequence, key=rank)
         return True
 
     def _reserve(self, sequence: Sequence, tokens: int) -> bool:
@@ -135,4 +150,4 @@ class Scheduler:
         sequence.remembered = 0
         sequence.preemptions += 1
         sequence.state = State.WAITING
-        self.waiting.appendleft(sequence)
+        self.waiting.put_back(sequence)

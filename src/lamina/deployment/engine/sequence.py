@@ -13,7 +13,7 @@ from lamina.contracts.inference import Alternative, Chunk, FinishReason, TokenLo
 from lamina.deployment.engine.adjusting import Adjuster
 from lamina.deployment.engine.guidance import TokenGuide
 from lamina.deployment.engine.sampling import Drawn, Sampler
-from lamina.kit.errors import LaminaError
+from lamina.kit.errors import DeadlineError, LaminaError
 
 Deliver = Callable[[Chunk | LaminaError], None]
 
@@ -89,6 +89,10 @@ class Sequence:
     deliver: Deliver
     loop: asyncio.AbstractEventLoop | None
     version: str
+    key: str = ""  # whose it is: keys take turns
+    priority: int = 0  # lower comes first
+    turn: int = 0  # of arrival, given by the scheduler
+    deadline: float | None = None  # on the monotonic clock
     adjust: Adjuster | None = None  # where scores are to be changed before a draw
     guide: TokenGuide | None = None  # where it stands in the form that it must have
     state: State = State.WAITING
@@ -144,6 +148,14 @@ class Sequence:
             rest, stopped = self._rest()
             return self.finish("stop" if stopped or complete else "length", text + rest, tokens, logprobs)
         return Chunk(text=text, tokens=tokens, logprobs=logprobs, version=self.version)
+
+    def expire(self) -> Chunk | DeadlineError:
+        """The time is up: what there is of the answer, or an error where there is nothing."""
+        if not self.generated:
+            return DeadlineError(
+                "the answer could not be begun within its timeout", hint="ask again, or give it longer"
+            )
+        return self.finish("deadline", self._rest()[0])
 
     def _rest(self) -> tuple[str, bool]:
         """The text that was held back, and whether a stop string was in it after all."""

@@ -90,9 +90,11 @@ class Job:
             choice.last = chunk
         return choice.parsed(text, last=chunk.finish_reason is not None)
 
-    async def keep(self, choice: Choice, finish_reason: str) -> None:
-        """Make the interaction durable."""
+    async def keep(self, choice: Choice, *, cut: bool = False) -> None:
+        """Make the interaction durable; ``cut``: the client left before the end."""
         last = choice.last
+        late = last is not None and last.finish_reason == "deadline"
+        finish_reason = "abort" if cut else "deadline" if late else choice.finish_reason or "stop"
         usage = last.usage if last and last.usage else Usage(prompt_tokens=0, completion_tokens=0)
         id = self.wire.id if choice.index == 0 else f"{self.wire.id}.{choice.index}"
         interaction = Interaction(
@@ -136,7 +138,7 @@ class Job:
 
     async def _keep_cut(self, choice: Choice) -> None:
         try:
-            await self.keep(choice, "abort")
+            await self.keep(choice, cut=True)
         except LaminaError as error:
             log.error("a stopped answer was not stored: %s", error)
 
@@ -156,7 +158,7 @@ async def stream(job: Job) -> AsyncGenerator[bytes, None]:
             if pieces or chunk.logprobs:
                 yield event(wire.chunk(choice.version, [wire.delta(choice, pieces, chunk.logprobs)]))
             if chunk.finish_reason is not None:
-                await job.keep(choice, choice.finish_reason or chunk.finish_reason)
+                await job.keep(choice)
                 yield event(wire.chunk(choice.version, [wire.final(choice)]))
         job.check_complete()
         if job.include_usage:
@@ -179,5 +181,5 @@ async def collect(job: Job) -> dict[str, Any]:
         await chunks.aclose()
     job.check_complete()
     for choice in job.choices:
-        await job.keep(choice, choice.finish_reason or "stop")
+        await job.keep(choice)
     return job.wire.whole(job.choices, job.usage())

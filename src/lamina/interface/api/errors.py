@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,7 +80,10 @@ def body_of(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
     if isinstance(error, LaminaError):
         status, code, message = error.status, error.code, _message(error)
         if isinstance(error, BusyError) or error.retryable:
-            headers = {"retry-after": "1", "x-should-retry": "true"}
+            after = 1.0 if error.retry_after is None else error.retry_after
+            headers = {"retry-after": str(max(1, math.ceil(after))), "x-should-retry": "true"}
+            if error.retry_after is not None:
+                headers["retry-after-ms"] = str(math.ceil(1000 * after))
         elif status >= 500 or status in (408, 409, 429):
             headers = {"x-should-retry": "false"}
         if status == 401:

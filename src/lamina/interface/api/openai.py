@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 from uuid import uuid4
 
@@ -16,11 +14,12 @@ from lamina.contracts import inference
 from lamina.contracts.chat import Message
 from lamina.contracts.lineage import ModelVersion
 from lamina.interface.api.answering import Job, collect, stream
+from lamina.interface.api.asked import parameters_of, sampling_of, standing_of
 from lamina.interface.api.context import Context, caller_of, json_response
 from lamina.interface.api.errors import ParameterError, UnknownModelError
 from lamina.interface.api.events import EventStream, WholeAnswer
 from lamina.interface.api.routes import Routes
-from lamina.interface.api.schemas import MAX_SEED, ChatRequest, CompletionRequest, Sampling, read_body
+from lamina.interface.api.schemas import ChatRequest, CompletionRequest, Sampling, read_body
 from lamina.interface.api.wire import ChatWire, CompletionWire, sources_of
 from lamina.interface.grounding.context import Grounded, ground, opening_of
 from lamina.kit.errors import LaminaError, NotFoundError
@@ -114,16 +113,17 @@ class OpenAIRoutes:
         count = body.n or 1
         # What stands in the sources is to be said as it stands there, unless several answers are wanted.
         temperature = 0.0 if grounded.found and count == 1 else self._settings.temperature
-        id = new_id("chatcmpl")
+        id, standing = new_id("chatcmpl"), standing_of(body, request)
         requests = [
             inference.Request(
                 id=f"{id}.{index}",
                 model=model,
                 messages=grounded.messages,
-                sampling=self._sampling(body, index, wanted, temperature=temperature),
+                sampling=sampling_of(body, index, wanted, self._settings, temperature=temperature),
                 tools=tools,
                 tool_choice="required" if must_call else "auto",
                 parallel_tool_calls=body.several_calls(),
+                **standing,
             )
             for index in range(count)
         ]
@@ -142,7 +142,7 @@ class OpenAIRoutes:
             passages=grounded.passages,
             opening=opening,
             recited=recited,
-            parameters={"route": "chat", **_parameters(requests[0]), **({"recited": True} if recited else {})},
+            parameters={"route": "chat", **parameters_of(requests[0]), **({"recited": True} if recited else {})},
             include_usage=_wants_usage(body),
         )
         return self._respond(job, body)
@@ -153,7 +153,7 @@ class OpenAIRoutes:
         self._check_completion(body)
         model = await self._resolve(body.model)
         count = body.n or 1
-        id = new_id("cmpl")
+        id, standing = new_id("cmpl"), standing_of(body, request)
         requests: list[inference.Request] = []
         messages: list[tuple[Message, ...]] = []
         for prompt in body.prompt:
@@ -163,7 +163,8 @@ class OpenAIRoutes:
                         id=f"{id}.{len(requests)}",
                         model=model,
                         prompt=prompt if isinstance(prompt, str) else tuple(prompt),
-                        sampling=self._sampling(body, index, body.logprobs),
+                        sampling=sampling_of(body, index, body.logprobs, self._settings),
+                        **standing,
                     )
                 )
                 text = prompt if isinstance(prompt, str) else " ".join(map(str, prompt))
@@ -180,7 +181,7 @@ class OpenAIRoutes:
             conversation=body.conversation or str(uuid4()),
             grounding="weights only",
             opening=echoed,
-            parameters={"route": "completions", **_parameters(requests[0])},
+            parameters={"route": "completions", **parameters_of(requests[0])},
             include_usage=_wants_usage(body),
         )
         return self._respond(job, body)
@@ -207,32 +208,6 @@ class OpenAIRoutes:
         tools = isinstance(body, ChatRequest) and body.tools  # the client's own sources
         mode = body.grounding or ("weights only" if tools else self._settings.grounding)
         return mode if self._context.retriever is not None else "weights only"
-
-    def _sampling(
-        self, body: Sampling, index: int, logprobs: int | None, *, temperature: float | None = None
-    ) -> inference.SamplingParams:
-        """The request's own settings; ``temperature`` where it names none."""
-        limit = body.max_tokens
-        if isinstance(body, ChatRequest) and body.max_completion_tokens is not None:
-            limit = body.max_completion_tokens
-        seed = None if body.seed is None else (body.seed + index) % (MAX_SEED + 1)
-        return inference.SamplingParams(
-            temperature=temperature if body.temperature is None else body.temperature,
-            top_p=body.top_p,
-            top_k=body.top_k,
-            seed=seed,
-            max_tokens=limit if limit is not None else self._settings.default_max_tokens,
-            stop=tuple(body.stop or ()),
-            logprobs=logprobs,
-            min_p=body.min_p,
-            repetition_penalty=body.repetition_penalty,
-            presence_penalty=body.presence_penalty,
-            frequency_penalty=body.frequency_penalty,
-            logit_bias=tuple((body.logit_bias or {}).items()),
-            min_tokens=body.min_tokens,
-            ignore_eos=bool(body.ignore_eos),
-            constraint=body.constraint(),
-        )
 
     def _check_shared(self, body: Sampling, choices: int) -> None:
         limit = self._settings.max_choices
@@ -289,9 +264,3 @@ def _recitable(text: str | None, request: inference.Request, count: int) -> bool
 
 def _wants_usage(body: Sampling) -> bool:
     return bool(body.stream and body.stream_options and body.stream_options.include_usage)
-
-
-def _parameters(request: inference.Request) -> dict[str, Any]:
-    given: Iterable[tuple[str, Any]] = asdict(request.sampling).items()
-    kept = {name: value for name, value in given if value not in (None, ()) and value is not False}
-    return kept | ({"tools": [tool.name for tool in request.tools]} if request.tools else {})

@@ -126,7 +126,9 @@ class Sampling(Forms):
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
     min_tokens: Positive | None = None
     ignore_eos: bool | None = None
+    priority: Annotated[int, Field(ge=-100, le=100)] | None = None
     # our own
+    timeout: Annotated[float, Field(gt=0, le=3600)] | None = None
     grounding: Grounding | None = None
     conversation: Annotated[str, AfterValidator(_conversation)] | None = None
 

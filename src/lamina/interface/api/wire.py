@@ -35,7 +35,7 @@ class Choice:
         reason = self.last.finish_reason if self.last else None
         if reason == "stop" and self.tools is not None and self.tools.calls:
             return "tool_calls"
-        return reason
+        return "length" if reason == "deadline" else reason  # OpenAI has no word for it
 
     def parsed(self, text: str, *, last: bool) -> Pieces:
         """``text`` as content and calls of tools; ``last``: nothing follows."""
