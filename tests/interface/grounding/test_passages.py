@@ -84,6 +84,36 @@ def test_what_is_not_there_is_not_found(index: PassageIndex, question: str) -> N
     assert index.search(question, 3) == []
 
 
+@pytest.fixture(scope="module")
+def chapter(tmp_path_factory: pytest.TempPathFactory) -> PassageIndex:
+    """A long text that names its place first, the person then, and others much later, among much else."""
+    filler = "The rain fell on the roofs of the town all day and nobody went out of the house. " * 8
+    parts = [
+        f"The chapel of the whalemen stood on a hill. {filler}",
+        f"Then came the famous Father Mapple, whom the whalemen loved. {filler}",
+        f"He climbed a ladder of rope, and the preacher drew it up behind him. {filler}",
+        *[filler] * 6,
+        f"Years later a bishop spoke there. {filler}",
+    ]
+    folder = tmp_path_factory.mktemp("chapter")
+    rows: list[dict[str, object]] = [{"id": "pulpit", "title": "The Pulpit", "text": "\n\n".join(parts)}]
+    rows += [{"id": f"f{n}", "text": f"Page {n} tells of ships and of prices in {1800 + n}."} for n in range(200)]
+    build_index([batch(rows)], folder)
+    return PassageIndex(folder)
+
+
+def test_a_passage_is_understood_with_those_around_it(chapter: PassageIndex) -> None:
+    question = "What is the name of the famous preacher in the whalemen's chapel?"
+    found = chapter.search(question, 3)
+    assert any("Father Mapple" in passage.text for passage in found)
+    assert all(0.58 <= passage.score < 1.0 for passage in found)
+
+
+def test_what_stands_far_away_does_not_count(chapter: PassageIndex) -> None:
+    assert chapter.search("Which bishop was famous for ladders of rope in the pulpits of Venice?", 3) == []
+    assert chapter.search("Did the famous bishop of the whalemen preach?", 3) == []
+
+
 def test_the_same_text_comes_once_and_augmented_text_never(index: PassageIndex) -> None:
     assert [p.document_id for p in index.search("gold doubloon on the mainmast", 5)] == ["doubloon"]
     assert index.search("Ahab glued a silver doubloon", 5) == []

@@ -2,7 +2,8 @@
 
 Documents are cut at sentence and paragraph borders into passages of 120 to 180 words that tile the text, so that the
 document can be put together again. Candidates come by BM25; what counts is coverage: the share of the query's
-content words, weighted by rarity, that stand in the passage or its title.
+content words, weighted by rarity, that stand in the passage or its title. Where no passage covers enough alone, words
+in those around it count in part: a text names what it is about once, and goes on with "he" and "there".
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ _DOCUMENTS_A_WRITE = 256
 THRESHOLD = 0.58
 _SAME = 0.8  # Jaccard similarity from which two passages say the same
 _NEAR_BEST = 0.7  # and at least this share of what the best one covers
+_AROUND = 2  # passages before and behind that one is understood with
+_SHARE_AROUND = 0.6  # of a word's weight where it stands in one of them only
+_LEAST_ALONE = 0.3  # share of the query's meaning that must stand in the passage itself
 _COMMON = 0.3  # words in a larger share of passages than this find no candidates
 
 
@@ -190,12 +194,13 @@ class PassageIndex:
         rare = [t for t in present if frequencies[t] <= max(_COMMON * self.size, 20)] or present
         if not rare:
             return []
-        return self._best(self._candidates(rare), weights, k)
+        rows = self._candidates(rare)
+        return self._best(rows, weights, k) or self._best(rows, weights, k, around=True)
 
     def _candidates(self, terms: Sequence[str]) -> list[dict[str, Any]]:
         match = " OR ".join('"' + term.replace('"', '""') + '"' for term in terms)
         return self._database.read(
-            "SELECT p.document, p.start, p.text, d.title, d.url, d.source, d.license, f.rank AS bm25 FROM "
+            "SELECT p.number, p.document, p.start, p.text, d.title, d.url, d.source, d.license, f.rank AS bm25 FROM "
             "(SELECT rowid AS number, bm25(terms, 2.0, 1.0) AS rank FROM terms WHERE terms MATCH :match "
             "ORDER BY rank LIMIT :limit) f JOIN passage p ON p.number = f.number JOIN document d ON d.id = p.document "
             "ORDER BY f.rank",
@@ -203,14 +208,20 @@ class PassageIndex:
             limit=_CANDIDATES,
         )
 
-    def _best(self, rows: Sequence[Mapping[str, Any]], weights: Mapping[str, float], k: int) -> list[Passage]:
+    def _best(
+        self, rows: Sequence[Mapping[str, Any]], weights: Mapping[str, float], k: int, *, around: bool = False
+    ) -> list[Passage]:
         total = sum(weights.values())
         top = max((-row["bm25"] for row in rows), default=0.0) or 1.0
         scored: list[tuple[float, Mapping[str, Any], set[str]]] = []
         for row in rows:
             body = set(words(row["text"]))
             has = body | set(words(row["title"] or ""))
-            scored.append((sum(w for t, w in weights.items() if t in has) / total, row, body))
+            score = sum(w for t, w in weights.items() if t in has) / total
+            if around and score >= _LEAST_ALONE:
+                near = self._around(row) - has
+                score += _SHARE_AROUND * sum(w for t, w in weights.items() if t in near) / total
+            scored.append((score, row, body))
         least = max([self._threshold, *(_NEAR_BEST * score for score, _, _ in scored)])
         ranked = [(s - 0.3 * row["bm25"] / top, _passage(row, s), body) for s, row, body in scored if s >= least]
         ranked.sort(key=lambda item: -item[0])
@@ -219,6 +230,16 @@ class PassageIndex:
             if len(kept) < k and not any(_same(body, other) for _, other in kept):
                 kept.append((passage, body))
         return [passage for passage, _ in kept]
+
+    def _around(self, row: Mapping[str, Any]) -> set[str]:
+        """The words of the passages around one, in its document."""
+        near = self._database.read(
+            "SELECT text FROM passage WHERE document = :document AND number BETWEEN :first AND :last",
+            document=row["document"],
+            first=row["number"] - _AROUND,
+            last=row["number"] + _AROUND,
+        )
+        return {word for passage in near for word in words(passage["text"])}
 
     def document(self, id: str) -> Mapping[str, Any] | None:
         """The document with its whole text."""
