@@ -7,7 +7,7 @@ STACK ?= examples/quickstart/lamina.toml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev up corpus test check lint types house docs web bench bench-setup clean
+.PHONY: help setup setup-dev up corpus test test-all check lint types house docs web bench bench-setup clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,7 +25,10 @@ corpus: setup  ## build the example corpus (books, articles, posts, letters) and
 	@$(BIN)/lamina data build --stack examples/corpus/lamina.toml
 	@$(BIN)/lamina data report --stack examples/corpus/lamina.toml
 
-test: setup-dev  ## run all tests, in two processes
+test: setup-dev  ## run the tests in two processes, without the three slow ones (see test-all)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow"
+
+test-all: setup-dev  ## run all tests, in two processes
 	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 lint: setup-dev  ## style and formatting
@@ -43,7 +46,7 @@ web: setup-dev  ## type-check the web page and build it
 docs: setup-dev  ## build the documentation into site/
 	@$(BIN)/mkdocs build --strict --quiet
 
-check: lint types house web docs test  ## all of it: what must pass before a change lands
+check: lint types house web docs test-all  ## all of it: what must pass before a change lands
 
 bench-setup:  ## install the peers that benchmarks compare with, each into an environment of its own
 	@$(PYTHON) scripts/setup.py bench

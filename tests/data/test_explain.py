@@ -165,14 +165,14 @@ def test_every_signal_is_told_those_that_no_rule_names_too(corpus: Path) -> None
     assert {"words", "mean_word_length", "stop_words"} <= set(found.signals)
 
 
-@pytest.mark.slow
-def test_an_answer_takes_two_seconds_at_most_of_a_hundred_thousand_documents(tmp_path: Path) -> None:
+def test_an_answer_takes_half_a_second_at_most_of_twenty_five_thousand_documents(tmp_path: Path) -> None:
+    """Which is two seconds of a hundred thousand: ``benchmarks/data_explain.py`` measures that many."""
     script = Path(__file__).resolve().parents[2] / "benchmarks" / "data_explain.py"
     made = runpy.run_path(str(script))
-    made["write_corpus"](tmp_path / "corpus", 100_000)
+    made["write_corpus"](tmp_path / "corpus", 25_000)
     begin = time.process_time()
-    seconds = made["measure"](tmp_path / "corpus", 100_000)
-    assert (time.process_time() - begin) / len(seconds) < 2, seconds  # of processors: the machine may be busy
+    seconds = made["measure"](tmp_path / "corpus", 25_000)
+    assert (time.process_time() - begin) / len(seconds) < 0.5, seconds  # of processors: the machine may be busy
 
 
 def test_what_is_not_there_is_said(corpus: Path) -> None:

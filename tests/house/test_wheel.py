@@ -26,7 +26,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-@pytest.mark.slow
 def test_the_wheel_carries_the_page_and_the_library_that_its_name_tells_of(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
@@ -39,7 +38,6 @@ def test_the_wheel_carries_the_page_and_the_library_that_its_name_tells_of(wheel
     assert not [n for n in names if "node_modules" in n or n.startswith(("tests/", "web/"))]
 
 
-@pytest.mark.slow
 def test_it_runs_without_node_or_compiler_on_the_path(wheel: Path, tmp_path: Path) -> None:
     target = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(target)]

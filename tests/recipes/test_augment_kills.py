@@ -118,7 +118,6 @@ def builds(tmp_path_factory: pytest.TempPathFactory, plug_in: Any) -> Builds:
     return Builds(place, plug_in(place / "plug", _PLUGIN, _ENTRIES))
 
 
-@pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_goes_on(builds: Builds, tmp_path: Path) -> None:
     whole = builds.finish(tmp_path / "whole")
     wanted, once = digests(whole), seen(tmp_path / "whole")

@@ -93,7 +93,6 @@ def test_other_objectives_hold_no_conversations(tmp_path: Path) -> None:
     assert stack.model.train.replay == 0.0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "kind"),
     [
@@ -155,7 +154,6 @@ length = 32
 """
 
 
-@pytest.mark.slow
 def test_a_base_that_writes_no_text_is_trained_further_and_served(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,7 +101,6 @@ def documents(folder: Path, translator: Path, **more: str) -> Stack:
     return open_stack(folder / "lamina.toml")
 
 
-@pytest.mark.slow
 def test_it_translates_both_ways_and_its_held_out_rows_measure_it(
     translator: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -130,7 +129,6 @@ def test_it_translates_both_ways_and_its_held_out_rows_measure_it(
     assert "LAMINA_TRANSLATOR" not in os.environ
 
 
-@pytest.mark.slow
 def test_one_that_is_not_good_enough_is_refused(translator: Path, tmp_path: Path) -> None:
     (tmp_path / "other.tsv").write_text("en\tes\n" + "the big ship\tzzz qqq xxx\n" * 5)
     report = build_data(documents(tmp_path, translator, parallel="other.tsv"), json=True)["augmentation"]

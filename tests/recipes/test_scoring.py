@@ -128,7 +128,6 @@ def test_a_stack_without_a_base_needs_a_service(tmp_path: Path) -> None:
     assert own.corpus.inputs == {}
 
 
-@pytest.mark.slow
 def test_a_build_serves_the_base_for_the_time_of_cleaning(tmp_path: Path, base: Path) -> None:
     file = stack_file(tmp_path, f"[model]\nbase = {json.dumps(str(base))}\n")
     build_data(open_stack(file), json=True)
@@ -139,7 +138,6 @@ def test_a_build_serves_the_base_for_the_time_of_cleaning(tmp_path: Path, base: 
 
 
 @pytest.mark.material
-@pytest.mark.slow
 def test_a_real_model_finds_prose_likelier_than_its_words_in_another_order(
     material: Callable[[str], Path], tmp_path: Path
 ) -> None:

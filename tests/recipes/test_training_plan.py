@@ -191,8 +191,7 @@ def test_one_process_is_not_shared_out(tmp_path: Path) -> None:
     assert not shared_out("x:y", tmp_path, tmp_path, {}, {}, open_progress("quiet"), section)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("executor", ["local", "ray"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_two_processes_train_as_one(made: dict[str, Path], tmp_path: Path, executor: str) -> None:
     import torch
 
@@ -207,13 +206,11 @@ def test_two_processes_train_as_one(made: dict[str, Path], tmp_path: Path, execu
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)  # AdamW blows rounding of small gradients up
 
 
-@pytest.mark.slow
 def test_what_goes_wrong_in_a_process_is_told(made: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be shared out over 2 processes"):
         trained(made, tmp_path, steps=2, batch=1, workers=2)
 
 
-@pytest.mark.slow
 def test_processes_do_not_outlive_the_stage_that_was_killed(tmp_path: Path) -> None:
     (tmp_path / "lingering.py").write_text(LINGERING)
     begun = subprocess.Popen(

@@ -12,7 +12,11 @@ from uuid import UUID
 import httpx
 
 from lamina.interface.store import split_of
+from lamina.kit.progress import open_progress
 from lamina.recipes.demo import write_documents
+from lamina.recipes.improve import improve
+from lamina.recipes.stack import open_stack
+from lamina.recipes.up import bring_up
 
 QUESTION = "Who repairs the lamp of the Tarvit light?"
 BETTER = "The lamp of Tarvit is repaired by the smith Olaf Brandt."
@@ -22,9 +26,10 @@ def test_one_correction_is_remembered_and_inconclusive(
     tmp_path: Path, lamina: Callable[..., Any], serve: Callable[..., AbstractContextManager[str]]
 ) -> None:
     write_documents(tmp_path)
-    lamina("up", "--no-serve", "--set", "model.train.steps=5", folder=tmp_path)
-    nothing = receipt(lamina("improve", "--json", folder=tmp_path).stdout)
-    assert (nothing["verdict"], nothing["challenger"]) == ("inconclusive", "")
+    file = tmp_path / "lamina.toml"
+    bring_up(file, ["model.train.steps=5"], places=[], serve=False, json=False)  # here, where it is all imported
+    nothing = improve(open_stack(file), progress=open_progress("quiet"))
+    assert (nothing.verdict, nothing.challenger) == ("inconclusive", "")
     conversation = next(c for n in range(100) if split_of("", c := str(UUID(int=n))) == "train")
     with serve(tmp_path) as address:
         first = ask(address, QUESTION, conversation)

@@ -280,7 +280,6 @@ def test_screen_readers_hear_sentences(page: Page, ask: Ask) -> None:
     assert " ".join(log.locator("p").all_inner_texts()) == "The first sentence. The second one! And the rest"
 
 
-@pytest.mark.slow
 def test_a_long_answer_stays_cheap(page: Page, stack: Any) -> None:
     """4,000 tokens: the page's own work stays under three seconds."""
     text = "\n\n".join(f"Paragraph {n} with *some* words and `code` " + "word " * 30 for n in range(110))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamina.contracts.chat import DPO, KTO, SFT, Message
@@ -168,6 +168,7 @@ def test_one_person_alone_may_teach() -> None:
     assert curate(many({"only": 100})).sft.num_rows == 100
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdefghij"), st.integers(1, 60), min_size=1), st.floats(0.05, 1))
 def test_the_cap_holds_for_any_crowd(counts: dict[str, int], share: float) -> None:
     users = curate(many(counts), share_cap=share).sft.column("user").to_pylist()

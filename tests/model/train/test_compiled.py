@@ -30,7 +30,6 @@ def plan(work: Path) -> dict[str, Any]:
     return dict(json.loads((work / "plan.json").read_text()))
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not compiled.can_compile(CPU), reason="there is no C++ compiler (g++)")
 def test_compiled_steps_are_the_written_ones(tmp_path: Path) -> None:
     script = Path(__file__).with_name("compiled_steps.py")

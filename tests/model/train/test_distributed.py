@@ -57,7 +57,6 @@ def apart(one: Path, two: Path) -> float:
     return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", ["rows", "micro-batches"])
 def test_two_processes_end_with_the_weights_of_one(together: Path, tmp_path: Path, case: str) -> None:
     processes.run(tmp_path, **CASES[case])
@@ -72,7 +71,6 @@ def test_two_processes_end_with_the_weights_of_one(together: Path, tmp_path: Pat
     assert (tmp_path / "model.txt").read_text() == steps
 
 
-@pytest.mark.slow
 def test_one_takes_up_what_two_began_and_two_what_one_began(together: Path, tmp_path: Path) -> None:
     processes.run(tmp_path, steps=6)
     assert apart(together / "taken up", tmp_path) < 1e-6
@@ -81,7 +79,6 @@ def test_one_takes_up_what_two_began_and_two_what_one_began(together: Path, tmp_
     assert apart(together / "stopped", tmp_path) < 1e-6
 
 
-@pytest.mark.slow
 def test_muon_is_equal_to_its_rounding(together: Path, tmp_path: Path) -> None:
     processes.run(tmp_path, **CASES["muon"])
     moved = max(float((p - q).abs().max()) for p, q in zip(make().parameters(), trained(tmp_path), strict=True))
