@@ -118,10 +118,17 @@ def seen(folder: Path) -> Counter[str]:
     return Counter((folder / "seen.log").read_text().split("\n")[:-1])
 
 
+@pytest.fixture(scope="module")
+def whole(builds: Builds, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A build that nobody killed, by two workers, and how long it took (s)."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, builds.finish(folder, 2)
+
+
 @pytest.mark.slow
-def test_killed_at_random_moments(builds: Builds, tmp_path: Path) -> None:
-    seconds = builds.finish(tmp_path / "whole", 2)
-    wanted, once = digests(tmp_path / "whole"), seen(tmp_path / "whole")
+def test_killed_at_random_moments(builds: Builds, whole: tuple[Path, float], tmp_path: Path) -> None:
+    seconds = whole[1]
+    wanted, once = digests(whole[0]), seen(whole[0])
     assert {"ledger.parquet", "signals/phase-0.parquet", "dropped.parquet", "report.json"} <= set(wanted)
     assert set(once.values()) == {1, 2}  # an id that is given twice is read twice
     assert sum(1 for name in once if name.startswith("clean")) > 600
@@ -145,7 +152,7 @@ def test_killed_at_random_moments(builds: Builds, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("nth", [4, 25])
 def test_killed_as_a_unit_is_published(
-    builds: Builds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
+    builds: Builds, whole: tuple[Path, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
     folder = tmp_path / "killed"
     monkeypatch.setenv("LAMINA_FAILPOINT", f"publish.rename:kill:{nth}")
@@ -157,3 +164,4 @@ def test_killed_as_a_unit_is_published(
     again = seen(folder)
     redone = sum(min(times, again[name] - times) for name, times in before.items())
     assert redone <= 150, "what was in hand is done again, and nothing else"
+    assert digests(folder) == digests(whole[0]), "another number of workers goes on just as well"
