@@ -1,14 +1,13 @@
 """What an encoder-decoder says: greedy search, beam search as ``transformers`` has it, or drawing.
 
 Beam search with length normalisation (Wu et al. 2016, arXiv 1609.08144, without coverage), the end of the search and
-the ban on repeated n-grams (Paulus et al. 2017, arXiv 1705.04304) token for token as ``GenerationMixin.generate`` has
-them.
+the ban on repeated n-grams (Paulus et al. 2017, arXiv 1705.04304) token for token as its ``generate`` has them.
 Shapes: N sources, K beams, V tokens of the vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -66,13 +65,14 @@ def search(
     limits: Sequence[int],
     how: Search | None = None,
     draws: Sequence[Draw | None] | None = None,
+    tick: Callable[[], None] | None = None,
 ) -> list[Said]:
     """What an encoder-decoder makes of each of ``sources`` (N rows of token ids), each of at most ``limits`` (N,)
     tokens with its end.
 
     Several sources are computed at once, and one that is done leaves; none changes what another becomes. The keys and
-    values of a source are made once, and all its beams attend to them. ``draws`` (N,) only with one beam. Raises
-    ``ConfigError`` for another kind of model.
+    values of a source are made once, and all its beams attend to them. ``draws`` (N,) only with one beam; ``tick`` is
+    called before each step. Raises ``ConfigError`` for another kind of model.
     """
     how, start = how or Search(), model.spec.start_token
     if model.encoder is None or model.decoder is None or start is None:
@@ -89,6 +89,8 @@ def search(
         running = _Beams(start, ends, limits, how, device)
     cache, tokens = KeyValueCache(), torch.full((len(sources) * how.num_beams, 1), start, device=device)
     while True:
+        if tick is not None:
+            tick()
         hidden = model(tokens, source=source, source_segments=segments, cache=cache)
         scores = model.logits(hidden[:, -1]).float()
         step = running.advance(_allowed(scores if how.num_beams == 1 else scores.log_softmax(-1), running, ends, how))
@@ -136,10 +138,8 @@ class _Greedy:
         self._live = list(range(len(limits)))
         self._limits = list(limits)
         self._said: list[list[int]] = [[] for _ in limits]
-        self._draws = [
-            (draw.temperature, torch.Generator().manual_seed(draw.seed)) if draw is not None else None
-            for draw in draws or [None] * len(limits)
-        ]
+        drawn = draws or [None] * len(limits)
+        self._draws = [(d.temperature, torch.Generator().manual_seed(d.seed)) if d else None for d in drawn]
 
     def before(self) -> list[list[int]]:
         """What each present row has said, with its start."""
@@ -281,16 +281,13 @@ def _allowed(scores: Tensor, running: _Greedy | _Beams, ends: Sequence[int], how
     if how.forced_end and any(last := running.last()):
         rows = torch.tensor(last, device=scores.device)
         scores[rows] = -torch.inf
-        for end in ends:
-            scores[rows, end] = 0.0
+        scores[rows.nonzero(), list(ends)] = 0.0
     return scores
 
 
 def _repeating(said: Sequence[int], size: int) -> list[int]:
     """The tokens that would make an n-gram of ``size`` stand a second time in ``said``."""
-    if len(said) + 1 < size:
-        return []
-    head = tuple(said[len(said) - size + 1 :])
+    head = tuple(said[len(said) - size + 1 :]) if len(said) + 1 >= size else None
     return [said[n + size - 1] for n in range(len(said) - size + 1) if tuple(said[n : n + size - 1]) == head]
 
 

@@ -38,7 +38,7 @@ def serve(stack: Stack, *, json: bool, assignments: Sequence[str] = ()) -> None:
         stays.callback(listener.close)
         app = stays.enter_context(make_app(stack, progress, assignments=tuple(assignments)))
         address = f"http://{'127.0.0.1' if interface.host == '0.0.0.0' else interface.host}:{listener.getsockname()[1]}"
-        progress.say(f"chat page: {address}   API: {address}/v1   stop with Ctrl-C")
+        progress.say(f"page: {address}   API: {address}/v1   stop with Ctrl-C")
         server(app, host=interface.host, port=listener.getsockname()[1]).run(sockets=[listener])
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import openai
@@ -182,3 +184,25 @@ def test_without_a_service_for_texts_there_are_no_routes(serve) -> None:
     with serve().http() as http:
         assert http.post("/v1/embeddings", json={"input": "x"}).status_code in (404, 405)
         assert "tasks" not in http.get("/v1/models").json()["data"][0]
+
+
+def test_many_are_asked_at_once_and_chats_do_not_wait_for_them(serve) -> None:
+    """More requests than the event loop's own threads: all wait together, and the chat is answered meanwhile."""
+
+    class Slow(Texts):
+        def __init__(self) -> None:
+            super().__init__()
+            self.together = threading.Barrier(41)
+
+        def classify(self, texts, *, model=""):
+            self.together.wait(20)
+            return super().classify(texts)
+
+    texts = Slow()
+    api = serve(texts=texts)
+    with ThreadPoolExecutor(40) as pool, api.http() as http:
+        waiting = [pool.submit(http.post, "/v1/classify", json={"input": "x"}) for _ in range(40)]
+        said = api.openai().chat.completions.create(model="v1", messages=[{"role": "user", "content": "hello"}])
+        assert said.choices[0].message.content == "hello"
+        texts.together.wait(20)
+        assert {answer.result().status_code for answer in waiting} == {200}

@@ -89,6 +89,10 @@ class Batcher:
             age = time.monotonic() - self._stepped if busy else None
             return Load(running=self._running, waiting=len(self._waiting), cache_usage=0.0, step_age=age)
 
+    def alive(self) -> None:
+        """Called by ``compute`` in the midst of long work: it gets on."""
+        self._stepped = time.monotonic()
+
     def close(self) -> None:
         """End after the batch that is computed; who waits is told. Idempotent."""
         with self._wake:

@@ -124,6 +124,10 @@ class TextModel:
         first: Tensor = next(iter(self.model.state_dict().values()))
         return first.device
 
+    def alive(self) -> None:
+        """Say, from the worker's thread, that it gets on."""
+        self._batcher.alive()
+
     def needs(self, task: Task) -> None:
         """Raise ``InputError`` where the model has not learned ``task``."""
         if task not in self.abilities.tasks:

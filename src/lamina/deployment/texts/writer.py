@@ -126,7 +126,8 @@ class WriterModel(TextModel):
     def _compute(self, group: Hashable, values: Sequence[Any]) -> Sequence[Any]:
         assert isinstance(group, Search)
         rows, limits, draws = zip(*values, strict=True)
-        return search(self.model, rows, ends=self._settings.ends, limits=limits, how=group, draws=draws)
+        ends = self._settings.ends
+        return search(self.model, rows, ends=ends, limits=limits, how=group, draws=draws, tick=self.alive)
 
 
 def settled(how: Writing, usual: Search) -> Search:

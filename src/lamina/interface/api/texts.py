@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,8 +25,9 @@ from lamina.interface.api.text_schemas import (
     TextsRequest,
     TranslationRequest,
 )
-from lamina.kit.errors import NotFoundError
+from lamina.kit.errors import BusyError, NotFoundError
 
+_AT_ONCE = 128  # requests that are answered or wait; each has a thread, which mostly sleeps
 R = TypeVar("R")
 T = TypeVar("T", bound=Told)
 
@@ -34,6 +37,8 @@ class TextRoutes:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="texts")
+        self._asking = 0  # changed on the event loop alone
 
     def add_to(self, routes: Routes) -> None:
         """Serve them, where there is a service to ask."""
@@ -131,8 +136,16 @@ class TextRoutes:
         return "" if model in ("", "champion", self._context.settings.name) else model
 
     async def _ask(self, ask: Callable[[TextService], T], model: str) -> T:
-        """In a thread of its own: what is asked at the same time is computed together."""
-        return await asyncio.to_thread(self._found, lambda: ask(self._texts), model)
+        """In a thread of our own, that waits with the others: what is asked at the same time is computed together, and
+        nothing else has to wait for a thread."""
+        if self._asking >= _AT_ONCE:
+            raise BusyError(f"{self._asking} requests for texts are being answered", hint="ask again in a few seconds")
+        self._asking += 1
+        try:
+            work = partial(self._found, lambda: ask(self._texts), model)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._asking -= 1
 
     @staticmethod
     def _found(ask: Callable[[], R], model: str) -> R:
