@@ -1,167 +1,172 @@
-"""Answering, against `transformers`: `bench_engine.py [decode] [--quick] [--json]`.
+"""Answering on a processor: `bench_engine.py [decode] [prefill] [concurrent] [--peers …] [--quick] [--json]`.
 
-`decode`: SmolLM2-135M-Instruct, one stream, greedy, 64 tokens after a chat prompt of about 40, counted between the
-first token and the last. Ours is the whole engine (scheduler, sampling, text) on int8 weights; the peer is `generate`
-in bfloat16 with its key-value cache. In turns, pair by pair. `quality`: nats per token of both on the same text.
+SmolLM2-135M-Instruct, greedy, in turns, pair by pair; each side is a process (`sides.py`). Ours is the whole engine, on
+int8 weights against peers of 8 bits and more, on int4 ones (the blocks of the GGUF base, as they are) against 4 bits.
+
+decode      one stream, tokens a second after the first, after a prompt of 128 and of 2,048 tokens
+prefill     one prompt of 512 and of 2,048 tokens, tokens of it a second until the first of the answer
+concurrent  16 prompts of 256 tokens at once, 128 tokens each: tokens of answers a second, waiting and prompts included
+
+``quality``: nats per token of both on the same text; of llama.cpp those of its file's weights, by our reader.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from machine import machine, smollm2  # beside this file
-from torch.nn import functional as F
+from machine import ROOT, machine, smollm2, versions_of  # beside this file
+from sides import Side
 
-import lamina
-from lamina.contracts.chat import Message
-from lamina.contracts.inference import Chunk, SamplingParams
-from lamina.deployment.compress.quantize import open_served, save_served
-from lamina.deployment.engine.engine import Engine
-from lamina.kit.errors import LaminaError
-from lamina.kit.tokenizer import open_tokenizer
-from lamina.model.checkpoint import open_model
-
-QUESTION = "Write a short story about a lighthouse keeper who finds a letter in a bottle."
+HERE = Path(__file__).resolve().parent
 TEXT = (
     "The sea was calm that morning, and the keeper climbed the stairs of the lighthouse as he had done every day for "
     "thirty years. From the gallery he could see the harbour, the fishing boats, and far away the grey line of the "
     "mainland. Nothing ever changed here, he thought, and that was how he liked it."
 )
-TOKENS = 64
+#: By the word on the command line: what a peer is called, its kind of weights, and ours against it.
+PEERS = {
+    "transformers": ("transformers generate, bf16", None, "int8"),
+    "q8": ("llama.cpp (xllamacpp), Q8_0", "Q8_0", "int8"),
+    "q40": ("llama.cpp (xllamacpp), Q4_0", "Q4_0", "int4"),
+    "q41": ("llama.cpp (xllamacpp), Q4_1", "base", "int4"),
+}
+#: Rows: prompts, their tokens, tokens of each answer.
+WORK = {
+    "decode": [("decode, 1 stream, context 128", 1, 128, 64), ("decode, 1 stream, context 2,048", 1, 2048, 64)],
+    "prefill": [("prefill, 512 tokens", 1, 512, 2), ("prefill, 2,048 tokens", 1, 2048, 2)],
+    "concurrent": [("16 requests at once, 256 in, 128 out", 16, 256, 128)],
+}
 
 
-class Endless:
-    """A tokenizer without an end token, so that both sides write the same number of tokens."""
+def gguf(kind: str) -> Path:
+    """A GGUF file of these weights: the base's own, or written from it."""
+    if kind == "base":
+        places = json.loads((ROOT / ".cache" / "material" / "places.json").read_text())
+        return next(Path(places["smollm2"]).rglob("*.gguf"))
+    path = ROOT / ".cache" / f"smollm2-{kind}.gguf"
+    if not path.is_file():
+        from lamina.model.checkpoint import open_model
+        from lamina.model.gguf import export_gguf
 
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self.end_ids: tuple[int, ...] = ()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+        model = open_model(smollm2())
+        export_gguf(model.state_dict(), model.spec, smollm2(), path, kind=kind)  # type: ignore[arg-type]
+    return path
 
 
-def served(folder: Path) -> Path:
-    """The int8 folder beside the full-precision one."""
-    place = folder.parent / (folder.name + "-int8")
+def served(bits: str, source: Path | None = None) -> Path:
+    """A folder as it is served, of SmolLM2 or of what ``source`` holds."""
+    place = ROOT / ".cache" / f"smollm2-{bits if source is None else source.stem}-served"
     if not (place / "config.json").is_file():
-        save_served(open_model(folder), place, like=folder, quantize="int8")
+        from lamina.deployment.compress.quantize import save_served
+        from lamina.model.checkpoint import open_model
+        from lamina.model.gguf import import_gguf
+
+        folder = smollm2()
+        if source is not None:
+            folder = place.with_name(place.name + "-whole")
+            import_gguf(source, folder)
+        save_served(open_model(folder), place, like=folder, quantize=bits)  # type: ignore[arg-type]
     return place
 
 
-def ours(folder: Path, ids: list[int]) -> Callable[[], float]:
-    """Tokens a second of the engine."""
-    engine = Engine(open_served(folder), Endless(open_tokenizer(folder)), version="bench", max_sequences=1)
-    count = 0
-
-    def run() -> float:
-        nonlocal count
-        count += 1
-        stamps: list[float] = []
-        done = threading.Event()
-
-        def receive(item: Chunk | LaminaError) -> None:
-            stamps.append(time.perf_counter())
-            if isinstance(item, LaminaError) or item.finish_reason:
-                done.set()
-
-        engine.submit(f"r{count}", ids, SamplingParams(temperature=0.0, max_tokens=TOKENS), receive)
-        done.wait()
-        return (len(stamps) - 1) / (stamps[-1] - stamps[0])
-
-    return run
+def open_sides(names: list[str], streams: int, threads: int) -> dict[str, Side]:
+    """Ours in the forms that the peers need, and the peers."""
+    python = ROOT / ".bench" / "llamacpp" / "bin" / "python"
+    llamacpp = [str(python) if python.exists() else sys.executable, str(HERE / "peer_llamacpp.py")]
+    found = {}
+    for bits in dict.fromkeys(PEERS[name][2] for name in names):
+        command = [sys.executable, str(HERE / "engine_ours.py"), str(served(bits)), str(streams)]
+        found[bits] = Side(command, threads)
+    for name in names:
+        kind = PEERS[name][1]
+        if kind is None:
+            command = [sys.executable, str(HERE / "peer_generate.py"), str(smollm2())]
+        else:
+            command = [*llamacpp, str(gguf(kind)), str(threads), str(streams)]
+        found[name] = Side(command, threads)
+    return found
 
 
-class Stamps(transformers.generation.streamers.BaseStreamer):
-    """When each token came; the first call brings the prompt."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def put(self, value: torch.Tensor) -> None:
-        self.times.append(time.perf_counter())
-
-    def end(self) -> None:
-        pass
+def prompts(count: int, length: int, turn: int) -> list[list[int]]:
+    """Prompts that share no beginning, with each other or with an earlier turn's."""
+    return [[100 + (7919 * (turn * count + i + 1) + 31 * k) % 40_000 for k in range(length)] for i in range(count)]
 
 
-def theirs(model: Any, ids: list[int]) -> Callable[[], float]:
-    """Tokens a second of ``generate``."""
-    model.generation_config.eos_token_id = None
-    prompt = torch.tensor([ids])
+def rate(work: str, told: dict[str, float], count: int, length: int, tokens: int) -> float:
+    """Tokens a second of what the row counts."""
+    if work == "decode":
+        return (tokens - 1) / told["answer_s"]
+    return length / told["prompt_s"] if work == "prefill" else count * tokens / told["all_s"]
 
-    def run() -> float:
-        stamps = Stamps()
+
+def rows(work: str, names: list[str], runs: int, threads: int) -> list[dict[str, Any]]:
+    """All rows of one kind of work."""
+    streams = max(count for _, count, _, _ in WORK[work])
+    sides = open_sides(names, streams, threads)
+    try:
+        nats = quality(sides, names)
+        found = []
+        for words, count, length, tokens in WORK[work]:
+            rates: dict[str, list[float]] = {side: [] for side in sides}
+            for turn in range(runs + 1):
+                for side, process in sides.items():
+                    told = process.turn({"prompts": prompts(count, length, turn), "tokens": tokens})
+                    if turn:  # the first is not counted
+                        rates[side].append(rate(work, told, count, length, tokens))
+            for name in names:
+                peer, _, bits = PEERS[name]
+                ratios = [a / b for a, b in zip(rates[bits], rates[name], strict=True)]
+                found.append(
+                    {
+                        "work": words,
+                        "peer": peer,
+                        "ours": statistics.median(rates[bits]),
+                        "theirs": statistics.median(rates[name]),
+                        "ratio": statistics.median(ratios),
+                        "unit": "tokens/s",
+                        "runs": runs,
+                        "spread": f"{min(ratios):.2f}-{max(ratios):.2f}",
+                        "quality": f"ours {bits}; {nats[bits]:.3f} against {nats[name]:.3f} nats per token",
+                        "versions": versions_of("lamina", "torch", "transformers", "xllamacpp"),
+                        "machine": f"{machine()}; {threads} threads",
+                    }
+                )
+        return found
+    finally:
+        for process in sides.values():
+            process.close()
+
+
+def quality(sides: dict[str, Side], names: list[str]) -> dict[str, float]:
+    """Nats per token of each side on the same text."""
+    import torch
+    from torch.nn import functional as F
+
+    from lamina.kit.tokenizer import open_tokenizer
+    from lamina.model.checkpoint import open_model
+    from lamina.model.gguf import import_gguf
+
+    ids = open_tokenizer(smollm2()).encode(TEXT)
+    found: dict[str, float] = {}
+    for side, process in sides.items():
+        kind = PEERS[side][1] if side in names else None
+        if kind is None:
+            found[side] = process.turn({"text": list(ids)})["nats"]
+            continue
+        folder = ROOT / ".cache" / f"smollm2-{kind}-whole"
+        if not (folder / "config.json").is_file():
+            import_gguf(gguf(kind), folder)
+        whole = open_model(folder).eval()
         with torch.inference_mode():
-            model.generate(
-                prompt,
-                attention_mask=torch.ones_like(prompt),
-                max_new_tokens=TOKENS,
-                do_sample=False,
-                streamer=stamps,
-                pad_token_id=0,
-            )
-        times = stamps.times[1:]
-        return (len(times) - 1) / (times[-1] - times[0])
-
-    return run
-
-
-def nats(scores: torch.Tensor, ids: torch.Tensor) -> float:
-    """Mean negative log-likelihood of ``ids`` (T,) under ``scores`` (T, V)."""
-    return float(F.cross_entropy(scores[:-1].float(), ids[1:]))
-
-
-def decode(runs: int) -> dict[str, Any]:
-    """Both sides in turn."""
-    folder = smollm2()
-    int8 = served(folder)
-    tokenizer = open_tokenizer(folder)
-    peer = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
-    text = torch.tensor(tokenizer.encode(TEXT))
-    with torch.inference_mode():
-        model = open_served(int8)
-        quality = nats(model.logits(model(text[None]))[0], text), nats(peer(text[None]).logits[0], text)
-        del model
-    ids = tokenizer.render((Message("user", QUESTION),), open_answer=True).ids
-    sides = ours(int8, ids), theirs(peer, ids)
-    for run in sides:
-        run()
-    rates: tuple[list[float], list[float]] = ([], [])
-    for _ in range(runs):
-        for side, run in enumerate(sides):
-            rates[side].append(run())
-    ratios = [a / b for a, b in zip(*rates, strict=True)]
-    return {
-        "work": "decode",
-        "peer": "transformers generate, bf16",
-        "ours": statistics.median(rates[0]),
-        "theirs": statistics.median(rates[1]),
-        "ratio": statistics.median(ratios),
-        "unit": "tokens/s",
-        "runs": runs,
-        "spread": f"{min(ratios):.2f}-{max(ratios):.2f}",
-        "quality": f"{quality[0]:.3f} against {quality[1]:.3f} nats per token of the same text",
-        "versions": {
-            "lamina": lamina.__version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-        "machine": machine(),
-    }
-
-
-ROWS: dict[str, Callable[[int], dict[str, Any]]] = {"decode": decode}
+            scores = whole.logits(whole(torch.tensor([ids])))[0]
+        found[side] = float(F.cross_entropy(scores[:-1], torch.tensor(ids[1:])))
+    return found
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -178,15 +183,21 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> int:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", nargs="*", default=list(ROWS))
+    parser.add_argument("rows", nargs="*", default=list(WORK))
+    parser.add_argument("--peers", nargs="*", default=list(PEERS))
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if set(arguments.rows) - set(ROWS):
-        parser.error("known rows: " + ", ".join(ROWS))
-    rows = [ROWS[name](2 if arguments.quick else 7) for name in arguments.rows]
-    text = "\n".join(json.dumps(row) for row in rows) if arguments.json else table(rows)
-    sys.stdout.write(text + "\n")
+    if set(arguments.rows) - set(WORK) or set(arguments.peers) - set(PEERS):
+        parser.error(f"known rows: {', '.join(WORK)}; peers: {', '.join(PEERS)}")
+    runs = 2 if arguments.quick else arguments.runs
+    for work in arguments.rows or list(WORK):
+        found = rows(work, arguments.peers, runs, arguments.threads)
+        text = "\n".join(map(json.dumps, found)) if arguments.json else table(found)
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
     return 0
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import train_work  # beside this file
 from machine import machine, versions_of
+from sides import Side
 from train_work import SHAPES
 
 HERE = Path(__file__).resolve().parent
@@ -33,43 +32,6 @@ PEERS = {
     "lora": {"peft": "peft and transformers Trainer, bf16"},
 }
 _WARM = 3  # steps that are not counted
-
-
-class Side:
-    """A process that trains when it is told to."""
-
-    def __init__(self, command: list[str], threads: int | None) -> None:
-        given = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
-        self._process = subprocess.Popen(
-            command,
-            cwd=HERE.parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL if not os.environ.get("BENCH_TALKS") else None,
-            text=True,
-            env={**os.environ, **given, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
-        )
-
-    def turn(self, steps: int) -> dict[str, Any]:
-        """What ``steps`` steps took."""
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
-        for line in self._process.stdout:
-            if line.startswith("turn "):
-                found: dict[str, Any] = json.loads(line.removeprefix("turn "))
-                return found
-        raise RuntimeError("the side ended; BENCH_TALKS=1 shows what it said")
-
-    def close(self) -> None:
-        """Ask for no more."""
-        assert self._process.stdin
-        self._process.stdin.close()
-        try:
-            self._process.wait(60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
 
 
 def python_of(side: str) -> str:

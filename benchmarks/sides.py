@@ -1,0 +1,49 @@
+"""The sides of a benchmark as processes: a line of JSON asks for a turn, a line `turn {…}` tells how it went."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Side:
+    """A process that works when it is told to. ``threads`` is what it may use of OpenMP."""
+
+    def __init__(self, command: list[str], threads: int | None = None) -> None:
+        given = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if not os.environ.get("BENCH_TALKS") else None,
+            text=True,
+            env={**os.environ, **given, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
+        )
+
+    def turn(self, asked: int | Mapping[str, Any]) -> dict[str, Any]:
+        """What the side tells of it. Raises ``RuntimeError`` where it ends instead."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith("turn "):
+                found: dict[str, Any] = json.loads(line.removeprefix("turn "))
+                return found
+        raise RuntimeError("the side ended; BENCH_TALKS=1 shows what it said")
+
+    def close(self) -> None:
+        """Ask for no more."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
