@@ -21,7 +21,10 @@ from lamina.model.architectures.gpt import llama
 from lamina.model.checkpoint import save_model
 from lamina.model.evaluate.task_files import read_task
 from lamina.model.transformer import Transformer
+from lamina.recipes import row_evaluation
 from lamina.recipes.evaluation import evaluate
+from lamina.recipes.row_evaluation import evaluate_rows
+from lamina.recipes.rows import write_rows
 from lamina.recipes.stack import open_stack
 from lamina.recipes.task_evaluation import evaluate_on_tasks
 from lamina.recipes.tasks import perturbations, questions_of, run_tasks, task_files, task_lines
@@ -51,6 +54,40 @@ def tokenizer(tmp_path: Path) -> ModelTokenizer:
 def model(seed: int) -> Transformer:
     torch.manual_seed(seed)
     return Transformer(llama(vocabulary=280, width=16, layers=1, heads=2, max_positions=128)).eval()
+
+
+def test_a_stack_of_rows_measures_its_tasks_before_and_after(tokenizer, tmp_path):
+    (tmp_path / "agreement.jsonl").write_text("\n".join(map(json.dumps, PAIRS)))
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    for n, place in enumerate((tmp_path / "base", tmp_path / "run" / "model")):
+        save_model(model(n), place, like=tmp_path)
+    rows = {"objective": "dpo", "rows": {"held_out": 0.0}, "origin": "rows.jsonl"}
+    (tmp_path / "rows").mkdir()
+    progress = open_progress("quiet")
+    context = {"files": [["rows.jsonl", str(tmp_path / "rows.jsonl")]]}
+    write_rows(tmp_path / "rows", tmp_path, rows | {"context": context}, {}, progress)
+    asked = {
+        "objective": "dpo",
+        "rows": 9,
+        "length": 32,
+        "fresh": False,
+        "tasks": [["agreement.jsonl", "0"]],
+        "draws": 0,
+    }
+    asked["context"] = {"folder": str(tmp_path), "references": str(tmp_path), "device": "cpu"}
+    inputs = {name: tmp_path / name for name in ("run", "base", "rows")}
+    evaluate_rows(tmp_path, tmp_path, asked, inputs, progress)
+    found = json.loads((tmp_path / "evaluation.json").read_bytes())
+    expected = [
+        run_tasks([tmp_path / "agreement.jsonl"], model(n), tokenizer, draws=0, progress=progress) for n in (0, 1)
+    ]
+    assert [found["tasks_before"], found["tasks"]] == json.loads(json.dumps(expected))
+    lines = row_evaluation.figures(found)
+    assert "not evaluated: 0 held-out rows" in lines
+    assert "\n".join(task_lines(*expected)) in lines
+    assert row_evaluation.summary(found)["task_agreement"].startswith(
+        f"{found['tasks']['agreement']['scores'][0]['value']:.4f}"
+    )
 
 
 def test_tasks_are_measured_perturbed_and_compared(tokenizer, tmp_path):

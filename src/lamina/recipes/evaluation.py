@@ -40,9 +40,11 @@ def evaluate(
     ``parameters["tasks"]``: (file, hash of its content) of each, in the context's folder; ``["draws"]``: see
     ``tasks.run_tasks``.
     """
+    from lamina.model.device import choose_device
     from lamina.model.evaluate.bits_per_byte import bits_per_byte
 
     model, tokenizer = _open(inputs["served"] / "model")
+    model.to(choose_device(parameters["context"].get("device", "cpu"), where="deployment.device"))
     texts = [text for _, text in held_out(inputs["corpus"], tokenizer, parameters["tokens"])]
     measured = bits_per_byte(model, tokenizer, texts, progress=progress)
     found: dict[str, Any] = {
@@ -51,17 +53,18 @@ def evaluate(
         "per_document": [list(pair) for pair in measured.per_document],
         "questions": {},
     }
+    if parameters.get("tasks"):
+        from lamina.recipes.tasks import run_tasks
+
+        files = [Path(parameters["context"]["folder"]) / file for file, _ in parameters["tasks"]]
+        found["tasks"] = run_tasks(files, model, tokenizer, draws=parameters.get("draws", 0), progress=progress)
+    model.to("cpu")  # the engine that asks has its own ways on a GPU
     if parameters["questions"]:
         ask = _asker(model, tokenizer, parameters["system"], progress)
         found["questions"]["weights"] = _score("questions, weights only", parameters["questions"], ask, lambda m: m)
         if "passages" in inputs:
             ground = _grounder(inputs["passages"], parameters["passages"])
             found["questions"]["documents"] = _score("questions, with sources", parameters["questions"], ask, ground)
-    if parameters.get("tasks"):
-        from lamina.recipes.tasks import run_tasks
-
-        files = [Path(parameters["context"]["folder"]) / file for file, _ in parameters["tasks"]]
-        found["tasks"] = run_tasks(files, model, tokenizer, draws=parameters.get("draws", 0), progress=progress)
     atomic_write(staging / "evaluation.json", json.dumps(found, indent=1).encode())
 
 

@@ -12,9 +12,9 @@ from lamina.kit.durable import atomic_write
 from lamina.kit.errors import InputError
 from lamina.kit.progress import Progress
 from lamina.kit.spawn import imports
-from lamina.recipes.row_training import open_preferences, plan_in_words
+from lamina.recipes.row_training import open_preferences, train_opened
 from lamina.recipes.stack import ImproveSection, TrainSection
-from lamina.recipes.training import open_base, run_training, train_on_parts
+from lamina.recipes.training import open_base, train_on_parts
 
 if TYPE_CHECKING:
     from lamina.data.batches import Part
@@ -110,22 +110,10 @@ def _preferred(
     section = _section(settings, context["stack"], objective=kind, rows={"from": "snapshot"}, beta=settings.beta)
     model, tokenizer = open_base(start, section)
     opened = open_preferences(kind, model, tokenizer, rows, section, references=references)
-    for line in opened.told:
-        progress.say(line)
-    facts = run_training(
-        model,
-        opened.stream,
-        section,
-        staging=staging,
-        work=work,
-        base=start,
-        progress=progress,
-        corpus_tokens=opened.rows * section.length,
-        longest=seconds(settings.budget, where="interface.improve.budget"),
-        planned=lambda steps: progress.say(plan_in_words(steps, section, opened.rows)),
-        context=context,
+    longest = seconds(settings.budget, where="interface.improve.budget")
+    train_opened(
+        opened, section, staging, work, base=start, rows=len(rows), context=context, progress=progress, longest=longest
     )
-    atomic_write(staging / "run.json", json.dumps(facts | {"rows": len(rows)}, indent=1).encode())
 
 
 def _section(settings: ImproveSection, stack: Mapping[str, Any], **more: Any) -> TrainSection:

@@ -96,7 +96,7 @@ def gather(
         "run": dict(run),
         "settings": {name: getattr(section, name) for name in kept},
         "data": _data(about.get("corpus")),
-        "rows": None if section.rows is None else {"from": about.get("rows"), "license": None},
+        "rows": None if section.rows is None else {"from": about.get("rows"), "license": about.get("rows_license")},
         "trust": as_json(findings),
     }
 

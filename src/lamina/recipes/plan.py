@@ -198,10 +198,10 @@ class Plan:
             context=self.run_context(self.workshop.folder(self.corpus)),
         )
 
-    def run_context(self, corpus: Path | None) -> dict[str, Any]:
+    def run_context(self, corpus: Path | None, **more: Any) -> dict[str, Any]:
         """What a run is told beside its parameters."""
         base = None if self._model.base is None else self.base_location
-        return run_context(self.stack, self._train, self.workshop, base=base, corpus=corpus)
+        return run_context(self.stack, self._train, self.workshop, base=base, corpus=corpus, **more)
 
     def served(self, source: Path, *, part: str) -> Stage:
         """The model in ``source`` (in its folder ``part``) in the form in which it is served, with its parity seal."""
@@ -209,7 +209,8 @@ class Plan:
 
     def evaluation(self, served: Path, *, grounded: bool) -> Stage:
         """Bits per byte on held-out documents, and the score on the stack's questions, of a served artefact."""
-        model = self._model
+        model, deployment = self._model, self.stack.deployment
+        device = "cpu" if deployment.quantize == "int8" else deployment.device  # int8 products are the processor's
         inputs = {"served": served, "corpus": self.workshop.folder(self.corpus)}
         if grounded:
             inputs["passages"] = self.workshop.folder(self.passages)
@@ -227,7 +228,7 @@ class Plan:
             },
             inputs=inputs,
             versions={"evaluate": 2},
-            context={"folder": str(self.stack.folder)},
+            context={"folder": str(self.stack.folder), "device": device},
         )
 
     # -- helpers ------------------------------------------------------------------------------------------------------

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from lamina.kit.durable import atomic_write
 from lamina.kit.errors import InputError
 from lamina.kit.progress import Progress
+from lamina.kit.spawn import imports
 from lamina.recipes.row_training import log_probabilities, reference_logs
 from lamina.recipes.rows import HELD_OUT, read_split
+from lamina.recipes.tasks import task_lines, task_summary
 
 if TYPE_CHECKING:
     from lamina.kit.tokenizer import ModelTokenizer
@@ -23,6 +25,7 @@ _BEFORE = ("translation", "contrastive")  # a base may know these
 Rows = Sequence[Mapping[str, Any]]
 
 
+@imports("lamina.model.checkpoint", "lamina.model.generate", "torch._dynamo")
 def evaluate_rows(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
@@ -30,10 +33,8 @@ def evaluate_rows(
 
     BLEU and chrF of translations, accuracy, macro-F1 and calibration of classes, retrieval and likeness of pairs, how
     often what people preferred became the likelier. Fewer than four held-out rows: no scores, and ``why``.
+    ``parameters["tasks"]``: files of tasks, as in ``evaluation.evaluate``, measured with both models.
     """
-    from lamina.kit.tokenizer import open_tokenizer
-    from lamina.model.checkpoint import open_model
-
     rows = read_split(inputs["rows"], HELD_OUT)[: parameters["rows"]]
     objective, length = parameters["objective"], parameters["length"]
     found: dict[str, Any] = {"objective": objective, "rows": len(rows), "scores": [], "before": []}
@@ -44,13 +45,38 @@ def evaluate_rows(
         try:
             for name, folder in (("scores", inputs["run"] / "model"), ("before", inputs["base"])):
                 if rows and (name == "scores" or (not parameters["fresh"] and objective in _BEFORE)):
-                    model, tokenizer = open_model(folder), open_tokenizer(folder)
+                    model, tokenizer = _open(folder, parameters)
                     scores = _scores(objective, model, tokenizer, rows, parameters, inputs, length)
                     found[name] = [score.to_json() for score in scores]
         except InputError as error:  # too few rows fit, or all are alike
             found["why"] = str(error)
         task.advance(len(rows))
+    if parameters.get("tasks"):
+        found |= _tasks(parameters, inputs, progress)
     atomic_write(staging / "evaluation.json", json.dumps(found, indent=1).encode())
+
+
+def _open(folder: Path, parameters: Mapping[str, Any]) -> tuple[Transformer, ModelTokenizer]:
+    """A model where the stack computes, and its tokenizer."""
+    from lamina.kit.tokenizer import open_tokenizer
+    from lamina.model.checkpoint import open_model
+    from lamina.model.device import choose_device
+
+    device = choose_device(parameters["context"].get("device", "cpu"), where="model.train.device")
+    return open_model(folder).to(device), open_tokenizer(folder)
+
+
+def _tasks(parameters: Mapping[str, Any], inputs: Mapping[str, Path], progress: Progress) -> dict[str, Any]:
+    """The tasks of the trained model, and of its base where that has learned something."""
+    from lamina.recipes.tasks import run_tasks
+
+    files = [Path(parameters["context"]["folder"]) / file for file, _ in parameters["tasks"]]
+    sides = {"tasks": inputs["run"] / "model"} | ({} if parameters["fresh"] else {"tasks_before": inputs["base"]})
+    found = {}
+    for name, folder in sides.items():
+        model, tokenizer = _open(folder, parameters)
+        found[name] = run_tasks(files, model, tokenizer, draws=parameters["draws"], progress=progress)
+    return found
 
 
 def _scores(
@@ -172,17 +198,20 @@ def preferences(
 
 def figures(evaluation: Mapping[str, Any]) -> str:
     """The lines that a person waits for."""
-    if evaluation.get("why"):
-        return f"not evaluated: {evaluation['why']}"
-    before = {score["name"]: score["value"] for score in evaluation["before"]}
     lines = [f"{evaluation['rows']:,} held-out rows:"]
+    if evaluation.get("why"):
+        lines = [f"not evaluated: {evaluation['why']}"]
+    before = {score["name"]: score["value"] for score in evaluation["before"]}
     for score in evaluation["scores"]:
         was = f"{before[score['name']]:.3f} -> " if score["name"] in before else ""
         more = "".join(f", {name} {value:.3g}" for name, value in score["details"].items())
         lines.append(f"  {score['name']} {was}{score['value']:.3f} ± {score['error']:.3f}{more}")
+    if evaluation.get("tasks"):
+        lines += task_lines(evaluation.get("tasks_before", {}), evaluation["tasks"])
     return "\n".join(lines)
 
 
 def summary(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """The figures that a version carries."""
-    return {score["name"]: score["value"] for score in evaluation["scores"]}
+    scores = {score["name"]: score["value"] for score in evaluation["scores"]}
+    return scores | task_summary(evaluation.get("tasks", {}))

@@ -13,6 +13,7 @@ from lamina.kit.stages import Stage, Workshop
 from lamina.recipes.plan import Plan
 from lamina.recipes.rows import rows_stage
 from lamina.recipes.stack import Stack, learns_rows
+from lamina.recipes.tasks import task_files
 from lamina.recipes.tokenizer_stage import wanted_tokenizer
 from lamina.recipes.watching import deciding
 
@@ -44,11 +45,15 @@ class RowPlan(Plan):
             parameters={"train": table, **frozen},
             inputs={"base": self.workshop.folder(self.base), "rows": self.workshop.folder(self.rows)},
             versions={"train": 1},
-            context={**self.run_context(corpus), "references": str(self.stack.state / "references")},
+            context={
+                **self.run_context(corpus, rows_license=self.rows.context["license"]),
+                "references": str(self.stack.state / "references"),
+            },
         )
 
     def row_evaluation(self, run: Path) -> Stage:
-        """What the trained model does on the held-out rows."""
+        """What the trained model does on the held-out rows, and on the stack's tasks."""
+        tasks = task_files(self.stack)
         return Stage(
             name="row-evaluation",
             shelf="evaluations",
@@ -58,10 +63,15 @@ class RowPlan(Plan):
                 "rows": self._model.evaluate.rows,
                 "length": self._train.length,
                 "fresh": self._model.base is None,
+                **({"tasks": tasks, "draws": self._model.evaluate.draws} if tasks else {}),
             },
             inputs={"run": run, "base": self.workshop.folder(self.base), "rows": self.workshop.folder(self.rows)},
             versions={"evaluate": 1},
-            context={"references": str(self.stack.state / "references")},
+            context={
+                "references": str(self.stack.state / "references"),
+                "folder": str(self.stack.folder),
+                "device": self._train.device,
+            },
         )
 
 

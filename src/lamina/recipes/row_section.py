@@ -33,6 +33,7 @@ class RowsSection:
     both_ways: bool = False  # of translation: from the target into the source, too; needs languages
     labels: tuple[str, ...] = ()  # of classification: all there are, in the order of the scores
     limit: int | None = None  # the first so many rows
+    license: str | None = None  # of the rows (SPDX); default: what their package says
 
 
 def read_rows_section(objective: str, table: Mapping[str, Any] | None) -> tuple[str, RowsSection] | None:

@@ -12,6 +12,7 @@ from lamina.kit.config import build
 from lamina.kit.durable import atomic_write
 from lamina.kit.errors import ConfigError
 from lamina.kit.progress import Progress
+from lamina.kit.spawn import imports
 from lamina.recipes.architectures import check_objective
 from lamina.recipes.rows import TRAIN, prefix, read_split
 from lamina.recipes.stack import TrainSection
@@ -40,6 +41,7 @@ class Opened:
     told: tuple[str, ...] = ()
 
 
+@imports("lamina.data.batches", "lamina.model.lora", "lamina.model.train", "torch._dynamo")
 def train_on_rows(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
@@ -50,25 +52,45 @@ def train_on_rows(
     rows = read_split(inputs["rows"], TRAIN)
     references = Path(parameters["context"]["references"])
     opened = open_rows(model, tokenizer, rows, section, facts, work=work, base=inputs["base"], references=references)
-    for line in opened.told:
-        progress.say(line)
     if parameters.get("frozen_embeddings"):
         opened.model.stack.embeddings.token.weight.requires_grad_(False)
+    context = parameters["context"]
+    train_opened(
+        opened, section, staging, work, base=inputs["base"], rows=len(rows), context=context, progress=progress
+    )
+    _tell_config(staging / "model", section.objective, facts, tokenizer, opened.model)
+    atomic_write(staging / "lamina.json", json.dumps(context["stack"], indent=1).encode())
+
+
+def train_opened(
+    opened: Opened,
+    section: TrainSection,
+    staging: Path,
+    work: Path,
+    *,
+    base: Path,
+    rows: int,
+    context: Mapping[str, Any],
+    progress: Progress,
+    longest: float | None = None,
+) -> None:
+    """Train what was opened over ``rows`` rows; ``longest``: see ``train_parameters``. Writes the run's files."""
+    for line in opened.told:
+        progress.say(line)
     found = run_training(
         opened.model,
         opened.stream,
         section,
         staging=staging,
         work=work,
-        base=inputs["base"],
+        base=base,
         progress=progress,
         corpus_tokens=opened.rows * section.length,
-        planned=lambda steps: progress.say(plan_in_words(steps, section, opened.rows)),
-        context=parameters["context"],
+        longest=longest,
+        planned=lambda steps: progress.say(rounds_in_words(steps, section, opened.rows)),
+        context=context,
     )
-    _tell_config(staging / "model", section.objective, facts, tokenizer, opened.model)
-    atomic_write(staging / "run.json", json.dumps(found | {"rows": len(rows)}, indent=1).encode())
-    atomic_write(staging / "lamina.json", json.dumps(parameters["context"]["stack"], indent=1).encode())
+    atomic_write(staging / "run.json", json.dumps(found | {"rows": rows}, indent=1).encode())
 
 
 def open_rows(
@@ -143,7 +165,7 @@ def log_probabilities(model: Transformer, found: Answers) -> list[float]:
     return logs
 
 
-def plan_in_words(steps: int, section: TrainSection, rows: int) -> str:
+def rounds_in_words(steps: int, section: TrainSection, rows: int) -> str:
     """How often the rows are gone through."""
     together = section.batch * section.accumulate
     return f"plan: {steps:,} steps of {together:,} rows go through {rows:,} rows {steps * together / rows:.1f} times"

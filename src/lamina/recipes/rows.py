@@ -53,12 +53,12 @@ def rows_stage(stack: Stack, section: TrainSection, progress: Progress) -> Stage
         function="lamina.recipes.rows:write_rows",
         parameters={
             "objective": section.objective,
-            "rows": config.resolved(rows),
+            "rows": {name: value for name, value in config.resolved(rows).items() if name != "license"},
             "origin": located.location if located.version else location,
             "sha256": located.sha256,
         },
         versions={"rows": 1},
-        context={"files": [[name, str(path)] for name, path in readable]},
+        context={"files": [[name, str(path)] for name, path in readable], "license": rows.license or located.license},
     )
 
 

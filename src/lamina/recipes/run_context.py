@@ -15,7 +15,13 @@ from lamina.recipes.watching import watching
 
 
 def run_context(
-    stack: Stack, section: TrainSection, workshop: Workshop, *, base: Located | None, corpus: Path | None
+    stack: Stack,
+    section: TrainSection,
+    workshop: Workshop,
+    *,
+    base: Located | None,
+    corpus: Path | None,
+    rows_license: str | None = None,
 ) -> dict[str, Any]:
     """The context of a training stage. ``base``: what it begins with, None for fresh weights."""
     about: dict[str, Any] = {
@@ -26,7 +32,7 @@ def run_context(
     if (chosen := told_base(stack)) is not None:
         about["base_choice"] = chosen
     if section.rows is not None:
-        about["rows"] = section.rows["from"]
+        about |= {"rows": section.rows["from"], "rows_license": rows_license}
     if corpus is not None:
         about |= {"corpus": str(corpus), "contamination": contamination.known(stack, corpus, workshop)}
     return {"stack": stack.table, "watch": watching(section, stack), "about": about}

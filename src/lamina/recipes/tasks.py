@@ -105,6 +105,14 @@ def perturbations(draws: int) -> dict[str, list[Callable[[str], str]]]:
     }
 
 
+def task_summary(found: Mapping[str, Any]) -> dict[str, str]:
+    """The first score of each task of ``run_tasks``, as a version carries it."""
+    return {
+        f"task_{name}": f"{task['scores'][0]['value']:.4f} ± {task['scores'][0]['error']:.4f}"
+        for name, task in found.items()
+    }
+
+
 def task_lines(before: Mapping[str, Any], after: Mapping[str, Any] | None = None) -> list[str]:
     """What ``run_tasks`` found, in words; with ``after``, of another model, also which of the two is better if any."""
     from lamina.model.evaluate.compare import compare

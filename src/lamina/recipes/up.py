@@ -21,7 +21,7 @@ from lamina.recipes.row_up import bring_up_rows, measure_rows
 from lamina.recipes.scoring import serve_scorer
 from lamina.recipes.served import how_served
 from lamina.recipes.stack import Stack, open_stack
-from lamina.recipes.tasks import task_lines
+from lamina.recipes.tasks import task_lines, task_summary
 
 
 def bring_up(file: Path, assignments: Sequence[str], *, places: Sequence[str], serve: bool, json: bool) -> None:
@@ -206,9 +206,7 @@ def summary(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     facts = {"bits_per_byte": evaluation["bits_per_byte"]}
     for name, score in evaluation.get("questions", {}).items():
         facts[f"questions_{name}"] = f"{score['right']} of {score['asked']}"
-    for name, task in evaluation.get("tasks", {}).items():
-        facts[f"task_{name}"] = f"{task['scores'][0]['value']:.4f} ± {task['scores'][0]['error']:.4f}"
-    return facts
+    return facts | task_summary(evaluation.get("tasks", {}))
 
 
 def figures(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
