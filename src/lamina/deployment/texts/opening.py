@@ -96,6 +96,9 @@ def _encoder_abilities(folder: Path, spec: ModelSpec, tokenizer: ModelTokenizer,
             named = names_of(read_config(folder))
             labels = named if len(named) == count else tuple(f"LABEL_{n}" for n in range(count))
     vectors = spec.decoder is None
+    longest = read_pooling(folder)[1]
+    if not tasks and longest is not None:
+        context = min(context, longest)
     return Abilities(
         tasks=(*tasks, "embeddings") if vectors else tuple(tasks),
         context=context,
