@@ -7,7 +7,7 @@ from lamina.deployment.compress.int4 import Int4Linear
 from lamina.deployment.compress.int8 import Int8Embedding, Int8Linear
 from lamina.deployment.compress.quantize import quantize
 from lamina.deployment.engine.native.decoder import NativeDecoder
-from lamina.deployment.engine.native.library import describe, library
+from lamina.deployment.engine.native.library import LEVELS, best_level, describe, library
 from lamina.deployment.engine.place import Place
 from lamina.deployment.engine.runner import Runner
 from lamina.kit.errors import ConfigError, LaminaError
@@ -176,6 +176,21 @@ def test_scores_do_not_depend_on_threads_or_on_how_a_prompt_is_cut(tiny_model) -
         seen.append(scores)
         decoder.close()
     assert all(torch.equal(seen[0], other) for other in seen[1:])
+
+
+@native
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])
+def test_each_level_gives_the_same_scores(family, tiny_model, monkeypatch) -> None:
+    """Norms, turning, attention over several goes and activations; tokens one by one and as a prompt."""
+    ids, blocks, seen = (IDS * 4)[:70], tuple(range(40)), []
+    for level in LEVELS[: best_level(-1) + 1]:
+        monkeypatch.setenv("LAMINA_NATIVE_LEVEL", level)
+        run = runner(quantize(tiny_model(family)), "native")
+        prompt = run.prefill(ids, Place(blocks, 0), scores=True)
+        seen.append(torch.stack((prompt, run.decode([3], [Place(blocks, 70)])[0])))
+        run.close()
+    for other in seen[1:]:
+        torch.testing.assert_close(other, seen[0], rtol=0, atol=1e-3)
 
 
 @native
