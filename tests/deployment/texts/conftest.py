@@ -86,6 +86,16 @@ def write_bert(
     return _tell(folder, config)
 
 
+def write_decoder_of_classes(folder: Path) -> Path:
+    """A GPT that classifies by its last token."""
+    from lamina.model.train.outputs import for_classes
+
+    count = write_unigram(folder)
+    torch.manual_seed(0)
+    save_model(wide(for_classes(Transformer(preset("nano", vocabulary=count)), 2)), folder)
+    return _tell(folder, {"id2label": {"0": "no", "1": "yes"}})
+
+
 def write_seq2seq(folder: Path, *, seed: int = 0, named: dict[str, Any] | None = None, **config: Any) -> Path:
     """An encoder-decoder of Marian's form."""
     count = write_unigram(folder, **(named or {}))
@@ -113,6 +123,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         classes=write_bert(
             place / "classes", outputs=classes, head=False, id2label={"0": "bad", "1": "fair", "2": "good"}
         ),
+        decoder=write_decoder_of_classes(place / "decoder"),
         tags=write_bert(place / "tags", outputs=tags, head=False),
         writer=write_seq2seq(place / "writer", named={"source_lang": "en", "target_lang": "it"}),
         several=write_seq2seq(

@@ -19,7 +19,7 @@ from lamina.kit.database import Database
 from lamina.kit.errors import CorruptError, InputError
 from lamina.kit.tokenizer import open_tokenizer
 
-KINDS = ("masked", "classes", "tags", "writer")
+KINDS = ("masked", "classes", "tags", "decoder", "writer")
 
 
 @pytest.fixture

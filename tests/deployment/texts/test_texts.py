@@ -86,6 +86,15 @@ def test_classes_and_tags_have_their_names(opened, folders) -> None:
     assert all(0.5 <= word.probability <= 1 for word in tagged)
 
 
+def test_a_decoder_classifies_by_the_last_token_of_each_text(opened, folders) -> None:
+    served = opened("decoder")
+    assert (served.abilities.tasks, served.abilities.labels) == (("classify",), ("no", "yes"))
+    together = served.classify(TEXTS).rows
+    assert len({row["yes"] for row in together}) == len(TEXTS)
+    for text, row in zip(TEXTS, together, strict=True):
+        assert np.allclose(list(row.values()), list(served.classify([text]).rows[0].values()), atol=1e-5)
+
+
 @pytest.mark.parametrize("beams", [1, 4])
 def test_translations_are_those_of_the_plain_loop(opened, folders, beams) -> None:
     served = opened("writer")
