@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lamina.kit.errors import ConfigError
@@ -76,7 +78,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, settings: dict[str
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"use": "bpe"}, "'bpe' has none"),
+        ({"use": "unigram"}, "'unigram' has none"),
         (T5 | {"use": "wordpiece", "sentinels": 0}, "a decoder writes text"),
         (T5 | {"sentinels": 0}, "needs sentinels"),
     ],
@@ -84,6 +86,33 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, settings: dict[str
 def test_tokenizers_of_no_use_are_refused(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         wanted_tokenizer(open_stack(write(tmp_path, **settings)), tmp_path)
+
+
+def test_a_bpe_for_a_bert_has_a_mask_and_frames_texts(tmp_path: Path) -> None:
+    from lamina.data.objectives.masking import masking_of
+    from lamina.data.tokenizer.train import train_tokenizer
+    from lamina.kit.tokenizer import open_tokenizer
+
+    stage = wanted_tokenizer(open_stack(write(tmp_path, use="bpe")), tmp_path)
+    assert stage.parameters["mask"] is True
+    gpt = {"use": "bpe", "architecture": "gpt", "preset": "nano", "objective": "causal-lm"}
+    assert "mask" not in wanted_tokenizer(open_stack(write(tmp_path, **gpt)), tmp_path).parameters
+    (tmp_path / "data").mkdir()
+    texts = [file.read_text() for file in (tmp_path / "notes").iterdir()]
+    columns: dict[str, list[Any]] = {
+        "id": [str(n) for n in range(len(texts))],
+        "text": texts,
+        "source": ["notes"] * len(texts),
+        "parent_id": [None] * len(texts),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "data" / "train-0.parquet")
+    train_tokenizer(tmp_path, tmp_path / "t", use="bpe", vocabulary=300, mask=True)
+    tokenizer = open_tokenizer(tmp_path / "t")
+    assert tokenizer.token_of(masking_of(tokenizer).mask) == "<|mask|>"
+    assert masking_of(tokenizer).special[:4].all(), "what is special is never hidden"
+    assert [tokenizer.token_of(i) for i in tokenizer.framed("a").ids] == ["<|endoftext|>", "a", "<|endoftext|>"]
+    with pytest.raises(ConfigError, match="of 'bpe' only"):
+        train_tokenizer(tmp_path, tmp_path / "u", use="wordpiece", mask=True)
 
 
 def test_other_objectives_hold_no_conversations(tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ def check_preset(architecture: str, name: str) -> None:
 
 def check_tokenizer(architecture: str, use: str, sentinels: int, objective: str = "span-corruption") -> None:
     """Raise ``ConfigError`` where the tokenizer that is to be trained is of no use to the architecture."""
-    if architecture == "bert" and use != "wordpiece":
+    if architecture == "bert" and use not in ("wordpiece", "bpe"):
         raise ConfigError(
-            f"a BERT learns what stands behind a mask token, and '{use}' has none", hint='use = "wordpiece"'
+            f"a BERT learns what stands behind a mask token, and '{use}' has none", hint='use = "wordpiece" or "bpe"'
         )
     if architecture != "bert" and use == "wordpiece":
         who = "a GPT" if architecture == "gpt" else "a decoder"

@@ -23,16 +23,17 @@ def wanted_tokenizer(stack: Stack, corpus: Path) -> Stage:
             check_tokenizer(model.architecture, data.tokenizer.use, data.tokenizer.sentinels, **objective)
         except ConfigError as error:
             raise ConfigError(error.what, where=f"{stack.file.name}: data.tokenizer.use", hint=error.hint) from None
-    return tokenizer_stage(data.tokenizer, corpus)
+    masks = model is not None and model.architecture == "bert" and data.tokenizer.use == "bpe"
+    return tokenizer_stage(data.tokenizer, corpus, mask=masks)
 
 
-def tokenizer_stage(section: TokenizerSection, corpus: Path) -> Stage:
-    """A tokenizer trained on the corpus folder as ``section`` says."""
+def tokenizer_stage(section: TokenizerSection, corpus: Path, *, mask: bool = False) -> Stage:
+    """A tokenizer trained on the corpus folder as ``section`` says; ``mask``: with a token for what is hidden."""
     return Stage(
         name="tokenizer",
         shelf="tokenizers",
         function="lamina.recipes.corpus:train_tokenizer",
-        parameters=config.resolved(section),
+        parameters=config.resolved(section) | ({"mask": True} if mask else {}),
         inputs={"corpus": corpus},
         versions={"tokenizer": 3},
     )

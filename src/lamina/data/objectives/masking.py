@@ -135,7 +135,7 @@ def masking_of(tokenizer: ModelTokenizer, *, share: float = 0.15, whole_words: b
         raise ConfigError(
             "the tokenizer has no mask token, which a masked language model needs",
             where=tokenizer.where,
-            hint='[data.tokenizer] use = "wordpiece", or the base of a BERT',
+            hint='[data.tokenizer] use = "wordpiece" or "bpe" for a BERT, or the base of one',
         )
     special = special_tokens(tokenizer.control, tokenizer.vocabulary)
     opens, closes = word_edges(tokenizer) if whole_words else (None, None)

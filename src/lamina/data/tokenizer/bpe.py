@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from lamina.data.tokenizer.folder import CHATML, END, TURN_END, TURN_START, at_least, read, write_folder
+from lamina.data.tokenizer.folder import CHATML, END, HIDDEN, TURN_END, TURN_START, at_least, read, write_folder
 from lamina.data.tokenizer.sample import Sample
 from lamina.data.tokenizer.words import DISTINCT, count_words
 from lamina.kit.progress import Progress
@@ -19,11 +19,11 @@ from lamina.kit.tokenizer_chunks import PATTERN_BYTES, SPACES
 RANKS = "ranks.tiktoken"
 
 
-def train_bpe(sample: Sample, staging: Path, *, vocabulary: int, progress: Progress) -> None:
+def train_bpe(sample: Sample, staging: Path, *, vocabulary: int, mask: bool = False, progress: Progress) -> None:
     """See ``train.train_tokenizer``."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-    controls = [END, TURN_START, TURN_END]
+    controls = [END, TURN_START, TURN_END, *([HIDDEN] if mask else [])]
     at_least(vocabulary, 256 + len(controls), "bytes and controls")
     sample, _ = count_words(sample, SPACES, most=DISTINCT, progress=progress)
     backend: Any = Tokenizer(models.BPE())
@@ -41,8 +41,13 @@ def train_bpe(sample: Sample, staging: Path, *, vocabulary: int, progress: Progr
         show_progress=False,
     )
     backend.train_from_iterator(read(sample, progress), trainer)
-    text = backend.to_str()
     roles = {"bos_token": END, "eos_token": TURN_END, "pad_token": END}
+    if mask:  # as RoBERTa's (arXiv 1907.11692): a text between two marks
+        roles |= {"mask_token": HIDDEN, "cls_token": END, "sep_token": END}
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{END} $A {END}", pair=f"{END} $A {END} $B:1 {END}:1", special_tokens=[(END, 0)]
+        )
+    text = backend.to_str()
     write_folder(staging, text, roles, chat_template=CHATML, add_prefix_space=False)
     write_ranks(orjson.loads(text), staging)
 

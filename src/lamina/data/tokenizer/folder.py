@@ -14,6 +14,7 @@ from lamina.kit.progress import Progress
 
 #: Special tokens: the end of a document; the edges of a turn in a conversation (ChatML).
 END, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+HIDDEN = "<|mask|>"  # what stands for a token that is to be guessed
 CHATML = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"

@@ -25,6 +25,7 @@ def train_tokenizer(
     vocabulary: int = 8192,
     lowercase: bool | None = None,
     sentinels: int = 0,
+    mask: bool = False,
     sample: int = CHARACTERS,
     document: int = DOCUMENT,
     temperature: float = 1.0,
@@ -37,7 +38,7 @@ def train_tokenizer(
     ids.
 
     - "bpe": byte-level (Sennrich et al. 2016; Radford et al. 2019), ChatML; any text comes back. Also writes
-      ranks.tiktoken and tiktoken.json.
+      ranks.tiktoken and tiktoken.json. ``mask``: with a token for what is hidden, and texts framed, for encoders.
     - "wordpiece": BERT's, with ``lowercase`` (default: true; accents go too) or cased; loses what BERT's loses: case,
       accents, white space, control characters, and as [UNK] words with unknown characters or more than 100 of them.
     - "unigram": (Kudo 2018) in SentencePiece's alphabet with byte fallback, T5's special tokens and ChatML; any text
@@ -51,6 +52,8 @@ def train_tokenizer(
         raise ConfigError("is of 'wordpiece' only", where="data.tokenizer.lowercase")
     if sentinels < 0 or (sentinels and use != "unigram"):
         raise ConfigError("is of 'unigram' only, 0 or more", where="data.tokenizer.sentinels")
+    if mask and use != "bpe":
+        raise ConfigError("is of 'bpe' only: WordPiece has a mask anyway", where="data.tokenizer.mask")
     shown = progress or open_progress("quiet")
     files = sorted((corpus / "data").glob("train-*.parquet"))
     drawn = draw(files, characters=sample, document=document, temperature=temperature)
@@ -61,7 +64,7 @@ def train_tokenizer(
     if use == "bpe":
         from lamina.data.tokenizer.bpe import train_bpe
 
-        train_bpe(drawn, staging, vocabulary=vocabulary, progress=shown)
+        train_bpe(drawn, staging, vocabulary=vocabulary, mask=mask, progress=shown)
     elif use == "wordpiece":
         from lamina.data.tokenizer.wordpiece import train_wordpiece
 
