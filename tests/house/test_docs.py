@@ -53,6 +53,16 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_test_that_is_named_exists(page: Path) -> None:
+    file: str | None = None
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)?(?:::(\w+))?`", page.read_text()):
+        file = path or file
+        assert file is None or (ROOT / file).is_file(), f"{page}: {file}"
+        if name and file:
+            assert f"def {name}(" in (ROOT / file).read_text(), f"{page}: {file}::{name}"
+
+
 def keys(section: type, path: str = "") -> list[str]:
     """The keys of a section and those below it, with their paths."""
     hints = typing.get_type_hints(section)

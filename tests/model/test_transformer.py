@@ -38,6 +38,27 @@ def test_right_padding_equals_transformers(reference, variant):
 
 
 @torch.no_grad()
+def test_left_padding_equals_transformers(reference, variant):
+    folder, theirs = reference(variant)
+    ours = open_model(folder)
+    ids, lengths = tokens(3, 12), torch.tensor([12, 7, 1])
+    segments = (torch.arange(12) >= 12 - lengths[:, None]).long()
+    positions = (segments.cumsum(-1) - 1).clamp(min=0)
+    got = ours.logits(ours(ids, segments=segments, positions=positions))
+    wanted = theirs(input_ids=ids, attention_mask=segments, position_ids=positions).logits
+    torch.testing.assert_close(got[segments == 1], wanted[segments == 1], **TOLERANCE)
+
+
+@torch.no_grad()
+def test_bfloat16_says_nearly_what_transformers_says_in_float32(reference, variant):
+    folder, theirs = reference(variant)
+    ours = open_model(folder, dtype=torch.bfloat16)
+    ids = tokens(3, 21)
+    got, wanted = ours.logits(ours(ids)).float().log_softmax(-1), theirs(input_ids=ids).logits.log_softmax(-1)
+    assert (wanted.exp() * (wanted - got)).sum(-1).mean() < 1e-3
+
+
+@torch.no_grad()
 def test_packed_documents_equal_separate_ones(reference, variant):
     folder, theirs = reference(variant)
     ours = open_model(folder)
