@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import re
 import statistics
 import subprocess
@@ -59,19 +60,25 @@ def texts() -> Iterator[str]:
 
 
 def corpus(words: int) -> Path:
-    """A sentence a line; at least ``words`` words, where there are so many."""
-    place, count = FOLDER / f"sentences-{words}.txt", 0
+    """A sentence a line, in random order; at least ``words`` words, where there are so many.
+
+    In random order since gensim's rate falls by lines and ours by words: with the long lines of articles first, gensim
+    learns these at a higher rate (docs/log.md).
+    """
+    place, count = FOLDER / f"sentences-{words}-mixed.txt", 0
     if not place.is_file():
         FOLDER.mkdir(parents=True, exist_ok=True)
+        lines: list[str] = []
+        for line in (line for text in texts() for line in text.lower().split("\n")):
+            found = _WORD.findall(line)
+            if len(found) > 1:
+                lines.append(" ".join(found) + "\n")
+                count += len(found)
+            if count >= words:
+                break
+        random.Random(0).shuffle(lines)
         staged = place.with_suffix(".part")
-        with staged.open("w") as file:
-            for line in (line for text in texts() for line in text.lower().split("\n")):
-                found = _WORD.findall(line)
-                if len(found) > 1:
-                    file.write(" ".join(found) + "\n")
-                    count += len(found)
-                if count >= words:
-                    break
+        staged.write_text("".join(lines))
         staged.rename(place)
     return place
 
