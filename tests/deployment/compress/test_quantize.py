@@ -178,6 +178,39 @@ def test_saved_and_opened_again_it_says_the_same(spec: ModelSpec, bits: str, tmp
     assert size < 1.6 * sum(p.numel() for p in Transformer(spec).parameters())
 
 
+def test_perplexity_of_4_bits_is_near_that_of_8() -> None:
+    """Of a small model that has learned a chain of tokens with noise."""
+    generator = torch.Generator().manual_seed(3)
+
+    def texts(count: int) -> torch.Tensor:
+        rows = [torch.randint(0, 97, (count,), generator=generator)]
+        for _ in range(24):
+            noise = torch.randint(0, 97, (count,), generator=generator)
+            rows.append(torch.where(torch.rand(count, generator=generator) < 0.1, noise, (3 * rows[-1] + 1) % 97))
+        return torch.stack(rows, dim=1)
+
+    def nats(model: Transformer, ids: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(model.logits(model(ids[:, :-1])).flatten(0, 1).float(), ids[:, 1:].flatten())
+
+    torch.manual_seed(0)
+    model = Transformer(llama(width=64))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nats(model, texts(16)).backward()
+        optimizer.step()
+    held_out, state = texts(64), model.state_dict()
+    found = {}
+    for bits in ("none", "int8", "int4"):
+        copy = Transformer(model.spec)
+        copy.load_state_dict(state)
+        with torch.no_grad():
+            found[bits] = float(nats(quantize(copy, bits) if bits != "none" else copy.eval(), held_out))
+    assert found["none"] < 2.0, "it has not learned"
+    assert abs(found["int8"] - found["none"]) < 0.01
+    assert abs(found["int4"] - found["int8"]) < 0.02
+
+
 def test_tied_table_is_held_once() -> None:
     model = quantize(Transformer(llama()))
     assert isinstance(model.stack.embeddings.token, Int8Embedding)
