@@ -144,3 +144,22 @@ def test_texts_stay_here_and_parameters_are_checked() -> None:
         plan([{"transform": "fill_words", "service": "http://fill.example.org"}])
     with pytest.raises(ConfigError, match="probability"):
         plan([{"transform": "fill_words", "service": "http://127.0.0.1:9", "least": 2.0}])
+
+
+def test_our_own_server_fills_gaps_too() -> None:
+    from types import SimpleNamespace
+
+    from lamina.data.clean.gaps import ServedFiller
+
+    def post(path: str, body: Any) -> Any:
+        assert path == ""
+        assert set(body) == {"input", "k"}
+        guesses = [{"word": "##s", "token": 1, "probability": 0.5}, {"word": "whale", "token": 2, "probability": 0.25}]
+        return {"object": "list", "data": [{"index": n, "masks": [guesses]} for n, _ in enumerate(body["input"])]}
+
+    service = SimpleNamespace(address="http://127.0.0.1:8000/v1/fill-mask", post=post)
+    found = ServedFiller(service).fill(["the [MASK] swims"])  # type: ignore[arg-type]
+    assert found == [[("##s", 0.5), ("whale", 0.25)]]
+    service.post = lambda path, body: {"error": {}}
+    with pytest.raises(FetchError, match="fill-mask"):
+        ServedFiller(service).fill(["the [MASK] swims"])  # type: ignore[arg-type]

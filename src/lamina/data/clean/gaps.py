@@ -28,6 +28,8 @@ MASK = "[MASK]"
 _MARKS = ("[MASK]", "[illegible]", "[unreadable]", "[unclear]")
 _BEFORE, _AFTER = 600, 300  # characters round a gap that the model sees
 _AT_ONCE = 32  # gaps in one question
+OURS = "/v1/fill-mask"  # of `lamina serve`
+_GUESSES = 10  # words asked for; some may be no words
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 
 
@@ -49,7 +51,8 @@ def fill_words(
 ) -> pa.RecordBatch:
     """``text`` with each of ``marks`` replaced by the likeliest word, where its probability is ``least`` or more.
 
-    Adds ``imputed_words`` (how many were filled); the ledger has each place, word and probability. ``mask``: what the
+    ``service``: the address of a fill-mask service, ``lamina serve``'s ``…/v1/fill-mask`` among them. Adds
+    ``imputed_words`` (how many were filled); the ledger has each place, word and probability. ``mask``: what the
     served model calls its mask; ``remote``: the texts may be sent to another machine. Raises ``FetchError`` where the
     service does not answer: the run stops and goes on later.
     """
@@ -78,7 +81,8 @@ def fill_words(
 
 
 class ServedFiller:
-    """A ``contracts.inference.Filler`` behind an address; texts have ``[MASK]``, whatever the model calls it."""
+    """A ``contracts.inference.Filler`` behind an address, in the form of Hugging Face's fill-mask services or of our
+    own ``/v1/fill-mask``; texts have ``[MASK]``, whatever the model calls it."""
 
     def __init__(self, service: Service, *, mask: str = MASK) -> None:
         self._service, self._mask = service, mask
@@ -86,11 +90,15 @@ class ServedFiller:
     def fill(self, texts: Sequence[str]) -> list[list[tuple[str, float]]]:
         """For each text candidates for its first mask, (word, probability), the likeliest first."""
         inputs = [text.replace(MASK, self._mask, 1) for text in texts]
-        said = self._service.post("", {"inputs": inputs})
-        if len(texts) == 1 and isinstance(said, list) and said and isinstance(said[0], dict):
-            said = [said]  # servers leave the outer list away for a single text
         try:
-            answers = [[(str(one["token_str"]).strip(), float(one["score"])) for one in some] for some in said]
+            if self._service.address.endswith(OURS):
+                said = self._service.post("", {"input": inputs, "k": _GUESSES})
+                answers = [[(str(g["word"]), float(g["probability"])) for g in row["masks"][0]] for row in said["data"]]
+            else:
+                said = self._service.post("", {"inputs": inputs})
+                if len(texts) == 1 and isinstance(said, list) and said and isinstance(said[0], dict):
+                    said = [said]  # servers leave the outer list away for a single text
+                answers = [[(str(one["token_str"]).strip(), float(one["score"])) for one in some] for some in said]
         except (LookupError, TypeError, ValueError) as error:
             raise FetchError("the answer is not one of a fill-mask service", where=self._service.address) from error
         if len(answers) != len(texts):
