@@ -56,6 +56,7 @@ class ServingService(TextAsking):
         metrics: CollectorRegistry | None = None,
         poll_s: float = _POLL_S,
         device: Device = "auto",
+        speculate: bool = True,
     ) -> None:
         self._registry, self._device = registry, device
         self._options: dict[str, Any] = {
@@ -64,6 +65,7 @@ class ServingService(TextAsking):
             "context": context,
             "block_tokens": block_tokens,
             "queue_tokens": queue_tokens,
+            "speculate": speculate,
         }
         self._lock = threading.Lock()
         self._loading = threading.Lock()

@@ -92,6 +92,7 @@ def _service(stack: Stack, registry: ModelRegistry, metrics: CollectorRegistry) 
         max_sequences=deployment.max_sequences,
         cache_mb=deployment.cache_mb,
         context=deployment.context,
+        speculate=deployment.speculate,
         metrics=metrics,
     )
 

@@ -132,6 +132,7 @@ class DeploymentSection:
     max_sequences: int | None = None  # answered at the same time; default: 8, on a GPU 64
     cache_mb: int | None = None  # keys and values; default: 128, on a GPU a third of the free memory
     context: int | None = None  # tokens; default: what the model was made for
+    speculate: bool = True  # guess tokens from the request's own text, where that pays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,8 @@ class Engine:
 
     ``version`` is stamped on every chunk; ``generation`` are the model's ``generation_config`` values; ``cache_mb`` MiB
     hold keys and values (memory is touched only as they fill); ``context`` caps prompt and answer together;
-    ``queue_tokens`` caps the prompts that wait. What is None is taken from ``sizes``, by what ``model`` lies on.
+    ``queue_tokens`` caps the prompts that wait; ``speculate``: guess tokens where that pays. What is None is taken from
+    ``sizes``, by what ``model`` lies on.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Engine:
         wide_chunk: int | None = None,
         observer: Observer | None = None,
         kernels: Kernels = "auto",
+        speculate: bool = True,
     ) -> None:
         self.version = version
         self.tokenizer = tokenizer
@@ -83,7 +85,9 @@ class Engine:
         self._wake = threading.Condition()
         self._live: dict[str, Sequence] = {}
         self._outbox = Outbox()
-        self._stepper = Stepper(self._runner, self._blocks, tokenizer, self._outbox, rows=sizes.rows, end=self._end)
+        self._stepper = Stepper(
+            self._runner, self._blocks, tokenizer, self._outbox, rows=sizes.rows, end=self._end, speculate=speculate
+        )
         self.observer = observer
         self._closing = False
         self._steps = 0

@@ -28,7 +28,7 @@ from lamina.kit.errors import BusyError, InputError, LaminaError, TooLargeError
 _MOST_CHARS = 65536  # of a constraint
 _KEPT = 64  # constraints that are kept compiled
 _THREADS = 2
-PATIENCE_S = 0.12
+PATIENCE_S = 0.15
 _JSON = {"whitespace_pattern": r"[ \n\t]{1,16}"}  # small models write nothing but white space where they may
 
 
@@ -87,6 +87,7 @@ class Guidance:
 
     def guide(self, constraint: Constraint) -> TokenGuide:
         """A fresh guide, waited for: not on the engine's thread. Raises ``InputError``, or ``BusyError``."""
+        self._tokens()
         try:
             return TokenGuide(self._begin(constraint).result(self._patience).deep_copy())
         except (FutureTimeout, CancelledError):
@@ -94,6 +95,8 @@ class Guidance:
 
     async def guide_soon(self, constraint: Constraint) -> TokenGuide:
         """``guide`` for an event loop."""
+        if self._library is None:
+            await asyncio.to_thread(self._tokens)
         work = asyncio.wrap_future(self._begin(constraint))
         try:
             return TokenGuide((await asyncio.wait_for(asyncio.shield(work), self._patience)).deep_copy())
@@ -163,7 +166,7 @@ def _slow(constraint: Constraint) -> BusyError:
 def _yield_to_others() -> None:
     """Linux knows priorities of threads; elsewhere nothing."""
     with suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
 
 
 def _limits() -> Any:

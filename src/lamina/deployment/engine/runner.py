@@ -138,6 +138,13 @@ class Runner:
         return self._scores(hidden)
 
     @torch.inference_mode()
+    def check(self, tokens: Sequence[int], place: Place) -> Tensor:
+        """The scores (T, V) after each of a few ``tokens`` of one sequence, as ``decode`` gives them one by one."""
+        if self._native is None and self._compiled is not None:
+            return self._compiled.scores(self._compiled.extend(tokens, place))
+        return self.decode(tokens, [Place(place.blocks, place.stored + n) for n in range(len(tokens))])
+
+    @torch.inference_mode()
     def prefill(self, tokens: Sequence[int], place: Place, *, scores: bool) -> Tensor | None:
         """Compute the next ``tokens`` of one sequence; the scores (V,) float32 after the last one where asked for."""
         count = len(tokens)

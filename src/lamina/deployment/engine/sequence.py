@@ -13,6 +13,7 @@ from lamina.contracts.inference import Alternative, Chunk, FinishReason, TokenLo
 from lamina.deployment.engine.adjusting import Adjuster
 from lamina.deployment.engine.guidance import TokenGuide
 from lamina.deployment.engine.sampling import Drawn, Sampler
+from lamina.deployment.engine.speculation import Lookup
 from lamina.kit.errors import DeadlineError, LaminaError
 
 Deliver = Callable[[Chunk | LaminaError], None]
@@ -95,6 +96,7 @@ class Sequence:
     deadline: float | None = None  # on the monotonic clock
     adjust: Adjuster | None = None  # where scores are to be changed before a draw
     guide: TokenGuide | None = None  # where it stands in the form that it must have
+    lookup: Lookup | None = None  # guesses at what follows
     state: State = State.WAITING
     computed: int = 0
     blocks: list[int] = field(default_factory=list)

@@ -19,7 +19,8 @@ from lamina.deployment.engine.place import Place
 from lamina.deployment.engine.runner import Runner
 from lamina.deployment.engine.sampling import Drawn
 from lamina.deployment.engine.scheduler import Step
-from lamina.deployment.engine.sequence import Sequence
+from lamina.deployment.engine.sequence import Sequence, State
+from lamina.deployment.engine.speculation import Lookup, Speculation
 from lamina.kit.errors import LaminaError
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Stepper:
         *,
         rows: int,
         end: End,
+        speculate: bool = False,
     ) -> None:
         self.observer: Observer | None = None
         self._runner = runner
@@ -50,11 +52,16 @@ class Stepper:
         self._outbox = outbox
         self._rows = rows
         self._end = end
+        # Not on a GPU: its captured steps are of single tokens.
+        self._speculation = Speculation() if speculate and runner.kernels != "graphs" else None
 
     def perform(self, step: Step) -> None:
         """Compute what ``step`` says, and put the chunks that come of it into the outbox."""
-        for start in range(0, len(step.decode), self._rows):
-            self._decode(step.decode[start : start + self._rows])
+        if self._speculation is not None and len(step.decode) == 1:
+            self._guard(step.decode[0], partial(self._decode_one, step.decode[0], self._speculation))
+        else:
+            for start in range(0, len(step.decode), self._rows):
+                self._decode(step.decode[start : start + self._rows])
         for sequence, end in step.prefill:
             self._guard(sequence, partial(self._prefill, sequence, end))
 
@@ -71,6 +78,39 @@ class Stepper:
         for sequence in batch:
             sequence.computed += 1
         self._draw(batch, scores)
+
+    def _decode_one(self, sequence: Sequence, speculation: Speculation) -> None:
+        """A step of the only sequence that decodes: with guesses where they pay."""
+        guesses = self._guesses(sequence, speculation)
+        begun = time.perf_counter()
+        if not guesses:
+            self._decode([sequence])
+            speculation.plain(time.perf_counter() - begun)
+            return
+        scores = self._runner.check([sequence.tokens[-1], *guesses], Place(sequence.blocks, sequence.computed))
+        right = 0
+        for row, guess in zip(scores, [*guesses, None], strict=True):
+            sequence.computed += 1
+            self._draw([sequence], row[None])
+            if sequence.state is not State.RUNNING or sequence.tokens[-1] != guess:
+                break
+            right += 1
+        speculation.checked(len(guesses), time.perf_counter() - begun)
+        if sequence.lookup is not None:
+            sequence.lookup.learn(len(guesses), right)
+            if not speculation.length(sequence.lookup):
+                sequence.lookup.rest()
+
+    def _guesses(self, sequence: Sequence, speculation: Speculation) -> list[int]:
+        """Tokens that may follow, with blocks for them; none where that does not pay."""
+        if sequence.lookup is None:
+            sequence.lookup = Lookup(sequence.tokens)
+        lookup, size = sequence.lookup, len(sequence.tokens)
+        most = min(speculation.length(lookup), sequence.max_tokens - sequence.generated - 1)
+        guesses = lookup.guess(most) if most > 0 else []
+        if not guesses:
+            return []
+        return guesses if self._blocks.extend(sequence.blocks, size + len(guesses)) else []
 
     def _prefill(self, sequence: Sequence, end: int) -> None:
         complete = end == len(sequence.tokens)

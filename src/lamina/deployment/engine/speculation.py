@@ -1,0 +1,88 @@
+"""Several tokens in one step: guessed from what the sequence already holds, and kept where the model says the same.
+
+Prompt lookup: what followed the last three tokens where they stood before is guessed to follow again (Saxena 2023,
+"Prompt Lookup Decoding"; the check is that of Leviathan et al. 2023, arXiv 2211.17192, with a sharper rule). Each place
+is drawn from its own scores with its own random number, and the guesses count as far as they are what was drawn: so an
+answer is the same token for token with and without guessing, sampled or not. Guessing goes on only while it pays, by
+measured times and the sequence's own share of right guesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_GRAM = 3  # tokens that are looked up
+_LENGTHS = (2, 4, 7)  # guesses in a step that may be tried
+_HOPE = 0.7  # share of right guesses that a sequence begins with
+_GAIN = 1.05  # tokens for the time of one, from which on it pays
+_PAUSE, _LONGEST = 32, 1024  # tokens until a sequence for which it did not pay tries again
+_STEADY = 0.9  # weight of the past in running means
+
+
+class Lookup:
+    """The guesses of one sequence, whose list ``tokens`` grows."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = tokens
+        self._after: dict[tuple[int, ...], int] = {}  # where the place behind a run of tokens is, the latest one
+        self._indexed = _GRAM
+        self.share = _HOPE  # of guesses that were right
+        self._pause = _PAUSE
+        self._resume = 0  # tokens from which on it guesses
+
+    def guess(self, most: int) -> list[int]:
+        """Up to ``most`` tokens that may follow; often none."""
+        tokens, size = self._tokens, len(self._tokens)
+        if size < self._resume:
+            return []
+        for behind in range(self._indexed, size):
+            self._after[tuple(tokens[behind - _GRAM : behind])] = behind
+        self._indexed = max(self._indexed, size)
+        place = self._after.get(tuple(tokens[size - _GRAM :]))
+        if place is None:
+            return []
+        found = list(tokens[place : place + most])
+        while len(found) < most:  # what repeats with a short period goes on repeating
+            found.append(found[len(found) - (size - place)])
+        return found
+
+    def learn(self, guessed: int, right: int) -> None:
+        """``right`` of ``guessed`` tokens were what was drawn."""
+        tried = min(right + 1, guessed)  # behind a wrong one nothing was tried
+        self.share = _STEADY * self.share + (1 - _STEADY) * right / tried
+
+    def rest(self) -> None:
+        """It does not pay: try again later, and each time later."""
+        self._resume = len(self._tokens) + self._pause
+        self._pause = min(2 * self._pause, _LONGEST)
+        self.share = _HOPE
+
+
+class Speculation:
+    """What a step costs here, with and without guesses. Times in seconds."""
+
+    def __init__(self) -> None:
+        self._plain: float | None = None
+        self._checked: dict[int, float] = {}  # by guesses
+
+    def plain(self, seconds: float) -> None:
+        """A step of one token took so long."""
+        self._plain = seconds if self._plain is None else _STEADY * self._plain + (1 - _STEADY) * seconds
+
+    def checked(self, guesses: int, seconds: float) -> None:
+        """A step with ``guesses`` took so long."""
+        before = self._checked.get(guesses, seconds)
+        self._checked[guesses] = _STEADY * before + (1 - _STEADY) * seconds
+
+    def length(self, lookup: Lookup) -> int:
+        """How many guesses pay for a sequence now; 0: none."""
+        if self._plain is None:
+            return 0
+        gains = {count: self._gain(count, lookup.share) for count in _LENGTHS}
+        best = max(gains, key=gains.__getitem__)
+        return best if gains[best] >= _GAIN else 0
+
+    def _gain(self, count: int, share: float) -> float:
+        """Tokens that a step with ``count`` guesses brings, for each that its time would bring without."""
+        tokens = sum(share**n for n in range(count + 1))
+        return tokens * (self._plain or 0.0) / self._checked.get(count, self._plain or 1.0)
