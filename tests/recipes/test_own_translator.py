@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lamina.data.augment.choose import Candidate, choose_translator
 from lamina.data.augment.translators import OwnModels
 from lamina.kit.durable import publish
 from lamina.kit.errors import InputError, NotFoundError
@@ -92,18 +93,15 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "lamina.toml"
 
 
-def documents(folder: Path, translator: Path, **more: str) -> Stack:
+def documents(folder: Path, translator: Path) -> Stack:
     english = [row["en"][0].upper() + row["en"][1:] for row in pairs()]
     rows = [{"text": " ".join(english[n::13][:4])} for n in range(13)]
     (folder / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    text = DOCUMENTS % translator + "".join(f'{key} = "{value}"\n' for key, value in more.items())
-    (folder / "lamina.toml").write_text(text)
+    (folder / "lamina.toml").write_text(DOCUMENTS % translator)
     return open_stack(folder / "lamina.toml")
 
 
-def test_it_translates_both_ways_and_its_held_out_rows_measure_it(
-    translator: Path, tmp_path: Path, monkeypatch
-) -> None:
+def test_it_translates_both_ways_and_its_held_out_rows_measure_it(translator: Path, tmp_path: Path) -> None:
     stack = documents(tmp_path, translator)
     tables: Any = stack.data.augment if stack.data else ()
     (model,) = own_translators(stack, tables)
@@ -126,17 +124,14 @@ def test_it_translates_both_ways_and_its_held_out_rows_measure_it(
         assert own.translate(["the " * 900], "en", "es") == ["the " * 900], "what is too long stays"
         with pytest.raises(InputError, match=r"no model translates from en to de .*known: en to es, es to en"):
             own.translate(["x"], "en", "de")
+        english = [row["en"] for row in pairs()]
+        wrong = [(text, "zzz qqq xxx") for text in english[:5]]
+        candidates = [Candidate(name="own", translator=own, own=True)]
+        refused = choose_translator(candidates, source="en", pivot="es", samples=english, parallel=wrong)
+        assert refused.name is None
+        assert "own: not taken: chrF" in refused.reasons[0]
+        assert "at least 40 is needed" in refused.reasons[0]
     assert "LAMINA_TRANSLATOR" not in os.environ
-
-
-def test_one_that_is_not_good_enough_is_refused(translator: Path, tmp_path: Path) -> None:
-    (tmp_path / "other.tsv").write_text("en\tes\n" + "the big ship\tzzz qqq xxx\n" * 5)
-    report = build_data(documents(tmp_path, translator, parallel="other.tsv"), json=True)["augmentation"]
-    (row,) = report["translators"]
-    assert row["translator"] is None
-    assert "own: not taken: chrF" in row["reasons"][0]
-    assert "at least 40 is needed" in row["reasons"][0]
-    assert report["children"] == 0
 
 
 def key(stack: Stack) -> str:
