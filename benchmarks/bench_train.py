@@ -90,16 +90,19 @@ def row(work: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 "quality": f"first loss {first['ours']:.3f} against {first[name]:.3f}; "
                 f"peak memory {memory[0]:,.0f} against {memory[1]:,.0f} MB",
                 "versions": versions_of("lamina", "torch", "transformers", "peft"),
-                "machine": machine() + ("" if arguments.device == "cpu" else f", {_card()}"),
+                "machine": machine() + _on(arguments),
             }
         )
     return found
 
 
-def _card() -> str:
+def _on(arguments: argparse.Namespace) -> str:
+    """The card, or how many of the processor's cores are used."""
+    if arguments.device == "cpu":
+        return "" if arguments.threads is None else f"; {arguments.threads} threads"
     import torch
 
-    return str(torch.cuda.get_device_name())
+    return f", {torch.cuda.get_device_name()}"
 
 
 def main() -> int:

@@ -156,7 +156,13 @@ def main() -> None:
     model = model_of(work, shape).to(device)
     method: Any = "lora" if work == "lora" else "full"
     parameters = TrainParameters(
-        steps=_STEPS, method=method, rank=16, alpha=32.0, learning_rate=1e-4, checkpoint_s=None, compile="auto"
+        steps=_STEPS,
+        method=method,
+        rank=16,
+        alpha=32.0,
+        learning_rate=1e-4,
+        checkpoint_s=None,
+        compile="auto" if work == "gpt" else "never",  # thirty blocks take minutes to compile
     )
     cuda = device == "cuda"
     turns = Turns(
