@@ -117,6 +117,17 @@ def test_rows_of_a_decoded_batch_are_computed_as_if_alone(kernels, tiny_model) -
         assert torch.equal(alone[0], together[row])
 
 
+@native
+@pytest.mark.parametrize("bits", ["int8", "int4"])
+def test_weights_that_the_library_packed_are_let_go(bits, tiny_model) -> None:
+    model = quantize(tiny_model(), bits)
+    run = runner(model, "native")
+    held = [name for name, t in model.stack.blocks.state_dict().items() if not t.is_floating_point() and t.numel()]
+    assert held == []
+    assert run.decode([3], [Place((0,), 0)]).shape == (1, 88)
+    assert run.prefill(IDS, Place(tuple(range(8)), 0), scores=True).shape == (88,)
+
+
 def test_weights_are_held_once(tiny_model) -> None:
     model = quantize(tiny_model())
     run = runner(model, "compiled")

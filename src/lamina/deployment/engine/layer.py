@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,16 @@ def make_layer(
         products=products,
         few_rows=tuple(p.few_rows() if hasattr(p, "few_rows") else bare(p) for p in products),
     )
+
+
+def let_go(layers: Iterable[Layer], blocks: nn.Module) -> None:
+    """Drop the quantised weights of ``layers`` and ``blocks``, where another copy computes everything."""
+    for layer in layers:
+        layer.products = layer.few_rows = ()
+    for module in blocks.modules():
+        weight: Any = getattr(module, "weight", None)
+        if weight is not None and not weight.is_floating_point():
+            module.weight = weight.new_empty(0)
 
 
 def check_served(spec: ModelSpec) -> None:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from lamina.deployment.engine import graphs
 from lamina.deployment.engine.choice import agree, faster
 from lamina.deployment.engine.compiled import CompiledDecoder, open_compiled
-from lamina.deployment.engine.layer import Layer, check_served, make_layer
+from lamina.deployment.engine.layer import Layer, check_served, let_go, make_layer
 from lamina.deployment.engine.native.decoder import NativeDecoder, open_native
 from lamina.deployment.engine.operations import attend as attend_to
 from lamina.deployment.engine.operations import norm, rotary, rotate
@@ -89,6 +89,8 @@ class Runner:
         self._native_prompts = self._native is not None
         if kernels == "auto":
             self._choose(blocks)
+        if self._native is not None and self._native_prompts:
+            let_go(self._layers, self._stack.blocks)
 
     @property
     def kernels(self) -> Literal["native", "compiled", "graphs", "torch"]:
