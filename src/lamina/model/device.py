@@ -19,7 +19,7 @@ _REMEDY = "TORCH=cuda make setup (or pip install torch with CUDA)"
 _GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _ROWS, _WIDTH = 512, 1024  # of the product that is timed
 _READ = 256 << 20  # bytes, more than caches hold
-_DRAWS = 5
+_DRAWS, _LOOKED_S = 5, 0.4  # calls that are timed, at least, and for how long
 _log = logging.getLogger(__name__)
 
 
@@ -86,9 +86,9 @@ def read_rate(device: torch.device) -> float:
 
 
 def _quickest(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the fastest of a few calls, after one that warms up."""
-    taken = []
-    for _ in range(_DRAWS):
+    """Seconds of the fastest of some calls, after one that warms up: what else runs on the machine only slows them."""
+    taken: list[float] = []
+    while len(taken) < _DRAWS or sum(taken) < _LOOKED_S:
         began = time.perf_counter()
         call()
         if device.type == "cuda":

@@ -8,10 +8,10 @@ from typing import Literal
 
 _WRITING = ("causal-lm", "dpo", "kto")
 _ROOM = 0.6  # share of the memory that training may take
-_BYTES_A_WEIGHT = {"lora": 10, "full": 26}  # float32 weights, their bfloat16 copy; gradients and AdamW's averages
-_BYTES_A_CELL = 160  # of what a block keeps of a token for the way back, for each unit of its width
-_RUNNING = 0.7e9  # bytes of a process that has imported all
-_LEAST_TOKENS = 20_000  # that a budget must be enough for
+_BYTES_A_WEIGHT = {"lora": 12, "full": 20}  # weights, what is saved and read again; gradients and AdamW's averages
+_BYTES_A_CELL = 100  # of what a block keeps of a token for the way back, for each unit of its width
+_RUNNING = 0.5e9  # bytes of a process that has imported all
+_LEAST_TOKENS = 10_000  # that a budget must be enough for
 _READING = 8.0  # tokens a second: a person reads about as fast
 _SHARE = 0.5  # of the machine's rate of products that a training step reaches
 
