@@ -107,3 +107,18 @@ def test_completions_have_log_probabilities(client) -> None:
     for top, value in zip(logprobs.top_logprobs, logprobs.token_logprobs, strict=True):
         assert len(top) == 3, "tokens that are parts of characters keep apart"
         assert max(top.values()) == pytest.approx(value)
+
+
+def test_the_likeliest_of_several_is_given(client) -> None:
+    fields = {"model": "", "prompt": ["the whale", "the sea"], "max_tokens": 6, "temperature": 1.5, "seed": 5}
+    fields["extra_body"] = {"ignore_eos": True}
+    every = client.completions.create(**fields, n=4, logprobs=0)
+    best = client.completions.create(**fields, n=1, best_of=4, logprobs=0)
+    assert [choice.index for choice in best.choices] == [0, 1]
+    for place, choice in enumerate(best.choices):
+        means = {
+            c.text: sum(c.logprobs.token_logprobs) / len(c.logprobs.token_logprobs)
+            for c in every.choices[4 * place : 4 * place + 4]
+        }
+        assert choice.text == max(means, key=means.__getitem__)
+    assert best.usage.completion_tokens == every.usage.completion_tokens, "all that were made are counted"

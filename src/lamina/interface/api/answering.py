@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ class Job:
     wire: Wire
     requests: Sequence[Request]
     prompts: int  # the choices of one prompt stand together
+    best: int | None = None  # of them are wanted, the likeliest ones; None: all
     messages: Sequence[tuple[Message, ...]]  # as the client sent them, for each choice
     user: str
     conversation: str
@@ -123,6 +125,17 @@ class Job:
         usages = [c.last.usage for c in self.choices if c.last and c.last.usage]
         return usage_of(usages, self.prompts) if usages else usage_of([Usage(prompt_tokens=0, completion_tokens=0)], 1)
 
+    def choose(self) -> None:
+        """Keep the ``best`` choices of each prompt, by mean log-probability of their tokens (OpenAI's ``best_of``)."""
+        each = len(self.choices) // self.prompts
+        if self.best is None or self.best >= each:
+            return
+        groups = [self.choices[start : start + each] for start in range(0, len(self.choices), each)]
+        self.messages = [messages for messages in self.messages[::each] for _ in range(self.best)]
+        self.choices = [choice for group in groups for choice in sorted(group, key=_likely, reverse=True)[: self.best]]
+        for index, choice in enumerate(self.choices):
+            choice.index = index
+
     def check_complete(self) -> None:
         """Raise where the service ended a choice without a finish reason."""
         if any(choice.last is None for choice in self.choices):
@@ -141,6 +154,11 @@ class Job:
             await self.keep(choice, cut=True)
         except LaminaError as error:
             log.error("a stopped answer was not stored: %s", error)
+
+
+def _likely(choice: Choice) -> float:
+    mean = choice.last.mean_logprob if choice.last else None
+    return -math.inf if mean is None else mean
 
 
 async def stream(job: Job) -> AsyncGenerator[bytes, None]:
@@ -180,6 +198,8 @@ async def collect(job: Job) -> dict[str, Any]:
     finally:
         await chunks.aclose()
     job.check_complete()
+    usage = job.usage()  # of all that were made
+    job.choose()
     for choice in job.choices:
         await job.keep(choice)
-    return job.wire.whole(job.choices, job.usage())
+    return job.wire.whole(job.choices, usage)

@@ -152,7 +152,7 @@ class OpenAIRoutes:
         body = await read_body(request, CompletionRequest)
         self._check_completion(body)
         model = await self._resolve(body.model)
-        count = body.n or 1
+        count = body.best_of or body.n or 1
         id, standing = new_id("cmpl"), standing_of(body, request)
         requests: list[inference.Request] = []
         messages: list[tuple[Message, ...]] = []
@@ -176,6 +176,7 @@ class OpenAIRoutes:
             wire=CompletionWire(id, int(time.time()), self._settings.revision, extras, usage=_wants_usage(body)),
             requests=requests,
             prompts=len(body.prompt),
+            best=body.n or 1,
             messages=messages,
             user=caller_of(request).user,
             conversation=body.conversation or str(uuid4()),
@@ -232,9 +233,10 @@ class OpenAIRoutes:
             raise _unsupported("modalities")
 
     def _check_completion(self, body: CompletionRequest) -> None:
-        self._check_shared(body, (body.n or 1) * len(body.prompt))
-        if body.best_of not in (None, body.n or 1):
-            raise _unsupported("best_of")
+        n = body.n or 1
+        self._check_shared(body, max(n, body.best_of or 0) * len(body.prompt))
+        if body.best_of is not None and (body.best_of < n or (body.stream and body.best_of > n)):
+            raise ParameterError("best_of: at least n, and not streamed where it is more", param="best_of")
         if body.suffix:
             raise _unsupported("suffix")
         if body.echo and (len(body.prompt) > 1 or not isinstance(body.prompt[0], str)):
