@@ -104,7 +104,8 @@ def model_of(work: str, shape: Shape) -> Transformer:
     if work == "seq2seq":
         spec = marian(**sizes, inner=shape.inner, start_token=START, max_positions=512, dropout=0.0)
         return Transformer(spec)
-    spec = llama(**sizes, kv_heads=3 if shape.heads == 9 else None, inner=shape.inner, max_positions=8192, theta=1e5)
+    rotary = {"max_positions": train_work.POSITIONS, "theta": train_work.THETA}
+    spec = llama(**sizes, kv_heads=shape.kv_heads, inner=shape.inner, **rotary)
     return Transformer(spec)
 
 

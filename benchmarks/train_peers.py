@@ -141,10 +141,10 @@ def _llama(shape: Shape) -> tuple[Any, list[list[dict[str, Any]]], Any]:
         hidden_size=shape.width,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        num_key_value_heads=3 if shape.heads == 9 else shape.heads,
+        num_key_value_heads=shape.kv_heads,
         intermediate_size=shape.inner,
-        max_position_embeddings=8192,
-        rope_theta=1e5,
+        max_position_embeddings=train_work.POSITIONS,
+        rope_theta=train_work.THETA,
         tie_word_embeddings=True,
     )
     return transformers.LlamaForCausalLM(config), _rows(shape), _stacked

@@ -18,6 +18,7 @@ IGNORED = -100
 SPECIAL = 5  # ids below: padding, start, end, separator, mask
 PADDING, START, END, SEPARATOR, MASK = range(SPECIAL)
 SHARE = 0.15  # of a masked text
+POSITIONS, THETA = 8192, 1e5  # of SmolLM2
 _CYCLE = 8  # batches that a side goes through again and again
 
 
@@ -32,6 +33,11 @@ class Shape:
     inner: int = 1536
     rows: int = 32  # of a step: rows for gpt and lora, texts for bert, pairs for seq2seq
     length: int = 256  # of a row; the longest text
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values: SmolLM2's nine heads share three."""
+        return 3 if self.heads == 9 else self.heads
 
 
 #: By the name of the row. "lora" is SmolLM2-135M as it comes.
