@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lamina.contracts.inference import Constraint
 from lamina.contracts.tokens import Tokenizer
-from lamina.kit.errors import BusyError, InputError, LaminaError, TooLargeError
+from lamina.kit.errors import BusyError, InputError, TooLargeError
 
 _MOST_CHARS = 65536  # of a constraint
 _KEPT = 64  # constraints that are kept compiled
@@ -35,8 +35,9 @@ _JSON = {"whitespace_pattern": r"[ \n\t]{1,16}"}  # small models write nothing b
 class TokenGuide:
     """Where one answer stands in its constraint. Used by one thread at a time."""
 
-    def __init__(self, matcher: Any) -> None:
+    def __init__(self, matcher: Any, field: str) -> None:
         self._matcher = matcher
+        self._field = field
 
     @property
     def done(self) -> bool:
@@ -59,7 +60,8 @@ class TokenGuide:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise LaminaError(f"the answer's form cannot be followed: {_first_line(self._matcher.get_error())}")
+            reason = _first_line(self._matcher.get_error())
+            raise InputError(f"the answer's form cannot be followed: {reason}", where=self._field, hint="simplify it")
 
 
 class Guidance:
@@ -89,7 +91,7 @@ class Guidance:
         """A fresh guide, waited for: not on the engine's thread. Raises ``InputError``, or ``BusyError``."""
         self._tokens()
         try:
-            return TokenGuide(self._begin(constraint).result(self._patience).deep_copy())
+            return TokenGuide(self._begin(constraint).result(self._patience).deep_copy(), constraint.field)
         except (FutureTimeout, CancelledError):
             raise _slow(constraint) from None
 
@@ -99,7 +101,9 @@ class Guidance:
             await asyncio.to_thread(self._tokens)
         work = asyncio.wrap_future(self._begin(constraint))
         try:
-            return TokenGuide((await asyncio.wait_for(asyncio.shield(work), self._patience)).deep_copy())
+            return TokenGuide(
+                (await asyncio.wait_for(asyncio.shield(work), self._patience)).deep_copy(), constraint.field
+            )
         except TimeoutError:
             work.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody waits for it any more
             raise _slow(constraint) from None
