@@ -9,7 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from lamina.data.augment.choose import Candidate, choose_translator
 from lamina.data.augment.translators import OwnModels
@@ -19,7 +21,7 @@ from lamina.kit.progress import open_progress
 from lamina.kit.stages import Stage, Workshop
 from lamina.recipes.plan import Plan
 from lamina.recipes.stack import Stack, open_stack
-from lamina.recipes.translating import own_translators, translating
+from lamina.recipes.translating import _held_out, own_translators, translating
 from lamina.recipes.up import bring_up, build_data
 
 TRANSLATOR = """name = "words"
@@ -146,3 +148,26 @@ def test_a_stack_without_a_translator_is_named(tmp_path: Path) -> None:
     (other / "lamina.toml").write_text(TRANSLATOR)
     with pytest.raises(NotFoundError, match="no encoder-decoder answers in this stack yet"):
         key(documents(tmp_path, other / "lamina.toml"))
+
+
+def test_what_another_has_learned_measures_nothing(tmp_path: Path) -> None:
+    def stack(name: str, languages: tuple[str, str], learned: list[str], held: list[str]) -> Stack:
+        state = tmp_path / name / ".lamina"
+        (state / "stages").mkdir(parents=True)
+        (state / "rows" / "k").mkdir(parents=True)
+        (state / "stages" / "rows.json").write_text('{"key": "k"}')
+        (state / "rows" / "k" / "facts.json").write_text(json.dumps({"languages": languages}))
+        for file, words in (("train", learned), ("held_out", held)):
+            texts = [{"en": word, "es": word.upper()} for word in words]
+            columns = [{"source": t[languages[0]], "target": t[languages[1]]} for t in texts]
+            parquet.write_table(pa.Table.from_pylist(columns), state / "rows" / "k" / f"{file}.parquet")
+        (tmp_path / name / "lamina.toml").write_text(TRANSLATOR)
+        return open_stack(tmp_path / name / "lamina.toml")
+
+    onward = stack("onward", ("en", "es"), ["sea", "bay"], ["lake", "ship"])
+    back = stack("back", ("es", "en"), ["lake", "bay"], ["sea", "ship", "oar"])
+    file = _held_out(onward, [onward, back])
+    assert file is not None
+    found = [json.loads(line) for line in Path(file).read_text().splitlines()]
+    assert found == [{"en": "ship", "es": "SHIP"}, {"en": "oar", "es": "OAR"}]
+    assert _held_out(onward, [stack("none", ("en", "es"), ["ship"], [])]) is None

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from lamina.kit.errors import InputError, NotFoundError, told
 from lamina.kit.identity import blake3_hex
 from lamina.recipes.answering import Answer, answer_until_parent_ends, answering, texts_of
 from lamina.recipes.current import read_json
-from lamina.recipes.rows import HELD_OUT, prefix, read_split
+from lamina.recipes.rows import HELD_OUT, TRAIN, prefix, read_split
 from lamina.recipes.stack import Stack, open_stack
 from lamina.recipes.versions import open_registry
 
@@ -33,13 +33,13 @@ _TEXTS = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnTranslator:
-    """The champion of a stack, an encoder-decoder: its folder, its content, and the held-out rows of its stack."""
+    """The champion of a stack, an encoder-decoder: its folder and its content."""
 
     folder: str
     digest: str
     name: str  # of the stack
     own: bool  # this stack's, not another's
-    pairs: str | None = None  # a file of held-out pairs, where the stack has some
+    pairs: str | None = None  # a file of pairs that none of the translators has learned from, where there are some
 
 
 def asks_for_own(tables: Sequence[Mapping[str, Any]]) -> bool:
@@ -55,7 +55,7 @@ def own_translators(stack: Stack, tables: Sequence[Mapping[str, Any]]) -> list[O
     if not asks_for_own(tables):
         return []
     named = dict.fromkeys(str(place) for table in tables for place in table.get("stacks", ()))
-    found = [one] if (one := _champion(stack, own=True)) is not None else []
+    found, stacks = [one] if (one := _champion(stack, own=True)) is not None else [], [stack]
     for place in named:
         other = open_stack(stack.folder / place)
         one = _champion(other, own=False)
@@ -64,7 +64,9 @@ def own_translators(stack: Stack, tables: Sequence[Mapping[str, Any]]) -> list[O
                 "no encoder-decoder answers in this stack yet", where=str(other.file), hint=f"lamina up --stack {place}"
             )
         found.append(one)
-    return found
+        stacks.append(other)
+    pairs = _held_out(stack, stacks)
+    return [replace(one, pairs=pairs) for one in found]
 
 
 @contextmanager
@@ -88,30 +90,39 @@ def _champion(stack: Stack, *, own: bool) -> OwnTranslator | None:
         folder = registry.folder(version.id)
     if not read_json(folder / "config.json").get("is_encoder_decoder"):
         return None
-    return OwnTranslator(folder=str(folder), digest=version.digest, name=stack.name, own=own, pairs=_held_out(stack))
+    return OwnTranslator(folder=str(folder), digest=version.digest, name=stack.name, own=own)
 
 
-def _held_out(stack: Stack) -> str | None:
-    """The stack's held-out rows as a file of pairs, written anew where they changed."""
-    try:
-        rows = stack.state / "rows" / str(read_json(stack.state / "stages" / "rows.json")["key"])
-        facts = read_json(rows / "facts.json")
-        source, target = facts["languages"]
-        held = read_split(rows, HELD_OUT)
-    except (OSError, KeyError, ValueError):
-        return None
-    if facts.get("both_ways"):
-        begin = prefix(target)
-        held = [{**r, "source": r["source"].removeprefix(begin)} for r in held if r["source"].startswith(begin)]
+def _held_out(stack: Stack, others: Sequence[Stack]) -> str | None:
+    """The held-out pairs of all stacks as a file, written anew where they changed.
+
+    What one holds out another may have learned from, the other way round: such pairs are left out.
+    """
+    held = {pair: None for other in others for pair in _pairs(other, HELD_OUT)}
     if not held:
         return None
-    lines = [json.dumps({source: row["source"], target: row["target"]}, ensure_ascii=False) for row in held]
-    text = "\n".join(lines) + "\n"
+    learned = {pair for other in others for pair in _pairs(other, TRAIN)}
+    text = "".join(json.dumps(dict(pair), ensure_ascii=False) + "\n" for pair in held if pair not in learned)
     file = stack.state / "augment" / f"held-out-{blake3_hex(text)[:16]}.jsonl"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(file, text.encode())
-    return str(file)
+    return str(file) if text else None
+
+
+def _pairs(stack: Stack, split: str) -> list[tuple[tuple[str, str], ...]]:
+    """A split of the rows that the stack's translator was made with: (language, text) of both sides, in that order."""
+    try:
+        rows = stack.state / "rows" / str(read_json(stack.state / "stages" / "rows.json")["key"])
+        facts = read_json(rows / "facts.json")
+        source, target = facts["languages"]
+        found = read_split(rows, split)
+    except (OSError, KeyError, ValueError):
+        return []
+    if facts.get("both_ways"):
+        begin = prefix(target)
+        found = [{**r, "source": r["source"].removeprefix(begin)} for r in found if r["source"].startswith(begin)]
+    return [tuple(sorted(((source, row["source"]), (target, row["target"])))) for row in found]
 
 
 def _translator(folders: list[str]) -> Answer:
