@@ -56,7 +56,7 @@ def test_encoder_decoders_equal_transformers(opened, variant):
     model, theirs, tokenizer = opened(variant)
     found = Likelihoods(model, tokenizer).continuations(PAIRS)
     for got, (context, text) in zip(found, PAIRS, strict=True):
-        source, said = [*tokenizer.encode(context), 1], tokenizer.encode(text.strip())
+        source, said = [*tokenizer.encode(context.rstrip()), 1], tokenizer.encode(text.strip())
         given = torch.tensor([[model.spec.start_token, *said[:-1]]])
         logits = theirs(input_ids=torch.tensor([source]), decoder_input_ids=given).logits[0]
         value, greedy = sums(logits, said)

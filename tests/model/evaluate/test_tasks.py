@@ -52,6 +52,13 @@ class TestMinimalPairs:
         assert "ties wrong" in str(found)
         assert asked.begin in str(found)
 
+    @pytest.mark.parametrize("variant", ["gpt2", "bert-mlm", "t5"])
+    def test_the_space_between_belongs_to_neither(self, opened, variant):
+        model, _, tokenizer = opened(variant)
+        asked = Likelihoods(model, tokenizer)
+        one, other = (asked.continuations([pair])[0] for pair in (("call me ", "what"), ("call me", " what")))
+        assert one == other
+
     def test_a_model_that_cannot_tell_scores_nothing(self, opened):
         model, _, tokenizer = opened("gpt2-untied")
         pairs = [MinimalPair(f"{a} sea", f"{b} sea") for a, b in [("the", "the"), ("a", "a"), ("of", "of")]]

@@ -136,7 +136,7 @@ class Likelihoods:
         start, longest = self.model.spec.start_token, self.model.spec.max_positions
         if start is None:
             raise ConfigError("the model has no token that a text begins with", where="Likelihoods")
-        sources = self.sources([context for context, _ in pairs])
+        sources = self.sources([context.rstrip() for context, _ in pairs])  # the space between belongs to neither
         said = self.tokenizer.encode_batch([text.strip() for _, text in pairs])
         for owner, ids in enumerate(said):
             _some(ids, owner)
