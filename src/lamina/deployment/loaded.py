@@ -92,7 +92,7 @@ def load_version(
         texts = open_texts(model, tokenizer, folder, version=version.id, **given)
         _log.info("%s is loaded; it can be asked to %s", version.id, ", ".join(texts.abilities.tasks))
         return Loaded(version=version, tokenizer=tokenizer, serving=texts)
-    engine = Engine(model, tokenizer, version=version.id, generation=_generation(folder), **options)
+    engine = Engine(model, tokenizer, version=version.id, generation=_generation(folder), sole=True, **options)
     try:
         _warm(engine)
     except BaseException:

@@ -38,8 +38,8 @@ def reference(model: Transformer, ids: list[int]) -> torch.Tensor:
         return model.logits(model(torch.tensor([ids])))[0]
 
 
-def runner(model: Transformer, kernels: str) -> Runner:
-    made = Runner(model, blocks=40, block_tokens=4, context=80, kernels=kernels)  # type: ignore[arg-type]
+def runner(model: Transformer, kernels: str, *, sole: bool = False) -> Runner:
+    made = Runner(model, blocks=40, block_tokens=4, context=80, kernels=kernels, sole=sole)  # type: ignore[arg-type]
     assert made.kernels == kernels
     return made
 
@@ -121,11 +121,26 @@ def test_rows_of_a_decoded_batch_are_computed_as_if_alone(kernels, tiny_model) -
 @pytest.mark.parametrize("bits", ["int8", "int4"])
 def test_weights_that_the_library_packed_are_let_go(bits, tiny_model) -> None:
     model = quantize(tiny_model(), bits)
-    run = runner(model, "native")
+    run = runner(model, "native", sole=True)
     held = [name for name, t in model.stack.blocks.state_dict().items() if not t.is_floating_point() and t.numel()]
     assert held == []
     assert run.decode([3], [Place((0,), 0)]).shape == (1, 88)
     assert run.prefill(IDS, Place(tuple(range(8)), 0), scores=True).shape == (88,)
+
+
+@native
+@pytest.mark.parametrize("bits", ["int8", "int4"])
+def test_a_model_may_be_run_again_when_nobody_said_that_it_would_not(bits, tiny_model) -> None:
+    model = quantize(tiny_model(), bits)
+    scores = []
+    for _ in range(2):
+        run = runner(model, "native")
+        scores.append(run.prefill(IDS, Place(tuple(range(8)), 0), scores=True))
+        run.close()
+    assert torch.equal(*scores)
+    with torch.inference_mode():
+        alone = model.logits(model(torch.tensor([IDS])))[0, -1]
+    torch.testing.assert_close(scores[0], alone.float(), rtol=0.1, atol=0.1)
 
 
 def test_weights_are_held_once(tiny_model) -> None:

@@ -28,12 +28,13 @@ _CHECK_EVERY = 1000  # steps between two checks of who owns which block
 
 
 class Engine:
-    """Continuous batching of ``model`` (taken over: do not use it elsewhere meanwhile).
+    """Continuous batching of ``model`` (taken over: do not use it elsewhere until the engine is closed).
 
     ``version`` is stamped on every chunk; ``generation`` are the model's ``generation_config`` values; ``cache_mb`` MiB
     hold keys and values (memory is touched only as they fill); ``context`` caps prompt and answer together;
-    ``queue_tokens`` caps the prompts that wait; ``speculate``: guess tokens where that pays. What is None is taken from
-    ``sizes``, by what ``model`` lies on.
+    ``queue_tokens`` caps the prompts that wait; ``speculate``: guess tokens where that pays; ``sole``: nobody uses the
+    model afterwards either, so that weights of which the engine has a copy in its own form are let go of. What is None
+    is taken from ``sizes``, by what ``model`` lies on.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Engine:
         observer: Observer | None = None,
         kernels: Kernels = "auto",
         speculate: bool = True,
+        sole: bool = False,
     ) -> None:
         self.version = version
         self.tokenizer = tokenizer
@@ -79,6 +81,7 @@ class Engine:
             context=self.context,
             kernels=kernels,
             most=max_sequences,
+            sole=sole,
         )
         chunks = {"chunk": chunk or sizes.chunk, "wide_chunk": wide_chunk or sizes.wide_chunk}
         self._scheduler = Scheduler(self._blocks, max_sequences=max_sequences, **chunks)

@@ -42,7 +42,7 @@ class Runner:
 
     ``kernels``: "auto" measures which way is faster here, torch's or the native library's (where it gives torch's
     scores; without the library numba's), and takes CUDA graphs on a GPU; or one of them by name (where the model has no
-    such way, torch's is taken). ``most``: sequences in a step.
+    such way, torch's is taken). ``most``: sequences in a step. ``sole``: see ``Engine``.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Runner:
         context: int,
         kernels: Kernels = "auto",
         most: int = 8,
+        sole: bool = False,
     ) -> None:
         self.model: Any = model
         self._stack: Any = model.stack
@@ -89,7 +90,7 @@ class Runner:
         self._native_prompts = self._native is not None
         if kernels == "auto":
             self._choose(blocks)
-        if self._native is not None and self._native_prompts:
+        if sole and self._native is not None and self._native_prompts:
             let_go(self._layers, self._stack.blocks)
 
     @property
