@@ -154,13 +154,13 @@ def test_what_another_has_learned_measures_nothing(tmp_path: Path) -> None:
     def stack(name: str, languages: tuple[str, str], learned: list[str], held: list[str]) -> Stack:
         state = tmp_path / name / ".lamina"
         (state / "stages").mkdir(parents=True)
-        (state / "rows" / "k").mkdir(parents=True)
-        (state / "stages" / "rows.json").write_text('{"key": "k"}')
-        (state / "rows" / "k" / "facts.json").write_text(json.dumps({"languages": languages}))
+        (state / "rows" / name).mkdir(parents=True)
+        (state / "stages" / "rows.json").write_text(json.dumps({"key": name}))
+        (state / "rows" / name / "facts.json").write_text(json.dumps({"languages": languages}))
         for file, words in (("train", learned), ("held_out", held)):
             texts = [{"en": word, "es": word.upper()} for word in words]
             columns = [{"source": t[languages[0]], "target": t[languages[1]]} for t in texts]
-            parquet.write_table(pa.Table.from_pylist(columns), state / "rows" / "k" / f"{file}.parquet")
+            parquet.write_table(pa.Table.from_pylist(columns), state / "rows" / name / f"{file}.parquet")
         (tmp_path / name / "lamina.toml").write_text(TRANSLATOR)
         return open_stack(tmp_path / name / "lamina.toml")
 

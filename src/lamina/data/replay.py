@@ -173,8 +173,8 @@ def _talk(meta: str | None) -> list[dict[str, str]]:
 
 
 def _messages(turns: Sequence[Turn]) -> list[Message]:
-    # a role that is none is for the chat template to refuse
-    return [Message(turn["role"], turn["content"]) for turn in turns]  # type: ignore[arg-type]
+    roles: Any = [turn["role"] for turn in turns]  # one that is none is for the chat template to refuse
+    return [Message(role, turn["content"]) for role, turn in zip(roles, turns, strict=True)]
 
 
 def _counted(rows: Iterable[Any], progress: Progress | None) -> Iterator[Any]:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     """The dataclass ``kind`` with ``values``; an unknown, missing or misshapen one is a ``ConfigError``."""
     hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # always a dataclass
     unknown = sorted(set(values) - set(fields))
     no_default = {n for n, f in fields.items() if f.default is dataclasses.MISSING}
     missing = sorted(no_default - set(values))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lamina.data.tombstones import Tombstones
-from lamina.deployment.engine.native.library import describe
+from lamina.deployment.engine.native.binding import describe
 from lamina.kit.errors import LaminaError
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop

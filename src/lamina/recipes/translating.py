@@ -98,22 +98,32 @@ def _held_out(stack: Stack, others: Sequence[Stack]) -> str | None:
 
     What one holds out another may have learned from, the other way round: such pairs are left out.
     """
-    held = {pair: None for other in others for pair in _pairs(other, HELD_OUT)}
-    if not held:
+    keys = [key for other in others if (key := _rows_key(other)) is not None]
+    if not keys:
         return None
-    learned = {pair for other in others for pair in _pairs(other, TRAIN)}
-    text = "".join(json.dumps(dict(pair), ensure_ascii=False) + "\n" for pair in held if pair not in learned)
-    file = stack.state / "augment" / f"held-out-{blake3_hex(text)[:16]}.jsonl"
+    # named after the rows, so that a plan of unchanged stacks reads none of them
+    file = stack.state / "augment" / f"held-out-{blake3_hex(' '.join(keys))[:16]}.jsonl"
     if not file.is_file():
+        held = {pair: None for other in others for pair in _pairs(other, HELD_OUT)}
+        learned = {pair for other in others for pair in _pairs(other, TRAIN)}
+        text = "".join(json.dumps(dict(pair), ensure_ascii=False) + "\n" for pair in held if pair not in learned)
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(file, text.encode())
-    return str(file) if text else None
+    return str(file) if file.stat().st_size else None
+
+
+def _rows_key(stack: Stack) -> str | None:
+    """Which rows the stack's translator was made with; None where it has none."""
+    try:
+        return str(read_json(stack.state / "stages" / "rows.json")["key"])
+    except (OSError, KeyError, ValueError):
+        return None
 
 
 def _pairs(stack: Stack, split: str) -> list[tuple[tuple[str, str], ...]]:
     """A split of the rows that the stack's translator was made with: (language, text) of both sides, in that order."""
     try:
-        rows = stack.state / "rows" / str(read_json(stack.state / "stages" / "rows.json")["key"])
+        rows = stack.state / "rows" / str(_rows_key(stack))
         facts = read_json(rows / "facts.json")
         source, target = facts["languages"]
         found = read_split(rows, split)

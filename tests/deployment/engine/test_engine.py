@@ -10,12 +10,12 @@ import torch
 from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.compress.quantize import dequantize, quantize
 from lamina.deployment.engine.engine import Engine
-from lamina.deployment.engine.native.library import describe, library
+from lamina.deployment.engine.native.binding import describe, open_library
 from lamina.kit.errors import BusyError, InputError, LaminaError
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=24)
 
-NATIVE_HERE = pytest.mark.skipif(library() is None, reason=f"native kernels: {describe()}")
+NATIVE_HERE = pytest.mark.skipif(open_library() is None, reason=f"native kernels: {describe()}")
 NATIVE = pytest.param(True, "native", marks=NATIVE_HERE)
 
 

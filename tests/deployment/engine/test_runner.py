@@ -6,8 +6,8 @@ import torch
 from lamina.deployment.compress.int4 import Int4Linear
 from lamina.deployment.compress.int8 import Int8Embedding, Int8Linear
 from lamina.deployment.compress.quantize import quantize
+from lamina.deployment.engine.native.binding import LEVELS, best_level, describe, open_library
 from lamina.deployment.engine.native.decoder import NativeDecoder
-from lamina.deployment.engine.native.library import LEVELS, best_level, describe, library
 from lamina.deployment.engine.place import Place
 from lamina.deployment.engine.runner import Runner
 from lamina.kit.errors import ConfigError, LaminaError
@@ -44,7 +44,7 @@ def runner(model: Transformer, kernels: str, *, sole: bool = False) -> Runner:
     return made
 
 
-native = pytest.mark.skipif(library() is None, reason=f"native kernels: {describe()}")
+native = pytest.mark.skipif(open_library() is None, reason=f"native kernels: {describe()}")
 CASES = [
     pytest.param("llama", None, "torch", 1e-4, id="llama float32"),
     pytest.param("gpt2", None, "torch", 1e-4, id="gpt2 float32"),
@@ -158,7 +158,7 @@ def auto(model: Transformer) -> Runner:
 
 def test_the_faster_way_is_taken(tiny_model, monkeypatch) -> None:
     runner = "lamina.deployment.engine.runner"
-    if library() is not None:
+    if open_library() is not None:
         for wins in (True, False):
             monkeypatch.setattr(f"{runner}.faster", lambda ours, theirs, what, wins=wins: wins)
             assert auto(quantize(tiny_model())).kernels == ("native" if wins else "torch")

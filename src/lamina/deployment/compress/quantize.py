@@ -38,8 +38,8 @@ def quantize(model: Transformer, bits: Bits = "int8") -> Transformer:
     one int8 table. Norms, biases and place vectors become float32.
     """
     table = Int8Embedding.of(model.stack.embeddings.token)
-    # what is not tied is a linear layer, which torch's types of modules do not say
-    head = Int8Linear(table.weight, table.scale) if _is_tied(model) else Int8Linear.of(model.head)  # type: ignore[arg-type]
+    own: Any = model.head  # where it is not tied it is a linear layer, which torch's types of modules do not say
+    head = Int8Linear(table.weight, table.scale) if _is_tied(model) else Int8Linear.of(own)
     model.head = nn.Identity()  # so that a tied table is not visited twice
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

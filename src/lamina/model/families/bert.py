@@ -20,6 +20,7 @@ from lamina.model.spec import (
     HeadSpec,
     ModelSpec,
     NormSpec,
+    Output,
     OutputSpec,
     StackSpec,
 )
@@ -32,7 +33,7 @@ _ACTIVATIONS: dict[str, Activation] = {
     "silu": "silu",
 }
 #: What a class of transformers has beside the encoder: (a head, outputs).
-_CLASSES: dict[str, tuple[bool, tuple[str, ...]]] = {
+_CLASSES: dict[str, tuple[bool, tuple[Output, ...]]] = {
     "BertForMaskedLM": (True, ()),
     "BertModel": (False, ("pooler",)),
     "BertForPreTraining": (True, ("pooler", "next-sentence")),
@@ -112,7 +113,7 @@ def to_spec(config: Mapping[str, Any], where: str) -> ModelSpec:
             embeddings=embeddings, blocks=(block,) * fields.whole("num_hidden_layers", 12), norm=None, causal=False
         ),
         head=HeadSpec(bias=True, transform=activation, norm=norm) if has_head else None,
-        outputs=tuple(OutputSpec(kind=kind, labels=_labels(kind, labels)) for kind in outputs),  # type: ignore[arg-type]
+        outputs=tuple(OutputSpec(kind=kind, labels=_labels(kind, labels)) for kind in outputs),
         max_positions=fields.whole("max_position_embeddings", 512),
         dropout=fields.number("hidden_dropout_prob", 0.1),
     )

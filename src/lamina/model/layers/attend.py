@@ -1,6 +1,6 @@
 """Scaled dot-product attention with a gradient by plain products where torch's own is slow.
 
-On processors with bfloat16 products torch's fused attention is quick forward, and its gradient takes three times what
+On processors with bfloat16 products torch's fused attention is quick forward, and its gradient takes over twice what
 the five products in it take (`docs/log.md`). Here a few rows of a batch at a time are computed anew, so that their
 weights stay in the caches and nothing of size T² outlives a step.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
@@ -60,7 +60,7 @@ class _Attention(torch.autograd.Function):
         return (*attention_gradient(q, k, v, grad, allowed, ctx.causal, ctx.scale), None, None, None)
 
 
-@torch.library.custom_op("lamina::attention_gradient", mutates_args=())
+@library.custom_op("lamina::attention_gradient", mutates_args=())
 def attention_gradient(
     q: Tensor, k: Tensor, v: Tensor, grad: Tensor, allowed: Tensor | None, causal: bool, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -47,7 +47,7 @@ class RMSNorm(nn.Module):
 
 
 class _RmsNorm(torch.autograd.Function):
-    """torch's values; a gradient in half the passes over memory, which keeps nothing but the input."""
+    """torch's values; a gradient in fewer passes over memory, which keeps nothing but the input."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:

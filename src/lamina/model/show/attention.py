@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lamina.model.layers.attention import Attention
 from lamina.model.transformer import Transformer
@@ -25,9 +25,9 @@ def attention_maps(model: Transformer, ids: Tensor, *, sources: Tensor | None = 
     found: dict[str, Tensor] = {}
 
     def note(name: str) -> Any:
-        def hook(module: nn.Module, arguments: tuple[Any, ...], given: dict[str, Any]) -> None:
+        def hook(module: Any, arguments: tuple[Any, ...], given: dict[str, Any]) -> None:
             kept = {key: value for key, value in given.items() if key != "cache"}
-            found[name] = module.weights(*arguments, **kept)[0]  # type: ignore[operator]
+            found[name] = module.weights(*arguments, **kept)[0]
 
         return hook
 

@@ -270,4 +270,5 @@ def _output(model: Transformer) -> str:
 
 
 def _labels(model: Transformer) -> int:
-    return int(model.outputs[_output(model)].out_features)  # type: ignore[arg-type]
+    output: Any = model.outputs[_output(model)]
+    return int(output.out_features)

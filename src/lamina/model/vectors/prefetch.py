@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite tells no types
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic

@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 from lamina.deployment.compress.int4 import Int4Linear
 from lamina.deployment.compress.int8 import Int8Linear, quantize_rows
-from lamina.deployment.engine.native import library as native
+from lamina.deployment.engine.native import binding as native
 from lamina.deployment.engine.native.product import Product
 from lamina.kit.errors import ConfigError, LaminaError
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason=f"native kernels: {native.describe()}")
+pytestmark = pytest.mark.skipif(native.open_library() is None, reason=f"native kernels: {native.describe()}")
 HERE = range(native.best_level(-1) + 1)
 
 
@@ -82,7 +82,7 @@ def test_levels(monkeypatch) -> None:
     monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "portable")
     assert (native.best_level(), native.describe()) == (0, "portable instructions")
     monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "off")
-    assert native.library() is None
+    assert native.open_library() is None
     assert "switched off" in native.describe()
     with pytest.raises(LaminaError, match="could not take") as refused:
         Product(Int8Linear(*quantize_rows(torch.randn(4, 8))))
@@ -99,6 +99,6 @@ def test_without_a_library_it_says_so(content: bytes | None, said: str, tmp_path
         file.write_bytes(content)
     monkeypatch.setattr(native, "LIBRARY", file)
     monkeypatch.setattr(native, "_open", native._open.__wrapped__)
-    assert native.library() is None
+    assert native.open_library() is None
     assert said in native.describe()
     assert native.best_level() == 0

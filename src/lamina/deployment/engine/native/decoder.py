@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamina.deployment.engine.layer import Layer
-from lamina.deployment.engine.native import library as native
+from lamina.deployment.engine.native import binding as native
 from lamina.deployment.engine.native.product import matrix
 from lamina.deployment.engine.place import Place
 from lamina.kit.errors import LaminaError
@@ -32,7 +32,7 @@ class NativeDecoder:
     def __init__(
         self, stack: Any, layers: Sequence[Layer], head: Any, *, context: int, block_tokens: int, threads: int
     ) -> None:
-        library = native.library()
+        library = native.open_library()
         if library is None:
             raise LaminaError(f"the native kernels are {native.describe()}")
         self._library = library
@@ -189,7 +189,7 @@ def open_native(
 def _knows(spec: StackSpec, stack: Any) -> bool:
     embeddings = spec.embeddings
     return (
-        native.library() is not None
+        native.open_library() is not None
         and stack.embeddings.token.weight.dtype == torch.int8
         and embeddings.norm is None
         and spec.norm is not None

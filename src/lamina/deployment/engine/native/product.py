@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamina.deployment.engine.native import library as native
+from lamina.deployment.engine.native import binding as native
 from lamina.kit.errors import LaminaError
 
 
@@ -33,7 +33,7 @@ class Product:
     """
 
     def __init__(self, layer: Any, *, threads: int = 1, level: int = -1) -> None:
-        self._library: Any = native.library()
+        self._library: Any = native.open_library()
         self._shape = layer.out_features, layer.in_features
         held: list[Tensor] = []
 

@@ -77,7 +77,7 @@ def describe() -> str:
     return f"{LEVELS[best_level()]} instructions"
 
 
-def library() -> Any | None:
+def open_library() -> Any | None:
     """The library; None where it was not built, does not fit, or is switched off."""
     return None if wanted_level() is None else _open()[0]
 
