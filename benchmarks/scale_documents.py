@@ -58,6 +58,9 @@ class Clock:
     def advance(self, n: float = 1, **facts: Any) -> None:
         """Nothing is shown."""
 
+    def expect(self, total: float) -> None:
+        """Nothing is shown."""
+
     def say(self, text: str) -> None:
         """Nothing is shown."""
 

@@ -72,6 +72,15 @@ def test_plain_writes_at_most_one_line_in_five_seconds_and_a_last_one(monkeypatc
     assert lines[-1].startswith("clean: done 120/200 documents (60%)")
 
 
+def test_what_is_expected_may_change_on_the_way():
+    out = io.StringIO()
+    with open_progress("plain", stream=out).task("train", total=10, unit="steps") as task:
+        for _ in range(12):
+            task.expect(16)
+            task.advance()
+    assert "done 12/16 steps (75%)" in out.getvalue()
+
+
 def test_a_task_that_fails_says_where_it_stopped():
     out = io.StringIO()
 
@@ -127,7 +136,8 @@ def test_a_terminal_gets_a_bar_with_rate_and_eta(monkeypatch):
 
 def _work(out) -> None:
     shown = open_progress(stream=out)
-    with shown.task("[bold]x", total=100, unit="steps") as task:
+    with shown.task("[bold]x", total=90, unit="steps") as task:
+        task.expect(100)
         for _ in range(20):
             task.advance(1, loss_nats=2.5)
             time.sleep(0.03)

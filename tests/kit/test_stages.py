@@ -75,7 +75,8 @@ def where(staging, work, parameters, inputs, progress):
 
 def ask(staging, work, parameters, inputs, progress):
     progress.say("hello from the child")
-    with progress.task("outer", total=2, unit="rows") as outer:
+    with progress.task("outer", total=3, unit="rows") as outer:
+        outer.expect(2)
         with progress.task("inner", total=None, unit="files") as inner:
             inner.advance(5)
         outer.advance(2, loss_nats=1.25)
@@ -332,6 +333,7 @@ def test_the_childs_progress_is_shown_by_the_parent(home):
     assert events[0] == {"event": "say", "text": "hello from the child"}
     ends = {e["task"]: e for e in events if e["event"] == "end"}
     assert ends["inner"]["done"] == 5
+    assert (ends["outer"]["done"], ends["outer"]["total"]) == (2, 2), "the child expected fewer on the way"
     assert ends["outer"]["facts"] == {"loss_nats": 1.25}
     assert ends["outer"]["ok"]
 

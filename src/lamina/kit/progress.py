@@ -33,6 +33,10 @@ class Task(Protocol):
         """``n`` more units are done; ``facts`` are shown beside the bar and stand until they are replaced."""
         ...
 
+    def expect(self, total: float) -> None:
+        """The task has ``total`` units, as far as can be told now: of work that ends by the clock."""
+        ...
+
 
 class Progress(Protocol):
     """Where tasks are shown."""
@@ -101,6 +105,9 @@ class _Moving:
     def advance(self, n: float = 1, **facts: Fact) -> None:
         self._meter.add(n, facts)
         self._display.show(self._meter)
+
+    def expect(self, total: float) -> None:
+        self._meter.total = total
 
 
 class _Nothing:

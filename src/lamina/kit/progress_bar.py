@@ -56,7 +56,7 @@ class Bars:
         """Move the bar; the drawing is done a few times a second by rich's own thread."""
         bars, task = self._bars, self._tasks.get(id(meter))
         if bars is not None and task is not None:
-            bars.update(task, completed=meter.done)
+            bars.update(task, completed=meter.done, total=meter.total)
 
     def end(self, meter: Meter, ok: bool) -> None:
         """Replace the bar by one line that stays."""

@@ -71,6 +71,7 @@ class _Gathered:
         self._reporter, self._number = reporter, number
         self._lock = threading.Lock()
         self._n, self._facts, self._last = 0.0, {}, 0.0  # type: tuple[float, dict[str, Fact], float]
+        self._total: float | None = None  # that is expected now and was not told yet
 
     def advance(self, n: float = 1, **facts: Fact) -> None:
         with self._lock:
@@ -80,9 +81,16 @@ class _Gathered:
         if due:
             self.flush()
 
+    def expect(self, total: float) -> None:
+        with self._lock:
+            self._total = total
+
     def flush(self) -> None:
         with self._lock:
             n, facts, self._n, self._facts, self._last = self._n, self._facts, 0.0, {}, time.monotonic()
+            total, self._total = self._total, None
+        if total is not None:
+            self._reporter.tell(event="expect", task=self._number, total=total)
         if n or facts:
             self._reporter.tell(event="advance", task=self._number, n=n, facts=facts)
 
@@ -111,6 +119,8 @@ class Relay:
                 self._progress.say(message["text"])
             case "begin":
                 self._begin(**message)
+            case "expect":
+                self._open[message["task"]][0].expect(message["total"])
             case "advance":
                 self._open[message["task"]][0].advance(message["n"], **message["facts"])
             case "end":

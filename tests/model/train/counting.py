@@ -11,7 +11,7 @@ import torch
 
 from lamina.contracts.tokens import IGNORED, Batch
 from lamina.kit.log import MetricsWriter
-from lamina.kit.progress import open_progress
+from lamina.kit.progress import Progress, open_progress
 from lamina.model.architectures.gpt import llama
 from lamina.model.train import TrainParameters, TrainResult, train
 from lamina.model.train.observers import Observer
@@ -66,6 +66,7 @@ def run(
     *,
     observers: Sequence[Observer] = (),
     held_out: Sequence[Batch] = (),
+    progress: Progress | None = None,
     **settings: Any,
 ) -> TrainResult:
     settings = {"steps": 12, "precision": "float32", "learning_rate": 1e-2, "checkpoint_s": None} | settings
@@ -74,7 +75,7 @@ def run(
         stream or Texts(),
         parameters=TrainParameters(**settings),
         work=work,
-        progress=open_progress("quiet"),
+        progress=progress or open_progress("quiet"),
         metrics=MetricsWriter(work / "metrics.jsonl"),
         observers=observers,
         held_out=held_out,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from lamina.contracts.tokens import Batch
 from lamina.kit.errors import ConfigError
 from lamina.kit.log import read_metrics
+from lamina.kit.progress import open_progress
 from lamina.model.train.parameters import TrainParameters
 from lamina.model.train.schedule import learning_rate, rate_at
 
@@ -75,6 +77,18 @@ def test_a_slow_spell_shortens_the_run_and_not_its_fall(tmp_path: Path, clock: T
     assert clock.now <= 1062.0
     rows = list(read_metrics(tmp_path / "metrics.jsonl"))
     assert rows[-1]["learning_rate"] < 1.5e-3
+
+
+@pytest.mark.parametrize("later", [0.25, 4.0])
+def test_what_is_expected_follows_the_steps_that_there_were(tmp_path: Path, clock: Time, later: float) -> None:
+    out = io.StringIO()
+    result = run(make(), tmp_path, Slow(clock, later=later), progress=open_progress("json", stream=out), **CLOCK)
+    rows = [row for row in map(json.loads, out.getvalue().splitlines()) if row.get("task") == "train"]
+    assert all(row["done"] <= row["total"] for row in rows)
+    assert rows[-1]["done"] == rows[-1]["total"] == result.steps
+    planned = json.loads((tmp_path / "plan.json").read_text())["steps"]
+    assert rows[0]["total"] == planned
+    assert (result.steps > 1.5 * planned) == (later < 1)
 
 
 def test_a_resumed_run_has_only_the_time_that_is_left(tmp_path: Path, clock: Time) -> None:

@@ -16,6 +16,12 @@ class Clock:
         """So far."""
         return time.monotonic() - self._began
 
+    def expected(self, budget_s: float, spent_s: float, step: int) -> int:
+        """How many steps a run of ``budget_s`` seconds will have had, if those to come take as long as the ``step``
+        steps so far; ``spent_s`` went before the first of them."""
+        each = (self.seconds - spent_s) / step
+        return step + int(max(0.0, budget_s - self.seconds) / each) if each > 0 else step
+
     def resume(self, seconds: float) -> None:
         """Go on from what earlier lives took."""
         self._began -= seconds

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from lamina.contracts.tokens import Batch, BatchStream
-from lamina.kit.errors import ConfigError, StageError
+from lamina.kit.errors import StageError
 from lamina.kit.log import MetricsWriter, read_metrics
 from lamina.kit.progress import Progress
 from lamina.model.lora import add_lora
@@ -30,12 +30,11 @@ from lamina.model.train.plan import Trial, settle
 from lamina.model.train.result import TrainResult, last_loss
 from lamina.model.train.schedule import learning_rate, rate_at
 from lamina.model.train.state import TrainState, load_state, random_state, restore_random, save_state
-from lamina.model.train.step import Step
+from lamina.model.train.step import Step, take
 from lamina.model.train.stopping import terminated
 from lamina.model.transformer import Transformer
 
 _PATIENCE = 5  # steps in a row with a gradient that is not finite
-_EMPTY = 1000  # micro-batches in a row without a learned token
 _SAVING_SHARE = 0.05  # of the run's time that may go into checkpoints
 
 
@@ -91,13 +90,14 @@ class Run:
             planned(self.plan.steps)
         self._resume(metrics)
         with (
-            progress.task("train", total=self.plan.steps, unit="steps", done=self.state.step) as task,
+            progress.task("train", total=self._expected(), unit="steps", done=self.state.step) as task,
             terminated() as stop,
         ):
             self.saved_at = time.monotonic()
             while (ended := self._ended()) is None:
                 facts = self._step()
                 metrics.write(**facts)
+                task.expect(self._expected())
                 shown = {"loss": f"{facts['loss_nats']:.3f}", "tokens/s": f"{facts['tokens_per_s']:.0f}"}
                 task.advance(1, **shown, **self.observers.see(facts))
                 asked = self.team.any(stop.is_set())
@@ -110,7 +110,7 @@ class Run:
                     break
         if ended is None:  # and whoever handles SIGTERM lets the process live
             raise StageError(
-                f"stopped after step {self.state.step} of {self.plan.steps}",
+                f"stopped after step {self.state.step} of {self._expected()}",
                 where=str(self.work),
                 hint="run it again to go on from there",
             )
@@ -127,6 +127,14 @@ class Run:
             best_step=self.state.best_step,
             ended=ended,
         )
+
+    def _expected(self) -> int:
+        """How many steps there will have been; of a run by the clock, as far as can be told."""
+        most, step = self.parameters.steps, self.state.step
+        if self.parameters.pace == "steps" or not step:
+            return self.plan.steps
+        steps = self.clock.expected(self.parameters.budget_s or 0.0, self.plan.spent_s, step)
+        return steps if most is None else min(steps, most)
 
     def _ended(self) -> Literal["steps", "clock", "patience"] | None:
         """Whether the run is over, and by what."""
@@ -196,7 +204,7 @@ class Run:
 
         def try_step(precision: str) -> None:
             try:
-                self.step.backward(self._take(), precision)
+                self.step.backward(take(self.stream, self.parameters.accumulate), precision)
             finally:
                 self.optimizer.zero_grad(set_to_none=True)
 
@@ -208,16 +216,6 @@ class Run:
         self.stream.restore(began)
         restore_random(random, self.device)
 
-    def _take(self) -> list[Batch]:
-        """The micro-batches of one step; at least one token of them is learned."""
-        for _ in range(_EMPTY):
-            batches = [next(self.stream) for _ in range(self.parameters.accumulate)]
-            if any(batch.learned for batch in batches):
-                return batches
-        raise ConfigError(
-            f"{_EMPTY} steps' batches hold not one token to learn", where="model.train", hint="is the loss mask empty?"
-        )
-
     def _rate(self) -> float:
         if self.parameters.pace == "steps":
             return learning_rate(self.state.step, self.plan.steps, self.parameters)
@@ -228,7 +226,7 @@ class Run:
         began, state, rate = time.monotonic(), self.state, self._rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batches = self._take()
+        batches = take(self.stream, self.parameters.accumulate)
         loss = self.step.backward(batches, self.plan.precision)
         limit = self.parameters.clip if self.parameters.clip is not None else math.inf
         norm = float(whole(nn.utils.clip_grad_norm_(self.weights.values(), limit)))

@@ -7,12 +7,25 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
-from lamina.contracts.tokens import Batch
-from lamina.kit.errors import StageError
+from lamina.contracts.tokens import Batch, BatchStream
+from lamina.kit.errors import ConfigError, StageError
 from lamina.model.layers.kernels import attention_kernels
 from lamina.model.train.distributed import Team, unused
 from lamina.model.train.objectives import Aims, Counts, batch_loss
 from lamina.model.transformer import Transformer
+
+_EMPTY = 1000  # micro-batches in a row without a learned token
+
+
+def take(stream: BatchStream, count: int) -> list[Batch]:
+    """The ``count`` micro-batches of one step; at least one token of them is learned. Raises ``ConfigError``."""
+    for _ in range(_EMPTY):
+        batches = [next(stream) for _ in range(count)]
+        if any(batch.learned for batch in batches):
+            return batches
+    raise ConfigError(
+        f"{_EMPTY} steps' batches hold not one token to learn", where="model.train", hint="is the loss mask empty?"
+    )
 
 
 class Step:
