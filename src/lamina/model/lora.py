@@ -12,15 +12,14 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lamina.kit.errors import ConfigError, ModelFileError
+from lamina.model.adapters import CONFIG, PREFIX, WEIGHTS, read_adapter
 from lamina.model.families import family_of_spec
 from lamina.model.layers.hollow import hollow
 from lamina.model.layers.precision import lowered
@@ -29,8 +28,6 @@ from lamina.model.transformer import Transformer
 #: The linear layers that an adapter may stand on, by the last part of their names.
 TARGETS = ("q", "k", "v", "o", "gate", "up", "down", "head")
 DEFAULT_TARGETS = ("q", "k", "v", "o", "gate", "up", "down")
-_WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
-_PREFIX = "base_model.model."
 
 
 class LoraLinear(nn.Linear):
@@ -149,8 +146,8 @@ def save_lora(model: Transformer, folder: Path, *, base: str | None = None) -> N
     one = next(iter(layers.values()))
     tensors: dict[str, Tensor] = {}
     for name, layer in layers.items():
-        tensors[f"{_PREFIX}{names[name]}.lora_A.weight"] = layer.lora_down.detach().contiguous()
-        tensors[f"{_PREFIX}{names[name]}.lora_B.weight"] = layer.lora_up.detach().contiguous()
+        tensors[f"{PREFIX}{names[name]}.lora_A.weight"] = layer.lora_down.detach().contiguous()
+        tensors[f"{PREFIX}{names[name]}.lora_B.weight"] = layer.lora_up.detach().contiguous()
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -164,49 +161,25 @@ def save_lora(model: Transformer, folder: Path, *, base: str | None = None) -> N
         "inference_mode": True,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def load_lora(model: Transformer, folder: Path) -> None:
     """Add the adapters of a PEFT folder to the model. Raises ``ModelFileError`` naming what does not fit."""
-    where = str(folder)
-    config, tensors = _read_adapter(folder)
-    if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("use_rslora"):
-        raise ModelFileError("only plain LoRA adapters can be read", where=where)
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or not isinstance(alpha, int | float):
-        raise ModelFileError("'r' and 'lora_alpha' must be numbers", where=where)
-    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    ours = {theirs: name for name, theirs in _their_names(model, linears, strict=False).items()}
-    adapted = {re.sub(r"\.lora_[AB]\.weight$", "", key.removeprefix(_PREFIX)) for key in tensors}
-    if strangers := sorted(adapted - set(ours)):
-        raise ModelFileError(f"the model has no such layers: {', '.join(strangers[:8])}", where=where)
+    found = read_adapter(folder, model.spec)
     model.requires_grad_(False)
-    for theirs in sorted(adapted):
-        base = model.get_submodule(ours[theirs])
+    for name, part in found.layers.items():
+        base = model.get_submodule(name)
         if not isinstance(base, nn.Linear) or isinstance(base, LoraLinear):
-            raise ConfigError(f"'{ours[theirs]}' has an adapter already", where=where, hint="merge it first")
-        layer = LoraLinear(base, rank, float(alpha))
-        for side, parameter in (("A", layer.lora_down), ("B", layer.lora_up)):
-            key = f"{_PREFIX}{theirs}.lora_{side}.weight"
-            found = tensors.get(key)
-            if found is None or found.shape != parameter.shape:
-                shape = "missing" if found is None else f"of shape {tuple(found.shape)}"
-                raise ModelFileError(f"the tensor '{key}' is {shape}, not {tuple(parameter.shape)}", where=where)
-            parameter.data.copy_(found)
-        model.set_submodule(ours[theirs], layer)
+            raise ConfigError(f"'{name}' has an adapter already", where=str(folder), hint="merge it first")
+        layer = LoraLinear(base, found.rank, part.scale * found.rank)
+        layer.lora_down.data.copy_(part.down)
+        layer.lora_up.data.copy_(part.up)
+        model.set_submodule(name, layer)
 
 
-def _read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        config = json.loads((folder / _CONFIG).read_bytes())
-        return dict(config), load_file(folder / _WEIGHTS)
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise ModelFileError(f"not a PEFT adapter: {error}", where=str(folder)) from error
-
-
-def _their_names(model: Transformer, names: list[str], *, strict: bool = True) -> dict[str, str]:
+def _their_names(model: Transformer, names: list[str]) -> dict[str, str]:
     """Our layers' names to the family's."""
     family, _ = family_of_spec(model.spec)
     found: dict[str, str] = {}
@@ -214,12 +187,11 @@ def _their_names(model: Transformer, names: list[str], *, strict: bool = True) -
         layer = re.search(r"\.(\d+)\.", name)
         pattern = re.sub(r"\.\d+\.", ".{i}.", name, count=1) + ".weight"
         rule = next((r for r in family.rules if r.ours == (pattern,)), None)
-        if rule is not None:
-            found[name] = rule.theirs.replace("{i}", layer[1] if layer else "").removesuffix(".weight")
-        elif strict:
+        if rule is None:
             raise ModelFileError(
                 f"'{name}' is a part of a fused tensor in {family.model_type} files; PEFT has no form for that",
                 where="lora",
                 hint="merge the adapter and save the whole model",
             )
+        found[name] = rule.theirs.replace("{i}", layer[1] if layer else "").removesuffix(".weight")
     return found
