@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from lamina import __version__
+from lamina.cli.bench import bench
 from lamina.cli.data import data
 from lamina.cli.models import model
 from lamina.cli.options import DEFAULT, AsJson, Because, Settings, StackFile, open_stack_file, write_out
@@ -35,6 +36,7 @@ app.add_typer(vectors, name="vectors")
 app.add_typer(releases, name="releases")
 app.add_typer(model, name="model")
 app.add_typer(keys, name="keys")
+app.add_typer(bench, name="bench")
 
 
 def _version(wanted: bool) -> None:
