@@ -12,6 +12,7 @@ from lamina.data.mixture import Rule
 from lamina.kit import config
 from lamina.kit.errors import ConfigError
 from lamina.recipes.architectures import AUTO, check_auto, check_objective, check_preset
+from lamina.recipes.prune_section import PruneSection, check_prune
 from lamina.recipes.train_section import TrainSection as TrainSection  # read from here, too
 
 FILE = "lamina.toml"
@@ -133,6 +134,7 @@ class DeploymentSection:
     cache_mb: int | None = None  # keys and values; default: 128, on a GPU a third of the free memory
     context: int | None = None  # tokens; default: what the model was made for
     speculate: bool = True  # guess tokens from the request's own text, where that pays
+    prune: PruneSection | None = None  # what is cut out of the model first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +226,9 @@ def open_stack(file: Path, assignments: Sequence[str] = ()) -> Stack:
         raise ConfigError("has neither [data] nor [model]", where=file.name, hint="see docs/how-to/use-my-documents.md")
     if tables.data is not None and not tables.data.sources and not learns_rows(tables.model):
         raise ConfigError("data: the key 'sources' is missing", where=file.name, hint="[[data.sources]]")
+    train = tables.model.train if tables.model is not None else None
+    collects = tables.data is not None and bool(tables.data.sources)
+    check_prune(tables.deployment.prune, collects=collects, train=train, where=file.name)
     state = Path(os.environ.get("LAMINA_STATE") or file.parent / tables.state).absolute()
     return Stack(
         name=tables.name,

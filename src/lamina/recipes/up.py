@@ -14,6 +14,7 @@ from lamina.recipes.architectures import AUTO
 from lamina.recipes.current import Current, read_json, remember
 from lamina.recipes.forget import finish
 from lamina.recipes.plan import Plan
+from lamina.recipes.pruning import Deployed, deployed
 from lamina.recipes.quickfile import write_stack_file
 from lamina.recipes.registering import register
 from lamina.recipes.row_plan import RowPlan, open_plan
@@ -89,6 +90,8 @@ def _bring_up_texts(plan: Plan, reason: str | None) -> bool:
     Raises ``ConfigError`` where it is neither trained nor served.
     """
     stack, workshop = plan.stack, plan.workshop
+    if stack.deployment.prune is not None:
+        raise ConfigError("only models that go on with texts are pruned", where=f"{stack.file.name}: deployment.prune")
     trains = stack.data is not None and plan.trains
     if reason is not None and not trains:
         raise ConfigError(reason, where=stack.file.name, hint="with [data] and [model.train] it is trained")
@@ -123,33 +126,36 @@ def _bring_up_served(plan: Plan) -> None:
         return
     if stack.model is None or stack.model.train is None:
         workshop.run(plan.passages)
-        _remember(plan, trained=False)
-        served = workshop.run(plan.served(workshop.folder(plan.base), part=""))
+        made = deployed(plan)
+        _remember(plan, made)
+        served = workshop.run(plan.served(made.source, part=made.part))
         metrics = read_json(workshop.run(plan.evaluation(served, grounded=True)) / "evaluation.json")
-        origin = {"role": "base", "run": None, "corpus": workshop.key(plan.corpus), "metrics": summary(metrics)}
+        role = "documents" if made.run else "base"
+        origin = {"role": role, "run": made.run, "corpus": workshop.key(plan.corpus), "metrics": summary(metrics)}
         register(stack, served, origin, plan.progress)
         return
     before, after = _measure(plan)
     plan.progress.say(figures(before, after))
-    _remember(plan, trained=True)
-    served = workshop.folder(plan.served(workshop.folder(plan.training), part="model"))
+    made = deployed(plan)
+    _remember(plan, made)
+    served = workshop.folder(plan.served(made.source, part=made.part))
     origin = {
         "role": "documents",
-        "run": workshop.key(plan.training),
+        "run": made.run,
         "corpus": workshop.key(plan.corpus),
         "metrics": summary(after) | {"bits_per_byte_before": before["bits_per_byte"]},
     }
     register(stack, served, origin, plan.progress)
 
 
-def _remember(plan: Plan, *, trained: bool) -> None:
+def _remember(plan: Plan, made: Deployed) -> None:
     workshop = plan.workshop
     current = Current(
         corpus=workshop.key(plan.corpus),
         passages=workshop.key(plan.passages),
         base=workshop.key(plan.base),
-        tokens=workshop.key(plan.tokens) if trained else None,
-        run=workshop.key(plan.training) if trained else None,
+        tokens=made.tokens,
+        run=made.run,
     )
     remember(plan.stack, current)
 
@@ -181,7 +187,8 @@ def _measure(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
     workshop.run(plan.passages)
     before = workshop.run(plan.evaluation(base, grounded=False))
     _announce(plan)
-    tuned = workshop.run(plan.served(workshop.run(plan.training), part="model"))
+    made = deployed(plan)
+    tuned = workshop.run(plan.served(made.source, part=made.part))
     after = workshop.run(plan.evaluation(tuned, grounded=True))
     return read_json(before / "evaluation.json"), read_json(after / "evaluation.json")
 

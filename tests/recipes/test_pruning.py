@@ -1,0 +1,171 @@
+"""`[deployment.prune]`, from the stack file to the run whose model is served."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lamina.contracts.corpus import DOCUMENTS
+from lamina.data.shards import Shards
+from lamina.kit import config
+from lamina.kit.durable import publish
+from lamina.kit.errors import ConfigError
+from lamina.kit.log import read_metrics
+from lamina.kit.progress import open_progress
+from lamina.kit.stages import Stage, Workshop
+from lamina.kit.tokenizer import open_tokenizer
+from lamina.model.checkpoint import open_model
+from lamina.model.evaluate.bits_per_byte import bits_per_byte
+from lamina.recipes.corpus import train_tokenizer
+from lamina.recipes.fresh import fresh_model
+from lamina.recipes.plan import Plan
+from lamina.recipes.prune_section import PruneSection
+from lamina.recipes.pruning import Deployed, deployed, pruned, recovery
+from lamina.recipes.stack import TokenizerSection, TrainSection, open_stack
+
+STACK = """
+name = "smaller"
+[[data.sources]]
+use = "files"
+from = "notes"
+[model]
+base = "base"
+[deployment]
+quantize = "none"
+[deployment.prune]
+depth = 0.34
+width = 0.25
+vocabulary = true
+common = 300
+recover = "2s"
+"""
+TEXT = "The whale number {n} swims in the cold sea, and {m} gulls fly over it. Nobody knows whale {n} by another name. "
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a corpus, and a base with a tokenizer of more words, as their stages make them."""
+    folder = tmp_path_factory.mktemp("made")
+    texts = [TEXT.format(n=n, m=n + 2) * 6 for n in range(36)]
+    odd = [" ".join(f"{a}{b}ingly" for b in "abcdefghijklmnopqrst") * 3 for a in ("gr", "fl", "str", "sch", "bl", "pl")]
+    _write(folder / "corpus", "train", texts[:30])
+    _write(folder / "corpus", "held_out", texts[30:])
+    _write(folder / "other", "train", texts[:6] + odd)  # words that the documents do not have
+    quiet, inputs = open_progress("quiet"), {"corpus": folder / "other"}
+    for name, stage, parameters in (
+        ("tokenizer", train_tokenizer, config.resolved(TokenizerSection(use="bpe", vocabulary=600))),
+        ("base", fresh_model, {"architecture": "gpt", "preset": "nano", "seed": 0}),
+    ):
+        (folder / name).mkdir()
+        stage(folder / name, folder / "work" / name, {"context": {}, **parameters}, inputs, quiet)
+        inputs |= {name: folder / name}
+    return folder
+
+
+def _write(corpus: Path, split: str, texts: list[str]) -> None:
+    known = {"id": [f"{n:032x}" for n in range(len(texts))], "text": texts, "source": ["notes"] * len(texts)}
+    rows = [pa.array(known.get(f.name, [None] * len(texts)), f.type) for f in DOCUMENTS]
+    (corpus / "data").mkdir(parents=True, exist_ok=True)
+    pq.write_table(
+        pa.Table.from_arrays(rows, names=DOCUMENTS.names), corpus / "data" / f"{split}-00000-of-00001.parquet"
+    )
+
+
+@pytest.fixture
+def plan(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+    """``plan(text)``: the stages of a stack over that corpus and base; they run in this process."""
+
+    def run(self: Workshop, stage: Stage, folder: Path, work: Path, held: int) -> None:
+        module, name = stage.function.split(":")
+        parameters = json.loads(json.dumps({**stage.parameters, "context": stage.context}))
+        with publish(folder) as staging:
+            getattr(importlib.import_module(module), name)(
+                staging, work, parameters, dict(stage.inputs), self._progress
+            )
+
+    def open_plan(text: str) -> Plan:
+        file = tmp_path / "lamina.toml"
+        file.write_text(text)
+        stack = open_stack(file)
+        found = Plan(stack, Workshop(stack.state, open_progress("quiet")), open_progress("quiet"))
+        found.corpus = Stage(name="corpus", shelf="corpora", function="none:none")
+        _adopt(found.workshop, found.corpus, made / "corpus")
+        return found
+
+    (tmp_path / "base").symlink_to(made / "base")
+
+    def few_steps(section: PruneSection, train: TrainSection | None) -> TrainSection:
+        return replace(recovery(section, train), budget=None, steps=12, length=64, learning_rate=3e-3)
+
+    monkeypatch.setattr(Workshop, "_run_child", run)
+    monkeypatch.setattr("lamina.recipes.pruning.recovery", few_steps)
+    return open_plan
+
+
+def _adopt(workshop: Workshop, stage: Stage, source: Path) -> None:
+    import shutil
+
+    workshop.adopt(stage, lambda staging: shutil.copytree(source, staging, dirs_exist_ok=True) and None)
+
+
+def test_the_base_is_pruned_and_recovers(plan: Callable[..., Plan], made: Path) -> None:
+    opened = plan(STACK)
+    found = deployed(opened)
+    run, model = found.source, open_model(found.source / "model")
+    before, facts = open_model(made / "base"), json.loads((found.source / "run.json").read_bytes())
+    assert (found.part, found.run) == ("model", run.name)
+    assert len(model.spec.stack.blocks) == len(before.spec.stack.blocks) - 1
+    assert model.spec.stack.blocks[0].feedforward.inner < before.spec.stack.blocks[0].feedforward.inner
+    old, new = open_tokenizer(made / "base"), open_tokenizer(run / "model")
+    assert model.spec.stack.embeddings.vocabulary == new.vocabulary < old.vocabulary
+    assert facts["pruning"]["parameters"] == model.parameter_count < facts["pruning"]["parameters_before"]
+    assert "fewer" in facts["pruning"]["what"]
+    texts = pq.read_table(made / "corpus/data/train-00000-of-00001.parquet")["text"].to_pylist()[:8]
+    assert [new.decode(new.encode(t)) for t in texts] == texts
+    losses = [row["loss_nats"] for row in read_metrics(run / "metrics.jsonl")]
+    assert len(losses) == 12
+    assert losses[-1] < 0.9 * losses[0]
+    assert bits_per_byte(model, new, texts).value < bits_per_byte(before, old, texts).value
+    tokens = Shards(opened.stack.state / "tokens" / str(found.tokens) / "documents")
+    assert tokens.facts["vocabulary"] == new.vocabulary
+    _remade(opened, found)
+
+
+def _remade(opened: Plan, found: Deployed) -> None:
+    """What stands is not made again; another cut is another run."""
+    marks = {p: p.stat().st_mtime_ns for p in opened.stack.state.glob("*/*/manifest.json")}
+    assert deployed(opened) == found
+    assert marks == {p: p.stat().st_mtime_ns for p in opened.stack.state.glob("*/*/manifest.json")}
+    parent = Deployed(source=opened.workshop.folder(opened.base), part="")
+    heads = pruned(opened, PruneSection(heads=0.5, recover="1s"), parent)
+    assert heads.run != found.run
+    assert heads.tokens != found.tokens  # the parent's own
+    assert open_tokenizer(heads.source / "model").vocabulary == open_tokenizer(parent.source).vocabulary
+    assert math.isfinite(json.loads((heads.source / "run.json").read_bytes())["loss_nats"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("depth = 0.34", "depth = 1.0"), "depth = 1.0 is not a share"),
+        (("depth = 0.34\nwidth = 0.25\nvocabulary = true\n", ""), "names nothing that goes"),
+        (('recover = "2s"', 'recover = "0s"'), "needs time to recover"),
+        (('[[data.sources]]\nuse = "files"\nfrom = "notes"\n', ""), "recovers on documents"),
+        (("[deployment]", '[model.train]\nobjective = "masked-lm"\nmethod = "full"\n[deployment]'), "masked-lm"),
+        (("common = 300", "commons = 300"), "did you mean 'common'"),
+    ],
+)
+def test_mistakes_in_the_stack_file(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    assert change[0] in STACK
+    file = tmp_path / "lamina.toml"
+    file.write_text(STACK.replace(*change))
+    with pytest.raises(ConfigError, match=message):
+        open_stack(file)
