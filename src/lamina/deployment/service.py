@@ -53,6 +53,7 @@ class ServingService(TextAsking):
         context: int | None = None,
         block_tokens: int = 16,
         queue_tokens: int = 32768,
+        max_wait: float | None = None,
         metrics: CollectorRegistry | None = None,
         poll_s: float = _POLL_S,
         device: Device = "auto",
@@ -65,6 +66,7 @@ class ServingService(TextAsking):
             "context": context,
             "block_tokens": block_tokens,
             "queue_tokens": queue_tokens,
+            "max_wait": max_wait,
             "speculate": speculate,
         }
         self._lock = threading.Lock()

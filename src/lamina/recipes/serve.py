@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from lamina.kit.config import seconds
 from lamina.kit.database import Database
 from lamina.kit.errors import BusyError, ConfigError
 from lamina.kit.progress import Progress, open_progress
@@ -92,6 +93,7 @@ def _service(stack: Stack, registry: ModelRegistry, metrics: CollectorRegistry) 
         max_sequences=deployment.max_sequences,
         cache_mb=deployment.cache_mb,
         context=deployment.context,
+        max_wait=seconds(deployment.max_wait, where="deployment.max_wait"),
         speculate=deployment.speculate,
         metrics=metrics,
     )

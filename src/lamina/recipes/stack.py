@@ -133,6 +133,7 @@ class DeploymentSection:
     max_sequences: int | None = None  # answered at the same time; default: 8, on a GPU 64
     cache_mb: int | None = None  # keys and values; default: 128, on a GPU a third of the free memory
     context: int | None = None  # tokens; default: what the model was made for
+    max_wait: str = "10s"  # of a request for its turn: one that would wait longer is refused, with a Retry-After
     speculate: bool = True  # guess tokens from the request's own text, where that pays
     prune: PruneSection | None = None  # what is cut out of the model first
 

@@ -62,6 +62,15 @@ class BlockManager:
                 self._free[block] = None
         blocks.clear()
 
+    def reset(self) -> None:
+        """Take every block from whoever has it, and forget what it holds: after a fault nothing of it is trusted."""
+        for block, owners in enumerate(self._owners):
+            if owners:
+                self._owners[block] = 0
+                self._free[block] = None
+        self._key_of.clear()
+        self._block_of.clear()
+
     def keys(self, tokens: Sequence[int]) -> list[bytes]:
         """The hash chain of the full blocks of ``tokens``."""
         keys, key = [], self._root

@@ -15,12 +15,13 @@ from lamina.deployment.engine.blocks import BlockManager
 from lamina.deployment.engine.guidance import Guidance, TokenGuide
 from lamina.deployment.engine.observer import Load, Observer
 from lamina.deployment.engine.outbox import Outbox
+from lamina.deployment.engine.room import Room
 from lamina.deployment.engine.runner import Kernels, Runner
 from lamina.deployment.engine.scheduler import Scheduler, Step
 from lamina.deployment.engine.sequence import Deliver, Sequence, State
 from lamina.deployment.engine.sizes import suited
 from lamina.deployment.engine.stepping import Stepper
-from lamina.kit.errors import BusyError, DeadlineError, InputError, LaminaError, QueueFullError
+from lamina.kit.errors import BusyError, DeadlineError, InputError, LaminaError
 from lamina.model.transformer import Transformer
 
 _log = logging.getLogger(__name__)
@@ -32,9 +33,9 @@ class Engine:
 
     ``version`` is stamped on every chunk; ``generation`` are the model's ``generation_config`` values; ``cache_mb`` MiB
     hold keys and values (memory is touched only as they fill); ``context`` caps prompt and answer together;
-    ``queue_tokens`` caps the prompts that wait; ``speculate``: guess tokens where that pays; ``sole``: nobody uses the
-    model afterwards either, so that weights of which the engine has a copy in its own form are let go of. What is None
-    is taken from ``sizes``, by what ``model`` lies on.
+    ``queue_tokens`` caps the prompts that wait, ``max_wait`` the seconds that one waits for its turn; ``speculate``:
+    guess tokens where that pays; ``sole``: nobody uses the model afterwards either, so that weights of which the engine
+    has a copy in its own form are let go of. What is None is taken from ``sizes``, by what ``model`` lies on.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Engine:
         generation: Mapping[str, Any] | None = None,
         context: int | None = None,
         queue_tokens: int = 32768,
+        max_wait: float | None = None,
         chunk: int | None = None,
         wide_chunk: int | None = None,
         observer: Observer | None = None,
@@ -65,7 +67,6 @@ class Engine:
         longest = min(context or model.spec.max_positions, model.spec.max_positions)
         count = max(1, min(count, max_sequences * -(-longest // block_tokens)))
         self.context = min(longest, count * block_tokens)
-        self._queue_tokens = queue_tokens
         self._admission = Admission(
             tokenizer,
             version=version,
@@ -85,6 +86,7 @@ class Engine:
         )
         chunks = {"chunk": chunk or sizes.chunk, "wide_chunk": wide_chunk or sizes.wide_chunk}
         self._scheduler = Scheduler(self._blocks, max_sequences=max_sequences, **chunks)
+        self._room = Room(self._scheduler, queue_tokens, max_wait)
         self._wake = threading.Condition()
         self._live: dict[str, Sequence] = {}
         self._outbox = Outbox()
@@ -136,29 +138,12 @@ class Engine:
         with self._wake:
             if self._closing:
                 raise BusyError("this model is being unloaded", hint="ask again")
-            self._check_queue(sequence)
+            self._room.check(sequence)
             if id in self._live:
                 raise InputError(f"a request with the id '{id}' is running")
             self._live[id] = sequence
             self._scheduler.add(sequence)
             self._wake.notify()
-
-    def _check_queue(self, sequence: Sequence) -> None:
-        """Raise ``QueueFullError`` where ``sequence`` has no room; a key has room for its share of the queue."""
-        queue, size = self._scheduler.waiting, len(sequence.tokens)
-        over = queue.tokens + size - self._queue_tokens
-        if not queue.tokens or over <= 0:
-            return
-        own, keys = queue.share(sequence.key)
-        if keys > 1 and own + size <= self._queue_tokens // keys:
-            return
-        seconds = self._scheduler.pace.seconds(over)
-        error = QueueFullError(
-            f"{queue.tokens} tokens of other requests are waiting; the queue holds {self._queue_tokens}",
-            hint=f"ask again in about {seconds:.1f} s",
-        )
-        error.retry_after = seconds
-        raise error
 
     def abort(self, id: str) -> None:
         """End a request at the next step; nothing more is delivered for it. Unknown ids are ignored."""
@@ -183,11 +168,11 @@ class Engine:
             self._wake.notify()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
+        self.guidance.close()
 
     def forget(self) -> None:
         """Let go of the weights and of the keys and values, after ``close``."""
         self._runner.close()
-        self.guidance.close()
         del self._runner, self._stepper
 
     # -- the engine's thread ------------------------------------------------------------------------------------------
@@ -199,33 +184,47 @@ class Engine:
                     self._wake.wait()
                 if self._closing:
                     break
-                self._drop_aborted()
-                step = self._scheduler.schedule()
-            self._perform(step)
+            try:
+                with self._wake:
+                    self._drop_aborted()
+                    step = self._scheduler.schedule()
+                self._perform(step)
+            except Exception:
+                _log.exception("the engine of %s failed; the requests that it held end with an error", self.version)
+                self._end_all("the model failed while it answered")
             self._outbox.flush()
-        for sequence in list(self._live.values()):
-            self._end(sequence, LaminaError("the model was unloaded before the answer was complete"))
+        self._end_all("the model was unloaded before the answer was complete")
         self._outbox.flush()
 
     def _drop_aborted(self) -> None:
-        """Take those out that were aborted, or whose time is up."""
+        """Take those out that were aborted, whose time is up, or that waited too long for their turn."""
         now = time.monotonic()
-        for sequence in [s for s in self._live.values() if s.aborted or (s.deadline is not None and s.deadline < now)]:
+        for sequence in list(self._live.values()):
             if sequence.aborted:
                 self._release(sequence, "abort")
-            else:
-                self._end(sequence, sequence.expire())
+            elif sequence.deadline is not None and sequence.deadline < now:
+                self._stepper.expire(sequence)
+            elif (refusal := self._room.late(sequence, now)) is not None:
+                self._end(sequence, refusal)
 
     def _perform(self, step: Step) -> None:
-        try:
-            self._stepper.perform(step)
-            self._steps += 1
-            if self._steps % _CHECK_EVERY == 0:
-                self._blocks.check([s.blocks for s in self._scheduler.running])
-        except Exception:
-            _log.exception("the engine of %s failed; the requests that it held end with an error", self.version)
-            for sequence in list(self._live.values()):
-                self._end(sequence, LaminaError("the model failed while it answered"))
+        self._stepper.perform(step)
+        self._steps += 1
+        if self._steps % _CHECK_EVERY == 0:
+            self._blocks.check([s.blocks for s in self._scheduler.running])
+        self._stepped = time.monotonic()
+
+    def _end_all(self, why: str) -> None:
+        """The way out of what should not be: whatever is broken, nobody is left waiting and the next request is
+        answered."""
+        for sequence in list(self._live.values()):
+            try:
+                self._end(sequence, LaminaError(why))
+            except Exception:
+                _log.exception("request %s could not be ended in order", sequence.id)
+        with self._wake:
+            self._live.clear()
+            self._scheduler.reset()
         self._stepped = time.monotonic()
 
     def _end(self, sequence: Sequence, last: Chunk | LaminaError) -> None:

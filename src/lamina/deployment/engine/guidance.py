@@ -2,7 +2,8 @@
 
 The library keeps an Earley parser over a lexer of derivatives and says for each place which tokens may follow (Koo et
 al. 2024, arXiv 2407.08103, describe the task). Its work is bounded: a constraint that needs more is refused when it is
-read, or ends its own answer with an error.
+read, or ends its own answer with an error. What the library does not bound is bounded by reading every constraint in a
+child process first (``trial``), which is ended where it takes too long.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,13 +24,17 @@ from torch import Tensor
 
 from lamina.contracts.inference import Constraint
 from lamina.contracts.tokens import Tokenizer
-from lamina.kit.errors import BusyError, InputError, TooLargeError
+from lamina.deployment.engine.trial import fault_of
+from lamina.kit.errors import BusyError, DocumentError, InputError, TooLargeError
+from lamina.kit.jail import Jail
 
 _MOST_CHARS = 65536  # of a constraint
 _KEPT = 64  # constraints that are kept compiled
 _THREADS = 2
 PATIENCE_S = 0.15
-_JSON = {"whitespace_pattern": r"[ \n\t]{1,16}"}  # small models write nothing but white space where they may
+_TRIAL_S = 1.0  # that a constraint may take to be read; most take a few milliseconds
+_TRIAL_MB = 512
+_TRIAL = "lamina.deployment.engine.trial:read"
 
 
 class TokenGuide:
@@ -67,8 +72,7 @@ class TokenGuide:
 class Guidance:
     """Compiles constraints for one model: ``vocabulary`` rows of scores, ``ends`` that end an answer.
 
-    Nobody waits longer than ``patience_s``. The library cannot be interrupted, so a slow constraint goes on being read
-    in one of few threads of low priority, until it is known or its limits end it.
+    Nobody waits longer than ``patience_s``: a slow constraint goes on being read meanwhile, for a second at most.
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class Guidance:
         self._lock, self._reading = threading.Lock(), threading.Lock()
         self._kept: OrderedDict[Constraint, Future[Any]] = OrderedDict()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="constraints", initializer=_yield_to_others)
+        self._jail = Jail(workers=_THREADS, memory_mb=_TRIAL_MB, seconds=_TRIAL_S)
+        self._tried = False  # the jail's workers run
 
     def prepare(self) -> None:
         """Begin to read the vocabulary, which takes a part of a second, before the first request needs it."""
@@ -89,7 +95,7 @@ class Guidance:
 
     def guide(self, constraint: Constraint) -> TokenGuide:
         """A fresh guide, waited for: not on the engine's thread. Raises ``InputError``, or ``BusyError``."""
-        self._tokens()
+        self._ready()
         try:
             return TokenGuide(self._begin(constraint).result(self._patience).deep_copy(), constraint.field)
         except (FutureTimeout, CancelledError):
@@ -97,8 +103,8 @@ class Guidance:
 
     async def guide_soon(self, constraint: Constraint) -> TokenGuide:
         """``guide`` for an event loop."""
-        if self._library is None:
-            await asyncio.to_thread(self._tokens)
+        if not self._tried:
+            await asyncio.to_thread(self._ready)
         work = asyncio.wrap_future(self._begin(constraint))
         try:
             return TokenGuide(
@@ -125,29 +131,41 @@ class Guidance:
         return work
 
     def close(self) -> None:
-        """End the threads; what runs ends by itself."""
+        """End the threads and the children; what is being read ends within its second."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._jail.close()
 
     def _compile(self, constraint: Constraint) -> Any:
         from llguidance import LLMatcher
 
-        tokens = self._tokens()
-        try:
-            if constraint.kind == "json":
-                grammar = LLMatcher.grammar_from_json_schema(constraint.text, defaults=cast(Any, _JSON))
-            elif constraint.kind == "regex":
-                grammar = LLMatcher.grammar_from_regex(constraint.text)
-            else:
-                grammar = LLMatcher.grammar_from_lark(constraint.text)
-            matcher = LLMatcher(tokens, grammar, log_level=0, limits=_limits())
-            if not matcher.is_error():
-                matcher.compute_bitmask()  # the first place is the dearest: its limits are met here, not in a step
-            fault = matcher.get_error() if matcher.is_error() else None
-        except ValueError as error:
-            fault = str(error)
+        fault = self._tried_fault(constraint)
+        if fault is None:
+            matcher, fault = fault_of(LLMatcher, self._tokens(), constraint.kind, constraint.text)
         if fault is not None:
             raise InputError(f"cannot be used: {_first_line(fault)}", where=constraint.field)
         return matcher
+
+    def _tried_fault(self, constraint: Constraint) -> str | None:
+        """What a child found wrong with it."""
+        try:
+            found: str | None = self._jail.call(_TRIAL, {"kind": constraint.kind, "text": constraint.text})
+            return found
+        except DocumentError as error:
+            self._threads.submit(self._try)  # another child is there before the next constraint comes
+            return f"reading it {error.what}"
+
+    def _ready(self) -> None:
+        """Vocabulary and children, before the first constraint is read: what they take counts against nobody."""
+        self._tokens()
+        with self._reading:
+            if not self._tried:
+                for begun in [self._threads.submit(self._try) for _ in range(_THREADS)]:
+                    begun.result()
+                self._tried = True
+
+    def _try(self) -> None:
+        with suppress(DocumentError, BusyError):
+            self._jail.call(_TRIAL, {"kind": "regex", "text": "a"})
 
     def _tokens(self) -> Any:
         """The vocabulary as the library wants it; made once."""
@@ -171,21 +189,6 @@ def _yield_to_others() -> None:
     """Linux knows priorities of threads; elsewhere nothing."""
     with suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
-
-
-def _limits() -> Any:
-    import llguidance
-
-    return llguidance.LLParserLimits(
-        max_items_in_row=500,
-        initial_lexer_fuel=200_000,
-        step_lexer_fuel=100_000,
-        step_max_items=5_000,
-        max_lexer_states=20_000,
-        max_grammar_size=50_000,
-        precompute_large_lexemes=False,
-        verbose_errors=False,
-    )
 
 
 class _Vocabulary:

@@ -62,6 +62,13 @@ class Scheduler:
         sequence.state = State.FINISHED
         self.pace.waiting(len(self.waiting) > 0)
 
+    def reset(self) -> None:
+        """Forget everybody, whatever state they are in, and free every block."""
+        self.running.clear()
+        self.waiting = Waiting()
+        self.blocks.reset()
+        self.pace.waiting(False)
+
     def schedule(self) -> Step:
         """Choose the next step's work and reserve the blocks for it."""
         step = self._step = Step()

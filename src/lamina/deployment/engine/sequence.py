@@ -122,6 +122,11 @@ class Sequence:
         return len(self.tokens) - self.computed
 
     @property
+    def untouched(self) -> bool:
+        """It waits, and nothing was computed for it yet."""
+        return self.state is State.WAITING and not self.preemptions
+
+    @property
     def decoding(self) -> bool:
         """Only the last token, one that was drawn, is still to be computed."""
         return self.remaining == 1 and self.generated > 0

@@ -65,6 +65,10 @@ class Stepper:
         for sequence, end in step.prefill:
             self._guard(sequence, partial(self._prefill, sequence, end))
 
+    def expire(self, sequence: Sequence) -> None:
+        """End an answer whose time is up."""
+        self._guard(sequence, lambda: self._end(sequence, sequence.expire()))
+
     def _decode(self, batch: list[Sequence]) -> None:
         try:
             scores = self._runner.decode([s.tokens[-1] for s in batch], [Place(s.blocks, s.computed) for s in batch])
@@ -127,9 +131,17 @@ class Stepper:
 
     def _draw(self, batch: list[Sequence], scores: Tensor) -> None:
         """The next token of each sequence, from its row of ``scores`` (B, V)."""
-        drawn = draw_together(
-            scores, [s.sampler for s in batch], [len(s.tokens) for s in batch], [s.adjust for s in batch]
-        )
+        try:
+            drawn = draw_together(
+                scores, [s.sampler for s in batch], [len(s.tokens) for s in batch], [s.adjust for s in batch]
+            )
+        except Exception:
+            if len(batch) == 1:
+                self._fail(batch[0])
+                return
+            for row, sequence in enumerate(batch):  # one of them may be the cause: the others go on
+                self._draw([sequence], scores[row : row + 1])
+            return
         for sequence, found in zip(batch, drawn, strict=True):
             self._guard(sequence, partial(self._take, sequence, found))
 
