@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 from lamina.contracts.lineage import Alias, ModelVersion, Receipt
 from lamina.deployment.blobs import BlobStore, digest_of, file_map, folder_digest
+from lamina.deployment.quality import check_quality
 from lamina.kit.database import Cursor, Database
 from lamina.kit.errors import InputError, NotFoundError
 
@@ -67,16 +68,19 @@ class ModelRegistry:
         snapshot: str | None = None,
         metrics: Mapping[str, Any] | None = None,
         seal: Mapping[str, Any] | None = None,
+        quality: float | None = None,
     ) -> ModelVersion:
         """Store the model in ``folder`` as a new version, durably; the same files again are the version that stands.
 
-        ``seal`` is what ``seal.make_seal(folder)`` gave. Raises ``NotFoundError`` for an empty or missing folder.
+        ``seal`` is what ``seal.make_seal(folder)`` gave; ``quality``: see ``check_quality``, whose errors it raises.
+        Raises ``NotFoundError`` for an empty or missing folder.
         """
         if role not in ("base", "documents", "feedback"):
             raise InputError(f"a version's role cannot be '{role}'", hint="base, documents or feedback")
         files = file_map(folder)
         if "config.json" not in files:
             raise NotFoundError("there is no model here: config.json is missing", where=str(folder))
+        check_quality(folder, quality)
         for name, (_, digest) in files.items():
             self._blobs.put(folder / name, digest)
         row = {
@@ -104,14 +108,9 @@ class ModelRegistry:
                 number=number,
                 **row,
             )
+            query = "INSERT INTO version_files (version, name, size, sha256) VALUES (:version, :name, :size, :sha)"
             for name, (size, digest) in files.items():
-                cursor.write(
-                    "INSERT INTO version_files (version, name, size, sha256) VALUES (:version, :name, :size, :sha)",
-                    version=f"v{number}",
-                    name=name,
-                    size=size,
-                    sha=digest,
-                )
+                cursor.write(query, version=f"v{number}", name=name, size=size, sha=digest)
             return f"v{number}"
 
         return self.resolve(self._database.transact(insert))

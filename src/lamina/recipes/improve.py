@@ -19,7 +19,7 @@ from lamina.kit.stages import Stage, Workshop
 from lamina.recipes.current import read_json, recall
 from lamina.recipes.feedback_training import training_rows
 from lamina.recipes.gate import Evidence, Judgement, Measured, judge
-from lamina.recipes.plan import served_stage
+from lamina.recipes.served import served_stage
 from lamina.recipes.stack import Stack
 from lamina.recipes.status import open_registry
 
@@ -130,7 +130,9 @@ def _train(stack: Stack, workshop: Workshop, registry: ModelRegistry, snapshot: 
         },
     )
     run = workshop.run(training)
-    return _Made(served=workshop.run(served_stage(stack, run, part="model")), run=run, parent=parent)
+    corpus = workshop.state / "corpora" / current.corpus if current.corpus else None
+    served = workshop.run(served_stage(stack, run, part="model", corpus=corpus))
+    return _Made(served=served, run=run, parent=parent)
 
 
 def _add(registry: ModelRegistry, made: _Made, snapshot: Path, found: Mapping[str, Any]) -> ModelVersion:

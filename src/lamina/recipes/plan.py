@@ -25,6 +25,7 @@ from lamina.recipes.fresh import fresh_stage, vectors_stage
 from lamina.recipes.mixing import check_mixture, mixture_stage
 from lamina.recipes.questions import read_questions
 from lamina.recipes.run_context import run_context
+from lamina.recipes.served import Form, form_stage, served_stage
 from lamina.recipes.sizing import sizing_stage
 from lamina.recipes.stack import ModelSection, Stack, TrainSection
 from lamina.recipes.tasks import task_files
@@ -95,7 +96,12 @@ class Plan:
     @property
     def scorer(self) -> Path:
         """The base model as it is served, which scores documents; made by ``scoring.serve_scorer``."""
-        return self.workshop.folder(self.served(self.workshop.folder(self.base), part=""))
+        return self.workshop.folder(self.scorer_stage)
+
+    @property
+    def scorer_stage(self) -> Stage:
+        """Makes it; without calibration, whose documents would have to be there before they are scored."""
+        return form_stage(Form(self.stack.deployment.quantize), self.workshop.folder(self.base), part="")
 
     @cached_property
     def tokenizer(self) -> Stage:
@@ -205,7 +211,9 @@ class Plan:
 
     def served(self, source: Path, *, part: str) -> Stage:
         """The model in ``source`` (in its folder ``part``) in the form in which it is served, with its parity seal."""
-        return served_stage(self.stack, source, part=part)
+        calibrates = self.stack.collects and self.stack.deployment.calibrate != "none"
+        corpus = self.workshop.folder(self.corpus) if calibrates else None
+        return served_stage(self.stack, source, part=part, corpus=corpus)
 
     def evaluation(self, served: Path, *, grounded: bool) -> Stage:
         """Bits per byte on held-out documents, and the score on the stack's questions, of a served artefact."""
@@ -285,16 +293,4 @@ def passages_stage(corpus: Path) -> Stage:
         parameters={},
         inputs={"corpus": corpus},
         versions={"passages": 1},
-    )
-
-
-def served_stage(stack: Stack, source: Path, *, part: str) -> Stage:
-    """The stage that makes the artefact which answers, and its parity seal."""
-    return Stage(
-        name="served",
-        shelf="served",
-        function="lamina.recipes.training:make_served",
-        parameters={"quantize": stack.deployment.quantize, "part": part},
-        inputs={"source": source},
-        versions={"quantize": 1, "seal": 1},
     )

@@ -18,7 +18,7 @@ from lamina.kit.stages import Workshop
 from lamina.recipes import contamination
 from lamina.recipes.current import read_json, recall
 from lamina.recipes.model_card import CARD, FACTS, render
-from lamina.recipes.plan import served_stage
+from lamina.recipes.served import served_stage
 from lamina.recipes.stack import Stack
 from lamina.recipes.status import open_registry
 from lamina.recipes.tasks import task_lines
@@ -89,7 +89,9 @@ def known_findings(stack: Stack, run: Path) -> list[Finding]:
 def measured(stack: Stack, run: Path) -> list[str]:
     """What evaluations found of the run's model since, a line each."""
     workshop, lines = Workshop(stack.state, open_progress("quiet")), []
-    served = workshop.folder(served_stage(stack, run, part="model"))
+    corpus = recall(stack).corpus
+    documents = None if corpus is None else stack.state / "corpora" / corpus
+    served = workshop.folder(served_stage(stack, run, part="model", corpus=documents))
     for name, place, key in (("evaluation", served, "served"), ("row-evaluation", run, "run")):
         note = workshop.recorded(name)
         file = stack.state / "evaluations" / str((note or {}).get("key")) / "evaluation.json"

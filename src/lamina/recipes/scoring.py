@@ -27,7 +27,7 @@ def serve_scorer(plan: Plan) -> None:
     """Make what the corpus' steps need of the model layer: the served base. Nothing where no step asks for it."""
     if plan.scores:
         plan.workshop.run(plan.base)
-        plan.workshop.run(plan.served(plan.workshop.folder(plan.base), part=""))
+        plan.workshop.run(plan.scorer_stage)
 
 
 @contextmanager

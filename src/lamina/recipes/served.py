@@ -1,4 +1,7 @@
-"""Whether and how a model can be served; where it cannot, a stack ends with the trained model and says so."""
+"""Whether and how a model can be served, and the stage that makes the form in which it is.
+
+Where it cannot be served, a stack ends with the trained model and says so.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,53 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lamina.kit.errors import ConfigError
 from lamina.kit.spawn import imports
+from lamina.kit.stages import Stage
 from lamina.kit.workers import call
+
+if TYPE_CHECKING:
+    from lamina.recipes.stack import Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How weights are held: ``[deployment] quantize`` and ``calibrate``."""
+
+    quantize: str
+    calibrate: str = "none"
+
+
+def served_stage(stack: Stack, source: Path, *, part: str, corpus: Path | None) -> Stage:
+    """The stage that makes the artefact which answers, in the form of the stack, and its parity seal."""
+    return form_stage(Form(stack.deployment.quantize, stack.deployment.calibrate), source, part=part, corpus=corpus)
+
+
+def form_stage(form: Form, source: Path, *, part: str, corpus: Path | None = None) -> Stage:
+    """As ``served_stage``, in any form. ``corpus``: whose training documents a calibrated form reads.
+
+    Raises ``ConfigError`` where there is none.
+    """
+    calibrated: dict[str, Any] = {}
+    inputs = {"source": source}
+    if form.calibrate != "none":
+        if corpus is None:
+            raise ConfigError(
+                "calibration reads documents, and this stack has none",
+                where="deployment.calibrate",
+                hint='deployment.calibrate = "none", or [[data.sources]]',
+            )
+        calibrated, inputs = {"calibrate": form.calibrate}, {"source": source, "corpus": corpus}
+    return Stage(
+        name="served",
+        shelf="served",
+        function="lamina.recipes.training:make_served",
+        parameters={"quantize": form.quantize, "part": part, **calibrated},
+        inputs=inputs,
+        versions={"quantize": 1, "seal": 1},
+    )
 
 
 @dataclass(frozen=True, slots=True)

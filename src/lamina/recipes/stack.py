@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lamina.data.mixture import Rule
+from lamina.deployment.quality import read_quality
 from lamina.kit import config
 from lamina.kit.errors import ConfigError
 from lamina.recipes.architectures import AUTO, check_auto, check_objective, check_preset
@@ -129,6 +130,8 @@ class DeploymentSection:
     """``[deployment]``: the form in which the model is served."""
 
     quantize: Literal["int8", "int4", "none"] = "int8"
+    calibrate: Literal["none", "smoothquant", "awq", "gptq"] = "none"  # on training documents, how it is rounded
+    quality: str | None = None  # what compression may cost: "-1%" is one per cent more bits per byte
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where torch can use one
     max_sequences: int | None = None  # answered at the same time; default: 8, on a GPU 64
     cache_mb: int | None = None  # keys and values; default: 128, on a GPU a third of the free memory
@@ -136,6 +139,15 @@ class DeploymentSection:
     max_wait: str = "10s"  # of a request for its turn: one that would wait longer is refused, with a Retry-After
     speculate: bool = True  # guess tokens from the request's own text, where that pays
     prune: PruneSection | None = None  # what is cut out of the model first
+
+    def __post_init__(self) -> None:
+        if self.quality is not None:
+            read_quality(self.quality, where="deployment.quality")
+        rounds = {"none": self.quantize, "smoothquant": "int8"}.get(self.calibrate, "int4")
+        if rounds != self.quantize:
+            raise ConfigError(
+                f'calibrate = "{self.calibrate}" makes {rounds}, not {self.quantize}', hint=f'quantize = "{rounds}"'
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from lamina.kit.errors import ConfigError
 from lamina.kit.log import MetricsWriter
 from lamina.kit.progress import Progress
 from lamina.kit.spawn import imports
+from lamina.recipes.calibration import calibrated
 from lamina.recipes.mixing import Mixing, open_mixing
 from lamina.recipes.model_card import write_card
 from lamina.recipes.objectives import open_stream
@@ -88,22 +89,24 @@ def train_on_documents(
     atomic_write(staging / "lamina.json", json.dumps(parameters["context"]["stack"], indent=1).encode())
 
 
-@imports("lamina.deployment.compress.quantize", "lamina.deployment.seal")
+@imports("lamina.deployment.compress.calibrated", "lamina.deployment.seal")
 def make_served(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
-    """The artefact that answers, and its parity seal."""
+    """The artefact that answers, and its parity seal. ``parameters["calibrate"]``: a method that reads documents."""
     from lamina.deployment.compress.quantize import quantize, save_served
     from lamina.deployment.seal import make_seal
     from lamina.model.checkpoint import open_model
 
     source, form = inputs["source"] / parameters["part"], parameters["quantize"]
-    model = open_model(source)
+    model, method = open_model(source), parameters.get("calibrate")
     if model.encoder is not None or model.head is None:  # int8 products gain nothing with many rows: docs/log.md
-        form = "none"
+        form, method = "none", None
+    elif method is not None:
+        model = calibrated(model, method, inputs["corpus"], tokens_of=source, progress=progress)
     elif form != "none":
         model = quantize(model, form)
-    save_served(model, staging / "model", like=source, quantize=form)
+    save_served(model, staging / "model", like=source, quantize=form, calibration=method)
     atomic_write(staging / "seal.json", json.dumps(make_seal(staging / "model")).encode())
 
 

@@ -18,28 +18,41 @@ from lamina.deployment.compress.int8 import SLICE, wide_dtype
 GROUP = 32
 _TOP = 15  # the greatest nibble
 _ZERO = 8  # the nibble that means 0 where there are no minimums
-_CLIPS = (1.0, 0.96, 0.92, 0.88, 0.84, 0.8)  # shares of a group's range that are tried
+CLIPS = (1.0, 0.96, 0.92, 0.88, 0.84, 0.8)  # shares of a group's range that are tried
+WHOLE = (1.0,)
 
 
-def round_groups(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def round_groups(
+    weight: Tensor, *, moments: Tensor | None = None, clips: Sequence[float] = CLIPS
+) -> tuple[Tensor, Tensor, Tensor]:
     """Nibbles (N, K / 2) uint8, scales and minimums (N, K / 32) float16 of a ``weight`` (N, K), rounded to nearest.
 
-    Of several clippings of a group's range the one with the least squared error is taken. K is whole groups.
+    Of several clippings of a group's range the one with the least squared error is taken; with ``moments``
+    (K / 32, 32, 32), of a group's inputs, the one whose products are least off. K is whole groups.
     """
     groups = weight.detach().float().unflatten(1, (-1, GROUP))
+    scale, minimum = group_grid(groups, moments=moments, clips=clips)
+    return packed(nibbles(groups, scale, minimum)), scale.squeeze(-1).half(), minimum.squeeze(-1).half()
+
+
+def group_grid(
+    groups: Tensor, *, moments: Tensor | None = None, clips: Sequence[float] = CLIPS
+) -> tuple[Tensor, Tensor]:
+    """Scales and minimums (N, G, 1) of ``groups`` (N, G, 32), as float16 has them; see ``round_groups``."""
     low, high = groups.amin(dim=-1, keepdim=True), groups.amax(dim=-1, keepdim=True)
     least = torch.full_like(low, torch.inf)
     best = [torch.zeros_like(low), torch.zeros_like(low)]
-    for clip in _CLIPS:
+    for clip in clips:
         middle, half = (low + high) / 2, (high - low) / 2 * clip
         minimum, scale = (middle - half).half().float(), (2 * half / _TOP).half().float()
-        error = (_values(_nibbles(groups, scale, minimum), scale, minimum) - groups).square().sum(dim=-1, keepdim=True)
+        off = values(nibbles(groups, scale, minimum), scale, minimum) - groups
+        weighted = off if moments is None else (off.transpose(0, 1) @ moments).transpose(0, 1)
+        error = (weighted * off).sum(dim=-1, keepdim=True)
         better = error < least
         least = torch.where(better, error, least)
         best = [torch.where(better, new, old) for new, old in zip((scale, minimum), best, strict=True)]
     scale, minimum = best
-    nibbles = _nibbles(groups, scale, minimum)
-    return _packed(nibbles), scale.squeeze(-1).half(), minimum.squeeze(-1).half()
+    return scale, minimum
 
 
 def own_groups(weight: Tensor) -> tuple[Tensor, Tensor, Tensor | None] | None:
@@ -54,24 +67,32 @@ def own_groups(weight: Tensor) -> tuple[Tensor, Tensor, Tensor | None] | None:
     for scale, minimum in (((high - low) / _TOP, low), (-furthest / _ZERO, None)):
         scale = scale.half().float()
         lowest = -_ZERO * scale if minimum is None else minimum
-        nibbles = _nibbles(groups, scale, lowest)
-        if torch.equal(_values(nibbles, scale, lowest), groups):
+        whole = nibbles(groups, scale, lowest)
+        if torch.equal(values(whole, scale, lowest), groups):
             least = None if minimum is None else minimum.squeeze(-1).half()
-            return _packed(nibbles), scale.squeeze(-1).half(), least
+            return packed(whole), scale.squeeze(-1).half(), least
     return None
 
 
-def _nibbles(groups: Tensor, scale: Tensor, minimum: Tensor) -> Tensor:
+def needs_rounding(weight: Tensor) -> bool:
+    """Whether a ``weight`` (N, K) can be had in groups, and does not come from such."""
+    return weight.shape[1] % GROUP == 0 and own_groups(weight) is None
+
+
+def nibbles(groups: Tensor, scale: Tensor, minimum: Tensor) -> Tensor:
+    """What ``groups`` (N, G, 32) become, whole numbers from 0 to 15 as floats."""
     inverse = torch.where(scale == 0, 0.0, 1.0 / scale)
     return ((groups - minimum) * inverse).round_().clamp_(0, _TOP)
 
 
-def _values(nibbles: Tensor, scale: Tensor, minimum: Tensor) -> Tensor:
-    return nibbles * scale + minimum
+def values(whole: Tensor, scale: Tensor, minimum: Tensor) -> Tensor:
+    """What the nibbles ``whole`` stand for."""
+    return whole * scale + minimum
 
 
-def _packed(nibbles: Tensor) -> Tensor:
-    low, high = nibbles.to(torch.uint8).split(GROUP // 2, dim=-1)
+def packed(whole: Tensor) -> Tensor:
+    """Nibbles (N, G, 32) as bytes (N, 16 G)."""
+    low, high = whole.to(torch.uint8).split(GROUP // 2, dim=-1)
     return (low | high << 4).flatten(1)
 
 
@@ -93,10 +114,10 @@ class Int4Linear(nn.Module):
         self.wide = wide_dtype()
 
     @classmethod
-    def of(cls, linear: nn.Linear) -> Int4Linear:
-        """``linear``, in the groups that it comes from, else rounded; its inputs are whole groups."""
+    def of(cls, linear: nn.Linear, groups: tuple[Tensor, Tensor, Tensor | None] | None = None) -> Int4Linear:
+        """``linear`` in ``groups``, else in those that it comes from, else rounded; its inputs are whole groups."""
         bias = None if linear.bias is None else linear.bias.detach().float()
-        return cls(*(own_groups(linear.weight) or round_groups(linear.weight)), bias)
+        return cls(*(groups or own_groups(linear.weight) or round_groups(linear.weight)), bias)
 
     @classmethod
     def fused(cls, parts: Sequence[Int4Linear]) -> Int4Linear:
@@ -112,11 +133,11 @@ class Int4Linear(nn.Module):
     def rows(self, start: int, end: int) -> Tensor:
         """The rows ``start`` to ``end`` of the weights that it stands for, float32 (end - start, K)."""
         halves = self.weight[start:end].unflatten(1, (-1, GROUP // 2))
-        nibbles = torch.cat((halves & _TOP, halves >> 4), dim=-1).float()
+        whole = torch.cat((halves & _TOP, halves >> 4), dim=-1).float()
         scale = self.scale[start:end].float().unsqueeze(-1)
         if self.minimum is None:
-            return ((nibbles - _ZERO) * scale).flatten(1)
-        return _values(nibbles, scale, self.minimum[start:end].float().unsqueeze(-1)).flatten(1)
+            return ((whole - _ZERO) * scale).flatten(1)
+        return values(whole, scale, self.minimum[start:end].float().unsqueeze(-1)).flatten(1)
 
     def widened(self) -> Tensor:
         """The weights that it stands for, float32 (N, K)."""

@@ -84,10 +84,18 @@ def is_quantized(model: Transformer) -> bool:
     return isinstance(model.stack.embeddings.token, Int8Embedding)
 
 
-def save_served(model: Transformer, folder: Path, *, like: Path | None, quantize: Quantization = "int8") -> None:
+def save_served(
+    model: Transformer,
+    folder: Path,
+    *,
+    like: Path | None,
+    quantize: Quantization = "int8",
+    calibration: str | None = None,
+) -> None:
     """Write ``model`` into ``folder`` (a staging folder) as it will be served, with ``like``'s tokenizer and settings.
 
-    ``quantize="int8"`` or ``"int4"`` quantises ``model`` in place first, unless it is already.
+    ``quantize="int8"`` or ``"int4"`` quantises ``model`` in place first, unless it is already. ``calibration``: by
+    which method it was, for ``config.json``.
     """
     if quantize == "none":
         if is_quantized(model):
@@ -109,7 +117,7 @@ def save_served(model: Transformer, folder: Path, *, like: Path | None, quantize
         config = (old if old.get("model_type") == config["model_type"] else {}) | config
         copy_companions(like, folder)
     config["dtype"] = config["torch_dtype"] = "float32"
-    config[_KEY] = _about(model)
+    config[_KEY] = _about(model) | ({} if calibration is None else {"calibration": calibration})
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     save_file(file, folder / WEIGHTS, metadata={"format": "pt"})
 
