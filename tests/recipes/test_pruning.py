@@ -28,7 +28,7 @@ from lamina.recipes.corpus import train_tokenizer
 from lamina.recipes.fresh import fresh_model
 from lamina.recipes.plan import Plan
 from lamina.recipes.prune_section import PruneSection
-from lamina.recipes.pruning import Deployed, deployed, pruned, recovery
+from lamina.recipes.pruning import Deployed, deployed, pruned, recovery, unpruned
 from lamina.recipes.stack import TokenizerSection, TrainSection, open_stack
 
 STACK = """
@@ -44,6 +44,7 @@ quantize = "none"
 depth = 0.34
 width = 0.25
 vocabulary = true
+least = 2
 common = 300
 recover = "2s"
 """
@@ -128,6 +129,7 @@ def test_the_base_is_pruned_and_recovers(plan: Callable[..., Plan], made: Path) 
     assert model.spec.stack.embeddings.vocabulary == new.vocabulary < old.vocabulary
     assert facts["pruning"]["parameters"] == model.parameter_count < facts["pruning"]["parameters_before"]
     assert "fewer" in facts["pruning"]["what"]
+    assert unpruned(opened.stack.state, run.name) == (opened.workshop.folder(opened.base), "")
     texts = pq.read_table(made / "corpus/data/train-00000-of-00001.parquet")["text"].to_pylist()[:8]
     assert [new.decode(new.encode(t)) for t in texts] == texts
     losses = [row["loss_nats"] for row in read_metrics(run / "metrics.jsonl")]
@@ -136,7 +138,17 @@ def test_the_base_is_pruned_and_recovers(plan: Callable[..., Plan], made: Path) 
     assert bits_per_byte(model, new, texts).value < bits_per_byte(before, old, texts).value
     tokens = Shards(opened.stack.state / "tokens" / str(found.tokens) / "documents")
     assert tokens.facts["vocabulary"] == new.vocabulary
+    kept = json.loads((opened.stack.state / "tokenizers" / _only(opened, "tokenizers") / "kept.json").read_bytes())
+    assert [new.token_of(i) for i in range(0, len(kept), 7)] == [old.token_of(i) for i in kept[::7]]
+    whale = old.encode(" whale")
+    assert set(whale) <= set(kept)
+    assert not set(old.encode(" blqingly")) <= set(kept)
     _remade(opened, found)
+
+
+def _only(opened: Plan, shelf: str) -> str:
+    (folder,) = (opened.stack.state / shelf).iterdir()
+    return folder.name
 
 
 def _remade(opened: Plan, found: Deployed) -> None:
@@ -161,6 +173,7 @@ def _remade(opened: Plan, found: Deployed) -> None:
         (('[[data.sources]]\nuse = "files"\nfrom = "notes"\n', ""), "recovers on documents"),
         (("[deployment]", '[model.train]\nobjective = "masked-lm"\nmethod = "full"\n[deployment]'), "masked-lm"),
         (("common = 300", "commons = 300"), "did you mean 'common'"),
+        (("least = 2", "least = 0"), "least = 0: from"),
     ],
 )
 def test_mistakes_in_the_stack_file(tmp_path: Path, change: tuple[str, str], message: str) -> None:

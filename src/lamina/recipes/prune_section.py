@@ -17,6 +17,7 @@ class PruneSection:
     heads: float = 0.0  # of each block's key-value heads, with the queries that share them
     width: float = 0.0  # of each block's feed-forward channels
     vocabulary: bool = False  # whether tokens go that the training documents do not use
+    least: int = 1  # times that a token occurs in them, or it goes, too
     common: int = 8192  # of the base's most frequent tokens, which stay in any case
     recover: str = "10m"  # wall clock
 
@@ -26,8 +27,8 @@ class PruneSection:
                 raise ConfigError(f"{name} = {getattr(self, name)} is not a share from 0 to below 1")
         if not (self.depth or self.heads or self.width or self.vocabulary):
             raise ConfigError("names nothing that goes", hint="depth = 0.2, vocabulary = true")
-        if self.common < 0:
-            raise ConfigError(f"common = {self.common} is no number of tokens")
+        if self.common < 0 or self.least < 1:
+            raise ConfigError(f"common = {self.common}, least = {self.least}: from 0 and from 1 on")
         if not seconds(self.recover, where="deployment.prune.recover"):
             raise ConfigError("a pruned model needs time to recover", where="deployment.prune.recover")
 

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 FACTS, KEPT = "pruning.json", "kept.json"
 #: What recovery takes over from [model.train].
 _SHARED = ("batch", "accumulate", "length", "replay", "seed", "device", "compile", "recompute", "samples", "track")
-_RATE = 2e-4  # peak
+_ELSEWHERE = ("least", "common", "recover")  # keys of [deployment.prune] that decide what goes into the last stage
+_TOGETHER = 1 << 24  # tokens that are counted at a time
+_CALIBRATION = 8192  # tokens on which the parts are measured
+_RATE = 1e-4  # peak
 _DISTILL = 0.5  # share of the parent's scores in the loss
 _SOFTNESS = 1.0
 
@@ -74,7 +77,7 @@ def pruned(plan: Plan, section: PruneSection, parent: Deployed) -> Deployed:
         )
         inputs["vocabulary"] = vocabulary
     train = recovery(section, plan.stack.model.train if plan.stack.model else None)
-    cut = {name: value for name, value in config.resolved(section).items() if name not in ("common", "recover")}
+    cut = {name: value for name, value in config.resolved(section).items() if name not in _ELSEWHERE}
     run = workshop.run(
         Stage(
             name="pruning",
@@ -93,6 +96,15 @@ def pruned(plan: Plan, section: PruneSection, parent: Deployed) -> Deployed:
         )
     )
     return Deployed(source=run, part="model", run=run.name, tokens=tokens.name)
+
+
+def unpruned(state: Path, run: str) -> tuple[Path, str] | None:
+    """What the model of a ``run`` was cut from, as (folder, its part); None where it was not pruned."""
+    try:
+        told = json.loads((state / "runs" / run / "run.json").read_bytes()).get("pruning")
+    except FileNotFoundError:
+        return None
+    return None if told is None else (state / told["of"], str(told["part"]))
 
 
 def recovery(section: PruneSection, train: TrainSection | None) -> TrainSection:
@@ -129,7 +141,7 @@ def _vocabulary(section: PruneSection, parent: Deployed, tokens: Path) -> Stage:
         name="vocabulary",
         shelf="tokenizers",
         function=f"{__name__}:prune_tokens",
-        parameters={"common": section.common, "part": parent.part},
+        parameters={"least": section.least, "common": section.common, "part": parent.part},
         inputs={"source": parent.source, "tokens": tokens},
         versions={"vocabulary": 1},
     )
@@ -142,7 +154,7 @@ def _vocabulary(section: PruneSection, parent: Deployed, tokens: Path) -> Stage:
 def prune_tokens(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
-    """The tokenizer with the tokens that documents and chat rows use, and ``kept.json``, the ids that these had."""
+    """The tokenizer with the tokens that documents and chat rows use often enough, and ``kept.json``, their old ids."""
     import numpy as np
 
     from lamina.contracts.chat import Message
@@ -152,18 +164,21 @@ def prune_tokens(
 
     source = inputs["source"] / parameters["part"]
     tokenizer = open_tokenizer(source)
-    seen = np.zeros(tokenizer.vocabulary, np.bool_)
+    seen = np.zeros(tokenizer.vocabulary, np.int64)
     for part in ("documents", "replay"):
         if (inputs["tokens"] / part).is_dir():
-            seen[np.unique(Shards(inputs["tokens"] / part).stream)] = True
+            stream = Shards(inputs["tokens"] / part).stream
+            for start in range(0, len(stream), _TOGETHER):
+                seen += np.bincount(stream[start : start + _TOGETHER], minlength=len(seen))
     if tokenizer.chats:  # what the template writes by itself
         turns = [Message("system", "-"), Message("user", "-"), Message("assistant", "-")]
         for messages in (turns, turns[1:2]):
-            seen[tokenizer.render(messages, open_answer=True).ids] = True
-    kept = kept_tokens(source, np.flatnonzero(seen).tolist(), common=parameters["common"])
+            seen[tokenizer.render(messages, open_answer=True).ids] += parameters["least"]
+    used = np.flatnonzero(seen >= parameters["least"])
+    kept = kept_tokens(source, used.tolist(), common=parameters["common"])
     prune_tokenizer(source, staging, kept)
     atomic_write(staging / KEPT, json.dumps(kept.tolist()).encode())
-    progress.say(f"vocabulary: {int(seen.sum()):,} of {tokenizer.vocabulary:,} tokens are used, {len(kept):,} stay")
+    progress.say(f"vocabulary: {len(used):,} of {tokenizer.vocabulary:,} tokens are used, {len(kept):,} stay")
 
 
 @imports("lamina.data.batches", "lamina.deployment.compress.prune", "lamina.model.train", "torch._dynamo")
@@ -237,7 +252,9 @@ def write_pruned(
     facts: dict[str, Any] = {}
     plan = PrunePlan(**{name.name: cut[name.name] for name in fields(PrunePlan)})
     if plan != PrunePlan():
-        batches = calibration_batches(inputs["corpus"], open_tokenizer(like), context=parent.spec.max_positions)
+        batches = calibration_batches(
+            inputs["corpus"], open_tokenizer(like), context=parent.spec.max_positions, tokens=_CALIBRATION
+        )
         progress.say("measuring what the parts of the model contribute")
         importance = measure(parent, batches)
         model = prune(parent, plan, importance, calibration=batches, progress=progress)
@@ -246,5 +263,6 @@ def write_pruned(
     said = in_words(whole, model)
     progress.say(said)
     save_model(model, folder, like=like)
+    facts |= {"of": "/".join(inputs["source"].parts[-2:]), "part": part}
     facts |= {"what": said, "parameters_before": whole.parameter_count, "parameters": model.parameter_count}
     atomic_write(folder / FACTS, json.dumps(facts).encode())
