@@ -18,6 +18,7 @@ from lamina.cli.models import model
 from lamina.cli.options import DEFAULT, AsJson, Because, Settings, StackFile, open_stack_file, write_out
 from lamina.cli.vectors import vectors
 from lamina.kit.errors import LaminaError
+from lamina.kit.limits import tell_libraries
 
 app = typer.Typer(
     name="lamina",
@@ -71,8 +72,18 @@ def up(
 
 
 @app.command()
-def serve(stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
+def serve(
+    stack: StackFile = DEFAULT,
+    set: Settings = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what bounds the speed and what was chosen.")] = False,
+    json: AsJson = False,
+) -> None:
     """Serve the champion: API and web page."""
+    if explain:
+        from lamina.recipes.fitting import explain as told
+
+        write_out(told(open_stack_file(stack, set), as_json=json), json)
+        return
     from lamina.recipes.serve import serve as run
 
     run(open_stack_file(stack, set), json=json)
@@ -251,6 +262,7 @@ def main() -> None:
     # Threads of a matrix product that spin while they wait starve each other as soon as anything else runs.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; torch has threads of its own
+    tell_libraries()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()

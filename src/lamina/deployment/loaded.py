@@ -18,6 +18,7 @@ from lamina.contracts.lineage import ModelVersion
 from lamina.deployment.compress.quantize import dequantize, is_quantized, open_served
 from lamina.deployment.engine.admission import StreamingTokenizer
 from lamina.deployment.engine.engine import Engine
+from lamina.deployment.fit.fitter import Fitter
 from lamina.deployment.seal import MOST_NATS_BFLOAT16, check_seal
 from lamina.deployment.texts.model import TextModel, refuse
 from lamina.deployment.texts.opening import kind_of, open_texts
@@ -74,9 +75,15 @@ class Loaded:
 
 
 def load_version(
-    registry: Versions, version: ModelVersion, options: Mapping[str, Any], *, device: Device = "auto"
+    registry: Versions,
+    version: ModelVersion,
+    options: Mapping[str, Any],
+    *,
+    device: Device = "auto",
+    fitter: Fitter | None = None,
 ) -> Loaded:
-    """Open, check and warm ``version``; ``options`` are the engine's. Raises what the checks raise."""
+    """Open, check and warm ``version``; ``options`` are the engine's, ``fitter`` chooses those that are not given where
+    the processor computes. Raises what the checks raise."""
     folder = registry.folder(version.id)
     model, tokenizer = open_served(folder), open_tokenizer(folder)
     seal = registry.seal(version.id)
@@ -92,8 +99,12 @@ def load_version(
         texts = open_texts(model, tokenizer, folder, version=version.id, **given)
         _log.info("%s is loaded; it can be asked to %s", version.id, ", ".join(texts.abilities.tasks))
         return Loaded(version=version, tokenizer=tokenizer, serving=texts)
+    fitter = fitter if next(iter(model.state_dict().values())).device.type == "cpu" else None
+    options = options if fitter is None else fitter.options(model, options)
     engine = Engine(model, tokenizer, version=version.id, generation=_generation(folder), sole=True, **options)
     try:
+        if fitter is not None:
+            fitter.fit(engine, version.id)
         _warm(engine)
     except BaseException:
         engine.close()

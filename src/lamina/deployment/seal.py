@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from lamina.contracts.tokens import Tokenizer
 from lamina.deployment.blobs import folder_digest
 from lamina.deployment.compress.quantize import open_served
 from lamina.kit.errors import CorruptError
+from lamina.kit.limits import processor_name
 from lamina.kit.tokenizer import open_tokenizer
 from lamina.model.transformer import Transformer
 
@@ -103,17 +103,7 @@ def machine(device: torch.device) -> str:
     if device.type == "cuda":
         return f"torch {torch.__version__}, {torch.cuda.get_device_name(device)}"
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"torch {torch.__version__}, {_processor()}, {capability}, {torch.get_num_threads()} threads"
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return f"{platform.machine()} {platform.processor()}"
+    return f"torch {torch.__version__}, {processor_name()}, {capability}, {torch.get_num_threads()} threads"
 
 
 @torch.inference_mode()

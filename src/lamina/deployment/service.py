@@ -23,7 +23,10 @@ from prometheus_client import CollectorRegistry
 from lamina.contracts.inference import Chunk, Request
 from lamina.contracts.lineage import ModelVersion
 from lamina.deployment.asking import TextAsking
+from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.observer import Load
+from lamina.deployment.fit.fitter import Fitter
+from lamina.deployment.fit.follower import Follower
 from lamina.deployment.loaded import Loaded, Versions, load_version, prompt_ids
 from lamina.deployment.metrics import ServingMetrics
 from lamina.deployment.streaming import answer
@@ -40,7 +43,8 @@ class ServingService(TextAsking):
     """``contracts.inference.InferenceService`` over the versions of ``registry``; the champion is loaded at once.
 
     ``context`` caps prompt and answer (default: what the model was made for); ``cache_mb`` MiB per loaded version hold
-    keys and values. Raises what loading raises: ``NotFoundError`` (no champion), ``CorruptError`` (wrong bytes, broken
+    keys and values. ``fitter`` measures the machine, chooses what is not given, and follows its limits. Raises what
+    loading raises: ``NotFoundError`` (no champion), ``CorruptError`` (wrong bytes, broken
     seal). ``close`` when done.
     """
 
@@ -58,8 +62,9 @@ class ServingService(TextAsking):
         poll_s: float = _POLL_S,
         device: Device = "auto",
         speculate: bool = True,
+        fitter: Fitter | None = None,
     ) -> None:
-        self._registry, self._device = registry, device
+        self._registry, self._device, self._fitter = registry, device, fitter
         self._options: dict[str, Any] = {
             "max_sequences": max_sequences,
             "cache_mb": cache_mb,
@@ -74,11 +79,13 @@ class ServingService(TextAsking):
         self._loaded: dict[str, Loaded] = {}
         self._metrics = ServingMetrics(metrics if metrics is not None else CollectorRegistry(), self.loads)
         self.failure: LaminaError | None = None  # why the registry's champion could not be loaded, while it cannot
+        self._follower: Follower | None = None
         self._epoch = registry.epoch()
         self._stop = threading.Event()
         self._champion = self._load(registry.resolve(""))
         self._watcher = threading.Thread(target=self._watch, args=(poll_s,), name="champion watcher", daemon=True)
         self._watcher.start()
+        self._follower = None if fitter is None else Follower(fitter, self._engines)
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
@@ -117,6 +124,12 @@ class ServingService(TextAsking):
             loaded = list(self._loaded.values())
         return {one.version.id: one.serving.load() for one in loaded}
 
+    def _engines(self) -> dict[str, Engine]:
+        """Those that are loaded, by version."""
+        with self._lock:
+            found = {one.version.id: one.serving for one in self._loaded.values()}
+        return {version: serving for version, serving in found.items() if isinstance(serving, Engine)}
+
     def healthy(self) -> bool:
         """Whether the champion's engine gets on with its work."""
         age = self._champion.serving.load().step_age
@@ -127,6 +140,8 @@ class ServingService(TextAsking):
         self._stop.set()
         if threading.current_thread() is not self._watcher:
             self._watcher.join()
+        if self._follower is not None:
+            self._follower.close()
         with self._lock:
             loaded, self._loaded = list(self._loaded.values()), {}
         for one in loaded:
@@ -204,7 +219,9 @@ class ServingService(TextAsking):
             self._free(loaded)
 
     def _load(self, version: ModelVersion) -> Loaded:
-        loaded = load_version(self._registry, version, self._options, device=self._device)
+        if self._follower is not None:
+            self._follower.make_room()
+        loaded = load_version(self._registry, version, self._options, device=self._device, fitter=self._fitter)
         loaded.serving.observer = self._metrics.observer(version.id)
         with self._lock:
             self._loaded[version.id] = loaded

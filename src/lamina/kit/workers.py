@@ -27,6 +27,7 @@ from typing import Any
 from lamina.kit import spawn
 from lamina.kit.errors import StageError, restored, told
 from lamina.kit.jail_wire import Closed, receive, send
+from lamina.kit.limits import processors
 from lamina.kit.process import die_with_parent, how_it_ended
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
@@ -36,10 +37,8 @@ WORKER = "LAMINA_WORKER"  # set in processes that are one of many on their machi
 
 
 def cores() -> int:
-    """Processors that this process may use; one for a worker, whose neighbours use the others."""
-    if os.environ.get(WORKER):
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors that this process may use, by ``kit.limits``; one for a worker, whose neighbours use the others."""
+    return 1 if os.environ.get(WORKER) else processors()
 
 
 class Workers:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -14,10 +12,10 @@ from typing import Literal
 import torch
 
 from lamina.kit.errors import ConfigError
+from lamina.kit.limits import read_limits
 
 Device = Literal["auto", "cpu", "cuda"]
 _REMEDY = "TORCH=cuda make setup (or pip install torch with CUDA)"
-_GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _ROWS, _WIDTH = 512, 1024  # of the product that is timed
 _READ = 256 << 20  # bytes, more than caches hold
 _DRAWS, _LOOKED_S = 5, 0.4  # calls that are timed, at least, and for how long
@@ -38,35 +36,11 @@ def choose_device(wanted: Device = "auto", *, where: str = "device") -> torch.de
     return torch.device("cuda" if usable and wanted != "cpu" else "cpu")
 
 
-def memory_of(device: torch.device, *, groups: Path = _GROUPS, own: Path = _OWN) -> float:
-    """Bytes that it has in all; of the processor no more than the control groups of this process may use.
-
-    ``groups``: where the kernel shows control groups, ``own``: which ones this process is in (cgroups(7)).
-    """
+def memory_of(device: torch.device) -> float:
+    """Bytes that it has in all; of the processor no more than the control groups of this process may use."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[1])
-    whole = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return min([whole, *_limits(groups, own)])
-
-
-def _limits(groups: Path, own: Path) -> list[float]:
-    """Of the groups that this process is in, outermost first: a group is also bound by those around it."""
-    try:
-        lines = own.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    files = []
-    for line in lines:
-        _, kinds, path = line.split(":", 2)
-        if kinds in ("", "memory"):
-            root, name = (groups, "memory.max") if kinds == "" else (groups / kinds, "memory.limit_in_bytes")
-            inner = root / path.lstrip("/")
-            files += [place / name for place in (root, *reversed(inner.parents), inner) if place.is_relative_to(root)]
-    found = []
-    for file in files:
-        with suppress(OSError, ValueError):  # "max" is no number: there is no limit
-            found.append(float(file.read_text(encoding="ascii")))
-    return found
+    return float(read_limits().memory)
 
 
 def product_rate(device: torch.device) -> float:

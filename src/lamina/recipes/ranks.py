@@ -21,6 +21,7 @@ from typing import Any
 
 from lamina.kit.durable import atomic_write, make_folder
 from lamina.kit.errors import LaminaError, StageError, require, restored, told
+from lamina.kit.limits import processors
 from lamina.kit.process import die_with_parent
 from lamina.kit.progress import Progress, open_progress
 from lamina.recipes.train_section import TrainSection
@@ -63,7 +64,7 @@ def shared_out(
 
 def _with_torchrun(job: Path, section: TrainSection, progress: Progress) -> str | None:
     begin = [sys.executable, "-m", __name__, "launch", str(os.getpid())]
-    threads = max(1, len(os.sched_getaffinity(0)) // section.workers)
+    threads = max(1, processors() // section.workers)
     with subprocess.Popen(
         [*begin, "--standalone", "--nproc-per-node", str(section.workers), "-m", __name__, str(job)],
         stdout=subprocess.PIPE,

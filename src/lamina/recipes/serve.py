@@ -12,6 +12,7 @@ from lamina.kit.database import Database
 from lamina.kit.errors import BusyError, ConfigError
 from lamina.kit.progress import Progress, open_progress
 from lamina.recipes.current import recall
+from lamina.recipes.fitting import open_fitter
 from lamina.recipes.stack import Stack
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def _service(stack: Stack, registry: ModelRegistry, metrics: CollectorRegistry) 
         max_wait=seconds(deployment.max_wait, where="deployment.max_wait"),
         speculate=deployment.speculate,
         metrics=metrics,
+        fitter=open_fitter(stack),
     )
 
 

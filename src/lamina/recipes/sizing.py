@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lamina.kit.config import seconds
 from lamina.kit.durable import atomic_write
 from lamina.kit.identity import blake3_hex
+from lamina.kit.limits import processor_name, processors
 from lamina.kit.progress import Progress
 from lamina.kit.spawn import imports
 from lamina.kit.stages import Stage
@@ -166,15 +165,7 @@ def _machine(device: torch.device) -> str:
     import torch
 
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    model = next((line for line in _cpu_lines() if line.startswith("model name")), platform.machine())
-    return blake3_hex("machine", model, str(len(os.sched_getaffinity(0))), card, torch.__version__)[:16]
-
-
-def _cpu_lines() -> list[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
+    return blake3_hex("machine", processor_name(), str(processors()), card, torch.__version__)[:16]
 
 
 def _probe(width: int, layers: int, vocabulary: int, longest: float, device: torch.device) -> tuple[float, float]:

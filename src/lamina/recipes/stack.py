@@ -133,8 +133,10 @@ class DeploymentSection:
     calibrate: Literal["none", "smoothquant", "awq", "gptq"] = "none"  # on training documents, how it is rounded
     quality: str | None = None  # what compression may cost: "-1%" is one per cent more bits per byte
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where torch can use one
-    max_sequences: int | None = None  # answered at the same time; default: 8, on a GPU 64
-    cache_mb: int | None = None  # keys and values; default: 128, on a GPU a third of the free memory
+    slo: str | None = None  # "ttft=300ms,itl=30ms": what sizes are chosen for
+    threads: int | None = None  # default: chosen by measurement
+    max_sequences: int | None = None  # answered at the same time; default: chosen by measurement, on a GPU 64
+    cache_mb: int | None = None  # keys and values; default: by the memory limit, on a GPU a third of the free memory
     context: int | None = None  # tokens; default: what the model was made for
     max_wait: str = "10s"  # of a request for its turn: one that would wait longer is refused, with a Retry-After
     speculate: bool = True  # guess tokens from the request's own text, where that pays

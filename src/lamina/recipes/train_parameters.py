@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lamina.kit.config import seconds
+from lamina.kit.workers import cores
 from lamina.recipes.train_section import TrainSection
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def plan_in_words(steps: int, section: TrainSection, corpus_tokens: int) -> str:
 
 
 def set_threads(model: Transformer) -> None:
-    """One thread for a small model: its products are too short to share."""
+    """One thread for a small model, whose products are too short to share; else no more than a quota is worth."""
     import torch
 
-    if model.parameter_count < _SMALL:
-        torch.set_num_threads(1)
+    few = 1 if model.parameter_count < _SMALL else cores()
+    torch.set_num_threads(min(few, torch.get_num_threads()))

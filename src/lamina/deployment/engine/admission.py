@@ -53,7 +53,7 @@ class Admission:
     ) -> None:
         self._tokenizer = tokenizer
         self._version = version
-        self._context = context
+        self.context = context
         self._vocabulary = vocabulary
         self._generation = generation
         self._ends = _end_ids(tokenizer, generation)
@@ -75,7 +75,7 @@ class Admission:
         """
         if guide is None and sampling.constraint is not None:
             guide = self.guidance.guide(sampling.constraint)
-        left = self._context - len(prompt)
+        left = self.context - len(prompt)
         self._check(prompt, sampling, left)
         limit = sampling.max_tokens or self._generation.get("max_new_tokens") or _ANSWER_TOKENS
         rules = Rules.settle(sampling, self._generation, self._vocabulary)
@@ -112,7 +112,7 @@ class Admission:
             return
         asked = f" and an answer of {sampling.max_tokens}" if sampling.max_tokens else ""
         error = InputError(
-            f"the prompt of {len(prompt)} tokens{asked} does not fit into the context of {self._context}",
+            f"the prompt of {len(prompt)} tokens{asked} does not fit into the context of {self.context}",
             where="messages",
             hint="shorten the conversation" if left < 1 else f"ask for at most {left} tokens",
         )

@@ -2,7 +2,8 @@
 
 A block holds the keys and values of ``block_tokens`` tokens. Full blocks of prompts are shared: their key is a hash
 chain over the token ids from the start of the prompt (after Kwon et al. 2023, arXiv 2309.06180, and vLLM's automatic
-prefix caching). A block that nobody uses keeps its content until it is taken anew, the longest unused first.
+prefix caching). A block that nobody uses keeps its content until it is taken anew, the longest unused first. Blocks
+may be withdrawn, where memory is short, and put back.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ class BlockManager:
         self._free: dict[int, None] = dict.fromkeys(range(blocks))  # in the order in which they fell free
         self._key_of: dict[int, bytes] = {}
         self._block_of: dict[bytes, int] = {}
+        self._limit = blocks
+        self._withdrawn: set[int] = set()
+        self._touched: set[int] = set()  # in memory: written to since they were last given back
+        self._given: set[int] = set()  # withdrawn, whose memory can go
 
     @property
     def free(self) -> int:
@@ -34,8 +39,38 @@ class BlockManager:
 
     @property
     def usage(self) -> float:
-        """Share of the blocks that are in use, 0 to 1."""
-        return 1.0 - len(self._free) / max(1, self.total)
+        """Share of the blocks that are in use, 0 to 1, of those that may be used."""
+        return min(1.0, (self.total - len(self._free) - len(self._withdrawn)) / max(1, self._limit))
+
+    @property
+    def limit(self) -> int:
+        """Blocks that may be used."""
+        return self._limit
+
+    @property
+    def touched(self) -> int:
+        """Blocks that are in memory."""
+        return len(self._touched)
+
+    def restrict(self, limit: int) -> None:
+        """Let at most ``limit`` blocks be used. Untouched free ones are withdrawn first, then free ones whose content
+        is known to nobody, then the longest unused; those in use go when they fall free."""
+        self._limit = max(1, min(limit, self.total))
+        surplus = self.total - self._limit - len(self._withdrawn)
+        if surplus > 0:
+            for block in sorted(self._free, key=self._worth)[:surplus]:
+                self._withdraw(block)
+        for block in sorted(self._withdrawn)[: max(0, -surplus)]:
+            self._withdrawn.discard(block)
+            self._free[block] = None
+            if block in self._given:
+                self._given.discard(block)
+                self._touched.add(block)
+
+    def given(self) -> list[int]:
+        """Blocks that were withdrawn since the last call, whose memory can be given back."""
+        given, self._given = sorted(self._given), set()
+        return given
 
     def needed(self, tokens: int) -> int:
         """Blocks that hold ``tokens`` tokens."""
@@ -60,6 +95,8 @@ class BlockManager:
             self._owners[block] -= 1
             if not self._owners[block]:
                 self._free[block] = None
+                if len(self._withdrawn) < self.total - self._limit:
+                    self._withdraw(block)
         blocks.clear()
 
     def reset(self) -> None:
@@ -70,6 +107,7 @@ class BlockManager:
                 self._free[block] = None
         self._key_of.clear()
         self._block_of.clear()
+        self.restrict(self._limit)
 
     def keys(self, tokens: Sequence[int]) -> list[bytes]:
         """The hash chain of the full blocks of ``tokens``."""
@@ -109,7 +147,8 @@ class BlockManager:
             for block in blocks:
                 owners[block] += 1
         for block, count in enumerate(owners):
-            if count != self._owners[block] or (count == 0) != (block in self._free):
+            idle = (block in self._free) + (block in self._withdrawn)
+            if count != self._owners[block] or idle != (count == 0):
                 raise LaminaError(
                     f"block {block} has {count} holders, {self._owners[block]} recorded", where="key-value cache"
                 )
@@ -117,6 +156,23 @@ class BlockManager:
     def _take(self, block: int) -> None:
         del self._free[block]
         self._owners[block] = 1
+        self._touched.add(block)
+        self._unlearn(block)
+
+    def _worth(self, block: int) -> tuple[bool, bool, int]:
+        """The least first; of remembered ones as they fell free, of others the last first, so that runs stay whole."""
+        known = block in self._key_of
+        return block in self._touched, known, 0 if known else -block
+
+    def _withdraw(self, block: int) -> None:
+        del self._free[block]
+        self._withdrawn.add(block)
+        self._unlearn(block)
+        if block in self._touched:
+            self._touched.discard(block)
+            self._given.add(block)
+
+    def _unlearn(self, block: int) -> None:
         key = self._key_of.pop(block, None)
         if key is not None:
             del self._block_of[key]

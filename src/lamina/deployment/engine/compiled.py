@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lamina.deployment.engine.layer import Layer
 from lamina.deployment.engine.place import Place
+from lamina.kit.limits import read_limits
 from lamina.model.spec import StackSpec
 
 _log = logging.getLogger(__name__)
@@ -55,7 +56,8 @@ class CompiledDecoder:
         self._eps = np.float32(spec.norm.eps if spec.norm else 0.0)
         self._head = _arrays((head,))
         self._threads = max(1, torch.get_num_threads())
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode") if self._threads > 1 else None
+        # Threads begin when they are first needed: more of them may be allowed later.
+        self._pool = ThreadPoolExecutor(max(self._threads, read_limits().affinity), thread_name_prefix="decode")
 
     def __call__(self, tokens: Sequence[int], places: Sequence[Place]) -> Tensor:
         """Scores (B, V) float32 after one more token of each sequence. Several are shared out over the cores."""
@@ -67,9 +69,8 @@ class CompiledDecoder:
             (hidden[p[0] : p[-1] + 1], positions[p[0] : p[-1] + 1], places[p[0] : p[-1] + 1], scores[p[0] : p[-1] + 1])
             for p in parts
         ]
-        if self._pool is None or len(work) == 1:
-            for part in work:
-                self._compute(*part)
+        if len(work) == 1:
+            self._compute(*work[0])
         else:
             for future in [self._pool.submit(self._compute, *part) for part in work]:
                 future.result()
@@ -92,10 +93,13 @@ class CompiledDecoder:
         self._kernels.score_rows(rows, self._norm, self._eps, *self._head, scores)
         return torch.from_numpy(scores)
 
+    def use_threads(self, count: int) -> None:
+        """Share several sequences among ``count`` threads from the next call on."""
+        self._threads = max(1, count)
+
     def close(self) -> None:
         """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        self._pool.shutdown()
 
     def _compute(self, hidden: Array, positions: Array, places: Sequence[Place], scores: Array) -> None:
         self._layers_over(hidden, positions, places)

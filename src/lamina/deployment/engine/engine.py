@@ -12,6 +12,7 @@ from typing import Any
 from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.engine.admission import Admission, Standing, StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
+from lamina.deployment.engine.change import CacheState, Change
 from lamina.deployment.engine.guidance import Guidance, TokenGuide
 from lamina.deployment.engine.observer import Load, Observer
 from lamina.deployment.engine.outbox import Outbox
@@ -37,6 +38,8 @@ class Engine:
     guess tokens where that pays; ``sole``: nobody uses the model afterwards either, so that weights of which the engine
     has a copy in its own form are let go of. What is None is taken from ``sizes``, by what ``model`` lies on.
     """
+
+    _change: Change | None = None  # to be made before the next step
 
     def __init__(
         self,
@@ -64,13 +67,12 @@ class Engine:
         sizes = suited(next(iter(model.state_dict().values())).device)
         max_sequences = max_sequences or sizes.sequences
         count = (cache_mb or sizes.cache_mb) * 2**20 // (Runner.bytes_per_token(model) * block_tokens)
-        longest = min(context or model.spec.max_positions, model.spec.max_positions)
+        longest = self.longest = min(context or model.spec.max_positions, model.spec.max_positions)
         count = max(1, min(count, max_sequences * -(-longest // block_tokens)))
-        self.context = min(longest, count * block_tokens)
         self._admission = Admission(
             tokenizer,
             version=version,
-            context=self.context,
+            context=min(longest, count * block_tokens),
             vocabulary=model.spec.stack.embeddings.vocabulary,
             generation=self.generation,
         )
@@ -99,6 +101,16 @@ class Engine:
         self._stepped = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"engine-{version}", daemon=True)
         self._thread.start()
+
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return self._admission.context
+
+    @property
+    def runner(self) -> Runner:
+        """What computes; for others only as long as no request was submitted."""
+        return self._runner
 
     @property
     def guidance(self) -> Guidance:
@@ -161,6 +173,27 @@ class Engine:
             age = time.monotonic() - self._stepped if running or waiting else None
             return Load(running=running, waiting=waiting, cache_usage=self._blocks.usage, step_age=age)
 
+    def cache(self) -> CacheState:
+        """How much of the key-value cache there is, may be used, and is in memory."""
+        size = self._blocks.block_tokens
+        return CacheState(
+            total=self._blocks.total,
+            limit=self._blocks.limit,
+            touched=self._blocks.touched,
+            block_bytes=Runner.bytes_per_token(self._runner.model) * size,
+            block_tokens=size,
+        )
+
+    def adapt(self, change: Change) -> None:
+        """Make ``change`` before the next step, or at once where nothing is asked; no request is dropped for it.
+
+        Of the blocks as many stay as the longest request needs that runs or waits; whoever asks for more than is left
+        is refused (``context_length_exceeded``).
+        """
+        with self._wake:
+            self._change = change if self._change is None else self._change.then(change)
+            self._wake.notify()
+
     def close(self, *, timeout: float = 30.0) -> None:
         """Abort what runs and end the thread. Idempotent."""
         with self._wake:
@@ -180,14 +213,17 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not self._closing and not self._live:
+                while not self._closing and not self._live and self._change is None:
                     self._wake.wait()
                 if self._closing:
                     break
             try:
                 with self._wake:
+                    self._adapt()
                     self._drop_aborted()
                     step = self._scheduler.schedule()
+                if given := self._blocks.given():
+                    self._runner.give_back(given)
                 self._perform(step)
             except Exception:
                 _log.exception("the engine of %s failed; the requests that it held end with an error", self.version)
@@ -195,6 +231,20 @@ class Engine:
             self._outbox.flush()
         self._end_all("the model was unloaded before the answer was complete")
         self._outbox.flush()
+
+    def _adapt(self) -> None:
+        """Make the change that waits."""
+        change, self._change = self._change, None
+        if change is None:
+            return
+        self._scheduler.resize(max_sequences=change.sequences, chunk=change.chunk, wide_chunk=change.wide_chunk)
+        self._stepper.rows = change.rows or self._stepper.rows
+        if change.threads is not None and change.prompt_threads is not None:
+            self._stepper.threads = change.threads, change.prompt_threads
+        if change.blocks is not None:
+            needs = (min(self.context, s.prompt_tokens + s.max_tokens) for s in self._live.values())
+            self._blocks.restrict(max(change.blocks, self._blocks.needed(max(needs, default=1))))
+            self._admission.context = min(self.longest, self._blocks.limit * self._blocks.block_tokens)
 
     def _drop_aborted(self) -> None:
         """Take those out that were aborted, whose time is up, or that waited too long for their turn."""

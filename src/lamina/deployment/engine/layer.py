@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lamina.deployment.engine.memory import make_store
 from lamina.deployment.engine.operations import bare, fuse, norm
 from lamina.kit.errors import ConfigError
 from lamina.model.spec import BlockSpec, HeadSpec, ModelSpec
@@ -43,7 +44,7 @@ def make_layer(
     up = feedforward.up if feedforward.gate is None else fuse([feedforward.gate, feedforward.up])
     products: tuple[Any, ...] = (fuse([attention.q, attention.k, attention.v]), attention.o, up, feedforward.down)
     kv_heads, device = spec.attention.kv_heads, products[0].weight.device
-    store = torch.empty((2 * kv_heads, slots, spec.attention.head_dim), dtype=dtype, device=device)
+    store = make_store((2 * kv_heads, slots, spec.attention.head_dim), dtype, device)
     return Layer(
         spec=spec,
         attention_norm=norm(block.attention_norm, spec.norm),

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from lamina.model.layers.hollow import hollow
 from lamina.model.spec import NormSpec
 
+_EXACT = 64  # the likeliest tokens whose int8 scores are computed again in float32
+
 
 def rotate(heads: Tensor, cosines: Tensor, sines: Tensor) -> None:
     """Rotate ``heads`` (N, H, Dh) in place; ``sines`` carry the sign of the rotate-half layout."""
@@ -61,6 +63,18 @@ def attend(q: Tensor, store: Tensor, view: slice | Tensor, mask: Tensor | None) 
         q, keys, values, attn_mask=mask, is_causal=mask is None and count > 1, enable_gqa=keys.shape[1] != q.shape[1]
     )
     return out.transpose(1, 2).reshape(count, -1)
+
+
+def int8_scores(head: Any, normed: Tensor) -> Tensor:
+    """Scores (B, V) float32 of an int8 ``head`` from ``normed`` (B, D) float32.
+
+    The kernel rounds its sums to bfloat16, too coarse to order the likeliest tokens: those are done again.
+    """
+    scores = torch.cat([head(rows.to(torch.bfloat16)) for rows in normed.split(8)]).float()
+    likely = scores.topk(min(_EXACT, scores.shape[1]), dim=-1).indices
+    for row, (vector, ids) in enumerate(zip(normed, likely, strict=True)):
+        scores[row, ids] = (head.weight[ids].float() @ vector) * head.scale[ids].float()
+    return scores
 
 
 def bare(linear: Any) -> Callable[[Tensor], Tensor]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +16,28 @@ class Place:
 
     blocks: Sequence[int]
     stored: int
+
+
+class Paging:
+    """From places to slots, of which each block of ``block_tokens`` tokens has as many; indices on ``device``."""
+
+    def __init__(self, block_tokens: int, device: torch.device) -> None:
+        self._size = block_tokens
+        self._offsets = torch.arange(block_tokens, device=device)
+
+    def slot(self, place: Place, index: int) -> int:
+        """The slot of token ``index`` of a sequence."""
+        return place.blocks[index // self._size] * self._size + index % self._size
+
+    def slots(self, place: Place, start: int, end: int) -> Tensor:
+        """Slots (end - start,) of the tokens ``start`` … ``end`` of a sequence."""
+        blocks = torch.tensor(place.blocks[: -(-end // self._size)], device=self._offsets.device)
+        return (blocks[:, None] * self._size + self._offsets).flatten()[start:end]
+
+    def view(self, place: Place, end: int) -> slice | Tensor:
+        """The slots of the first ``end`` tokens: a slice where the blocks are neighbours, else an index."""
+        used = place.blocks[: -(-end // self._size)]
+        if used[-1] - used[0] == len(used) - 1 and all(b - a == 1 for a, b in pairwise(used)):
+            first = used[0] * self._size
+            return slice(first, first + end)
+        return self.slots(place, 0, end)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -22,10 +21,11 @@ from lamina.deployment.engine import graphs
 from lamina.deployment.engine.choice import agree, faster
 from lamina.deployment.engine.compiled import CompiledDecoder, open_compiled
 from lamina.deployment.engine.layer import Layer, check_served, let_go, make_layer
+from lamina.deployment.engine.memory import give_back
 from lamina.deployment.engine.native.decoder import NativeDecoder, open_native
 from lamina.deployment.engine.operations import attend as attend_to
-from lamina.deployment.engine.operations import norm, rotary, rotate
-from lamina.deployment.engine.place import Place
+from lamina.deployment.engine.operations import int8_scores, norm, rotary, rotate
+from lamina.deployment.engine.place import Paging, Place
 from lamina.model.transformer import Transformer
 
 #: Prefill products get at least so many rows (padding): from there on a row's result does not depend on their number.
@@ -34,7 +34,6 @@ _TRIED = 32  # tokens of the prompt by which two ways are compared
 _log = logging.getLogger(__name__)
 Kernels = Literal["auto", "native", "compiled", "graphs", "torch"]
 _SHORT = 8  # rest of a prompt that the compiled step computes sooner than a padded product over dequantised weights
-_EXACT = 64  # the likeliest tokens whose int8 scores are computed again in float32
 
 
 class Runner:
@@ -75,7 +74,7 @@ class Runner:
         slots = (blocks + spare) * block_tokens
         dtype = torch.float32 if self._device.type == "cpu" else self._narrow
         self._layers = [make_layer(self._stack, i, tables, slots, dtype) for i in range(len(self._spec.blocks))]
-        self._offsets = torch.arange(block_tokens, device=self._device)
+        self._paging = Paging(block_tokens, self._device)
         self._graphs = (
             self._capture(-(-context // block_tokens), blocks, most) if spare and kernels != "torch" else None
         )
@@ -108,6 +107,25 @@ class Runner:
             if way is not None:
                 way.close()
 
+    @property
+    def native(self) -> NativeDecoder | None:
+        """The native library's decoder, where it computes."""
+        return self._native
+
+    def use_threads(self, count: int) -> None:
+        """Compute with ``count`` threads from now on. To be called by the thread that computes: torch counts for each.
+
+        Scores of the native library do not depend on it.
+        """
+        torch.set_num_threads(count)
+        for way in (self._native, self._compiled):
+            if way is not None:
+                way.use_threads(count)
+
+    def give_back(self, blocks: Sequence[int]) -> None:
+        """Give the memory of ``blocks`` back to the system; what they held is lost."""
+        give_back((layer.store for layer in self._layers), blocks, self.block_tokens)
+
     @staticmethod
     def bytes_per_token(model: Transformer) -> int:
         """Bytes of keys and values that a token needs."""
@@ -124,9 +142,9 @@ class Runner:
         if self._graphs is not None:
             return self._graphs(tokens, places)
         positions = [place.stored for place in places]
-        slots = [self._slot(place, place.stored) for place in places]
+        slots = [self._paging.slot(place, place.stored) for place in places]
         index = torch.tensor(slots, device=self._device)
-        views = [self._view(place, place.stored + 1) for place in places]
+        views = [self._paging.view(place, place.stored + 1) for place in places]
 
         def attend(layer: Layer, q: Tensor, kv: Tensor) -> Tensor:
             if len(slots) == 1:
@@ -161,8 +179,8 @@ class Runner:
         start, end = place.stored, place.stored + count
         positions = torch.full((padded,), start, device=self._device)
         positions[:count] = torch.arange(start, end, device=self._device)
-        view = self._view(place, end)
-        slots = self._slots(place, start, end)
+        view = self._paging.view(place, end)
+        slots = self._paging.slots(place, start, end)
         mask = torch.ones(count, end, dtype=torch.bool, device=self._device).tril(start) if start else None
 
         def attend(layer: Layer, q: Tensor, kv: Tensor) -> Tensor:
@@ -206,23 +224,14 @@ class Runner:
         return hidden
 
     def _scores(self, hidden: Tensor) -> Tensor:
-        """Scores (B, V) float32 from hidden states (B, D) before the final norm.
-
-        The int8 kernel rounds its sums to bfloat16, too coarse to order the likeliest tokens: those are done again.
-        """
+        """Scores (B, V) float32 from hidden states (B, D) before the final norm."""
         if self._compiled is not None:
             return self._compiled.scores(hidden)
         normed = self._norm(hidden)
         head: Any = self.model.head
         if self._device.type == "cuda":
             return graphs.wide_scores(head, normed.to(head.weight.dtype))
-        if not self._quantized:
-            return head(normed.to(head.weight.dtype)).float()
-        scores = torch.cat([head(rows.to(torch.bfloat16)) for rows in normed.split(8)]).float()
-        likely = scores.topk(min(_EXACT, scores.shape[1]), dim=-1).indices
-        for row, (vector, ids) in enumerate(zip(normed, likely, strict=True)):
-            scores[row, ids] = (head.weight[ids].float() @ vector) * head.scale[ids].float()
-        return scores
+        return int8_scores(head, normed) if self._quantized else head(normed.to(head.weight.dtype)).float()
 
     def _capture(self, pages: int, spare: int, most: int) -> graphs.GraphDecoder | None:
         kernels = graphs.load_kernels(self._spec, self._device)
@@ -277,19 +286,3 @@ class Runner:
                 if way is not None:
                     way.close()
             self._native = self._compiled = None
-
-    def _slot(self, place: Place, index: int) -> int:
-        return place.blocks[index // self.block_tokens] * self.block_tokens + index % self.block_tokens
-
-    def _slots(self, place: Place, start: int, end: int) -> Tensor:
-        """Slots (end - start,) of the tokens ``start`` … ``end`` of a sequence."""
-        blocks = torch.tensor(place.blocks[: -(-end // self.block_tokens)], device=self._device)
-        return (blocks[:, None] * self.block_tokens + self._offsets).flatten()[start:end]
-
-    def _view(self, place: Place, end: int) -> slice | Tensor:
-        """The slots of the first ``end`` tokens: a slice where the blocks are neighbours, else an index."""
-        used = place.blocks[: -(-end // self.block_tokens)]
-        if used[-1] - used[0] == len(used) - 1 and all(b - a == 1 for a, b in pairwise(used)):
-            first = used[0] * self.block_tokens
-            return slice(first, first + end)
-        return self._slots(place, 0, end)

@@ -42,6 +42,11 @@ class Scheduler:
         self._wide_chunk = wide_chunk
         self._step = Step()
 
+    def resize(self, *, max_sequences: int | None, chunk: int | None, wide_chunk: int | None) -> None:
+        """Other sizes from the next step on; None: as it is. Who runs goes on running."""
+        self._max_sequences = max_sequences or self._max_sequences
+        self._chunk, self._wide_chunk = chunk or self._chunk, wide_chunk or self._wide_chunk
+
     def add(self, sequence: Sequence) -> None:
         """Put a new sequence into the queue."""
         self._arrived += 1

@@ -30,7 +30,7 @@ End = Callable[[Sequence, Chunk | LaminaError], None]
 class Stepper:
     """Performs steps over ``runner`` and ``blocks``, on the engine's thread; ``end`` takes a sequence out.
 
-    ``rows``: sequences that are decoded in one product.
+    ``rows``: sequences that are decoded in one product. It and ``threads`` may be changed between steps.
     """
 
     def __init__(
@@ -50,24 +50,36 @@ class Stepper:
         self._tokenizer = tokenizer
         self._pieces = getattr(tokenizer, "pieces", None)
         self._outbox = outbox
-        self._rows = rows
+        self.rows = rows
+        self.threads: tuple[int, int] | None = None  # of tokens and of prompts; None: as torch has it
+        self._using: int | None = None
         self._end = end
         # Not on a GPU: its captured steps are of single tokens.
         self._speculation = Speculation() if speculate and runner.kernels != "graphs" else None
 
     def perform(self, step: Step) -> None:
         """Compute what ``step`` says, and put the chunks that come of it into the outbox."""
+        if step.decode:
+            self._use(0)
         if self._speculation is not None and len(step.decode) == 1:
             self._guard(step.decode[0], partial(self._decode_one, step.decode[0], self._speculation))
         else:
-            for start in range(0, len(step.decode), self._rows):
-                self._decode(step.decode[start : start + self._rows])
+            for start in range(0, len(step.decode), self.rows):
+                self._decode(step.decode[start : start + self.rows])
+        if step.prefill:
+            self._use(1)
         for sequence, end in step.prefill:
             self._guard(sequence, partial(self._prefill, sequence, end))
 
     def expire(self, sequence: Sequence) -> None:
         """End an answer whose time is up."""
         self._guard(sequence, lambda: self._end(sequence, sequence.expire()))
+
+    def _use(self, what: int) -> None:
+        """The threads of tokens (0) or prompts (1)."""
+        if self.threads is not None and self.threads[what] != self._using:
+            self._using = self.threads[what]
+            self._runner.use_threads(self._using)
 
     def _decode(self, batch: list[Sequence]) -> None:
         try:

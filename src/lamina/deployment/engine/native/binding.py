@@ -124,6 +124,7 @@ def _declare(library: Any) -> None:
         ("lamina_best_level", numbers, [numbers]),
         ("lamina_open", address, [POINTER(Model), numbers, numbers]),
         ("lamina_close", None, [address]),
+        ("lamina_threads", None, [address, numbers]),
         ("lamina_step", numbers, [*[address] * 4, numbers, numbers, address, numbers, address]),
         ("lamina_bytes", numbers, [address]),
         ("lamina_read", c_uint64, [address]),

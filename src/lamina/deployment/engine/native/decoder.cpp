@@ -32,7 +32,7 @@ void InputRows::fit(int64_t rows, int64_t columns) {
 }
 
 Decoder::Decoder(const lamina_model &model, int threads, int64_t level)
-    : kernels_(kernels_of(best_level(level))), threads_(threads), given_(model), width_(whole_groups(model.width)) {
+    : kernels_(kernels_of(best_level(level))), next_threads_(threads), given_(model), width_(whole_groups(model.width)) {
     for (int64_t i = 0; i < model.layers; ++i) {
         const lamina_layer &layer = model.layer[i];
         if (layer.head_dim % 16 != 0) throw std::invalid_argument("heads of an unknown size");
@@ -66,7 +66,7 @@ Decoder::Decoder(const lamina_model &model, int threads, int64_t level)
 // Every packed byte, added up eight at a time: the least that a step must take.
 uint64_t Decoder::read() {
     Pool::shared().run(
-        threads_, 1, [](void *decoder) { static_cast<Decoder *>(decoder)->total_ = 0; },
+        next_threads_, 1, [](void *decoder) { static_cast<Decoder *>(decoder)->total_ = 0; },
         [](void *decoder, Worker &worker) { static_cast<Decoder *>(decoder)->read_pieces(worker); }, this);
     return total_;
 }

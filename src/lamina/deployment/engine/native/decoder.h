@@ -52,6 +52,9 @@ class Decoder {
     void step(const int64_t *tokens, const int64_t *positions, const int64_t *tables, int64_t rows, int64_t blocks,
               const int64_t *wanted, int64_t count, float *scores);
 
+    // From the next call on.
+    void use_threads(int threads) { next_threads_ = threads; }
+
     int64_t bytes() const { return bytes_; }
     uint64_t read();
 
@@ -79,7 +82,7 @@ class Decoder {
     int64_t spans(int64_t row) const { return (asked_.positions[row] + kSpan) / kSpan; }
 
     const Kernels &kernels_;
-    int threads_;
+    int next_threads_;
     lamina_model given_;  // its numbers, the token table and the places
     int64_t bytes_ = 0;
     std::unique_ptr<Memory> memory_;
@@ -89,6 +92,7 @@ class Decoder {
 
     // Read by whoever is in the program, also too late: changed only by `prepare`, when nobody is.
     Asked asked_{};
+    int threads_ = 1;
     int64_t most_spans_ = 0;
     Asked next_{};
 

@@ -88,6 +88,10 @@ class NativeDecoder:
             self._library.lamina_close(self._decoder)
             self._decoder = None
 
+    def use_threads(self, count: int) -> None:
+        """Compute with ``count`` threads from the next call on; scores do not depend on it."""
+        self._library.lamina_threads(self._decoder, count)
+
     @property
     def bytes_per_step(self) -> int:
         """Bytes of weights that each step reads."""

@@ -61,6 +61,10 @@ lamina_decoder *lamina_open(const lamina_model *model, int64_t threads, int64_t 
 
 void lamina_close(lamina_decoder *decoder) { delete decoder; }
 
+void lamina_threads(lamina_decoder *decoder, int64_t threads) {
+    decoder->decoder.use_threads(static_cast<int>(threads));
+}
+
 int64_t lamina_step(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions, const int64_t *tables,
                     int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count, float *scores) {
     try {

@@ -72,6 +72,9 @@ int64_t lamina_best_level(int64_t wanted);
 lamina_decoder *lamina_open(const lamina_model *model, int64_t threads, int64_t level);
 void lamina_close(lamina_decoder *decoder);
 
+// How many threads compute from the next call on.
+void lamina_threads(lamina_decoder *decoder, int64_t threads);
+
 // Computes `rows` tokens: row r stands at `positions[r]` of the sequence whose blocks begin at `tables + r * blocks`
 // (0: all rows have the same). Rows may belong to one sequence (a prompt) or to several; a row sees what earlier rows store. Writes the
 // scores (count, vocabulary) of the rows `wanted`. Returns 0, or -1 where memory is short.

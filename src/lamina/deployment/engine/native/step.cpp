@@ -25,13 +25,14 @@ void Decoder::step(const int64_t *tokens, const int64_t *positions, const int64_
                    int64_t blocks, const int64_t *wanted, int64_t count, float *scores) {
     next_ = Asked{tokens, positions, tables, wanted, rows, blocks, count, scores};
     Pool::shared().run(
-        threads_, kPhasesPerLayer * given_.layers + kPhasesBeside,
+        next_threads_, kPhasesPerLayer * given_.layers + kPhasesBeside,
         [](void *decoder) { static_cast<Decoder *>(decoder)->prepare(); },
         [](void *decoder, Worker &worker) { static_cast<Decoder *>(decoder)->run(worker); }, this);
 }
 
 void Decoder::prepare() {
     asked_ = next_;
+    threads_ = next_threads_;
     const int64_t rows = asked_.rows;
     most_spans_ = 0;
     for (int64_t row = 0; row < rows; ++row) most_spans_ = std::max(most_spans_, spans(row));
