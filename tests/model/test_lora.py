@@ -12,6 +12,7 @@ from lamina.kit.errors import ConfigError, ModelFileError
 from lamina.model.architectures.gpt import gpt2, llama
 from lamina.model.checkpoint import open_model, save_model
 from lamina.model.lora import (
+    DEFAULT_TARGETS,
     TARGETS,
     LoraLinear,
     add_lora,
@@ -79,6 +80,32 @@ def test_without_the_head_the_tie_stays():
     merge_lora(model)
     assert model.spec.head.tied
     assert model.head.weight is model.stack.embeddings.token.weight
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("targets", [DEFAULT_TARGETS, TARGETS])
+def test_merging_a_tied_model_to_which_tokens_were_added(tmp_path: Path, targets: tuple[str, ...]):
+    """PEFT's issues 2777 and transformers' 45127: the added rows, and the tie, were lost."""
+    import transformers
+
+    save_model(make(tied=True), tmp_path / "base")
+    grown = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    grown.resize_token_embeddings(67)
+    grown.save_pretrained(tmp_path / "grown")
+    model, ids = open_model(tmp_path / "grown"), torch.tensor([[3, 61, 66, 7, 64]])
+    added = model.stack.embeddings.token.weight[61:].clone()
+    add_lora(model, rank=3, alpha=5.0, targets=targets)
+    disturb(model)
+    adapted = model.logits(model(ids))
+    assert adapted.shape[-1] == 67
+    merge_lora(model)
+    torch.testing.assert_close(model.logits(model(ids)), adapted, rtol=1e-5, atol=1e-5)
+    assert model.spec.head.tied == ("head" not in targets)
+    save_model(model, tmp_path / "merged")
+    again, theirs = open_model(tmp_path / "merged"), transformers.AutoModelForCausalLM.from_pretrained
+    assert torch.equal(again.stack.embeddings.token.weight[61:], added)
+    for logits in (again.logits(again(ids)), theirs(tmp_path / "merged")(ids).logits):
+        torch.testing.assert_close(logits, adapted, rtol=1e-5, atol=1e-5)
 
 
 def test_only_the_adapters_learn():

@@ -149,34 +149,19 @@ def learn(e, signs, count, rate):
 
 
 @fast
-def merge_rows(base, copies, first, last):
-    """Make ``base`` and all ``copies`` (T, R, P) the same again in the rows ``first`` to ``last``.
-
-    What the copies learned since they were ``base`` is summed adaptively, in their order (arXiv 2006.02924, eq. 6):
-    a + b -> (1 - a·b / 2|a|²) a + (1 - a·b / 2|b|²) b.
-    """
+def merge_rows(base, copies, rows, first, last):
+    """Make ``base`` (R, P) and all ``copies`` (T, R, P) the same again in ``rows[first:last]``: what the copies learned
+    since they were ``base`` is added up, in their order."""
     threads, width = copies.shape[0], base.shape[1] >> 4 << 4
-    for r in range(first, last):
-        old, total = base[r], copies[0, r]
-        for j in range(width):
-            total[j] -= old[j]
+    for i in range(first, last):
+        old, total = base[rows[i]], copies[0, rows[i]]
         for t in range(1, threads):
-            other = copies[t, r]
-            both = aa = bb = _ZERO
+            other = copies[t, rows[i]]
             for j in range(width):
-                change = other[j] - old[j]
-                both += total[j] * change
-                aa += total[j] * total[j]
-                bb += change * change
-            if bb == _ZERO:
-                continue
-            a = _ONE - both / (_TWO * aa) if aa > _ZERO else _ONE
-            b = _ONE - both / (_TWO * bb)
-            for j in range(width):
-                total[j] = a * total[j] + b * (other[j] - old[j])
+                total[j] += other[j] - old[j]
         for j in range(width):
-            old[j] += total[j]
-        for t in range(threads):
-            copy = copies[t, r]
+            old[j] = total[j]
+        for t in range(1, threads):
+            copy = copies[t, rows[i]]
             for j in range(width):
-                copy[j] = old[j]
+                copy[j] = total[j]

@@ -2,9 +2,8 @@
 
 Mikolov et al. 2013 (arXiv 1301.3781, 1310.4546); the kernels say how a window is computed. Threads share the weights
 and write to them without locks (Hogwild: Niu et al. 2011, arXiv 1106.5730). With ``reproducible`` each has a copy of
-its own instead; after each round the copies are made one again, row by row, by what they learned: changes that point
-the same way are averaged, changes that have nothing to do with each other added (Maleki et al. 2021, arXiv 2006.02924;
-for Word2Vec: Gill et al. 2019, 1909.03359). Then the same seed and number of threads give the same bytes.
+its own instead, and after short rounds what they learned is added up (see ``rounds``). Then the same seed and number of
+threads give the same bytes.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from lamina.kit.workers import cores
 from lamina.model.vectors import word2vec_kernels as kernels
 from lamina.model.vectors.keyed_vectors import KeyedVectors, Subwords
 from lamina.model.vectors.ngrams import Grams, gram_rows
+from lamina.model.vectors.rounds import PIECE, round_of, tiers
 from lamina.model.vectors.rows import aligned, padded
 from lamina.model.vectors.sampling import alias_table, huffman_tree, keep_shares, thresholds
 from lamina.model.vectors.vocabulary import Corpus, Vocabulary
 from lamina.model.vectors.window_kernels import merge_rows
 
 _STEP = 20_000  # tokens that a thread learns from before its rate falls
-_ROUND = 4  # tokens of a reproducible round, a thread, for each row of the vocabulary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +97,11 @@ class _Run:
 
     def __init__(self, vocabulary: Vocabulary, corpus: Corpus, parameters: Word2VecParameters) -> None:
         self.vocabulary, self.corpus, self.parameters = vocabulary, corpus, parameters
-        self.pieces = corpus.pieces()
+        apart = parameters.reproducible and (parameters.threads or cores()) > 1
+        self.pieces = corpus.pieces(PIECE) if apart else corpus.pieces()
         self.task = self._task()
         threads = min(parameters.threads or cores(), len(self.pieces) - 1)
-        self.merging = parameters.reproducible and threads > 1
+        self.merging = apart and threads > 1
         rows = len(vocabulary) + (parameters.subwords.buckets if parameters.subwords else 0)
         random = np.random.default_rng(parameters.seed)
         self.inputs = padded(rows, parameters.width)
@@ -114,6 +114,9 @@ class _Run:
             copies[0][:] = self.inputs
             self.copies = copies
             self.weights = [kernels.Weights(*(copy[t] for copy in copies)) for t in range(threads)]
+            share = threads * round_of(threads) / len(corpus)
+            kept = vocabulary.counts * keep_shares(vocabulary.counts, parameters.sample) * share
+            self.tiers = tiers(kept, self.task, rows, len(vocabulary))
         self.desks = [self._desk(seed) for seed in random.integers(1, 1 << 63, threads)]
         self.shares = self._shares(threads)
 
@@ -143,7 +146,7 @@ class _Run:
 
     def _shares(self, threads: int) -> list[NDArray[np.int64]]:
         """For each thread the bounds of the pieces of its steps: as many steps for all, of about as many tokens."""
-        step = _STEP if not self.merging else max(1000, _ROUND * len(self.vocabulary))
+        step = round_of(threads) if self.merging else _STEP
         share = len(self.corpus) / threads
         steps = max(1, round(share / step), min(10, len(self.pieces) // threads))
         bounds = np.searchsorted(self.pieces, np.linspace(0, len(self.corpus), threads * steps + 1))
@@ -177,7 +180,7 @@ class _Run:
                 for begin, end in self._rounds(steps):
                     list(pool.map(lambda t: learn(t, begin, end), range(threads)))  # noqa: B023
                     if self.merging:
-                        list(pool.map(self._merge, range(threads)))
+                        list(pool.map(lambda t: self._merge(t, end, last=end == steps), range(threads)))  # noqa: B023
             finally:
                 stop.set()
         return self._loss(number, task)
@@ -189,11 +192,12 @@ class _Run:
         p = self.parameters
         return np.float32(p.learning_rate - (p.learning_rate - p.final_rate) * done)
 
-    def _merge(self, thread: int) -> None:
-        """Make one of the copies again: this thread's part of the rows."""
-        for base, copy in zip((self.inputs, self.outputs), self.copies, strict=True):
-            bounds = np.linspace(0, len(base), len(self.desks) + 1).astype(np.int64)
-            merge_rows(base, copy, bounds[thread], bounds[thread + 1])
+    def _merge(self, thread: int, number: int, *, last: bool) -> None:
+        """Make one of the copies again after round ``number``: this thread's part of the rows that are due."""
+        for base, copy, tier in zip((self.inputs, self.outputs), self.copies, self.tiers, strict=True):
+            due = len(base) if last else tier.due(number)
+            bounds = np.linspace(0, due, len(self.desks) + 1).astype(np.int64)
+            merge_rows(base, copy, tier.rows, bounds[thread], bounds[thread + 1])
 
     def _loss(self, number: int, task: Task) -> float:
         loss, pairs = np.sum([desk.tally for desk in self.desks], axis=0)
