@@ -11,6 +11,7 @@ from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
 from lamina.recipes.architectures import AUTO
 from lamina.recipes.base_choice import told_base
+from lamina.recipes.pruning import conditions
 from lamina.recipes.removals import stale_versions
 from lamina.recipes.stack import Stack, learns_rows
 from lamina.recipes.versions import open_registry as open_registry  # read from here, too
@@ -31,9 +32,10 @@ def status(stack: Stack, *, as_json: bool) -> Any:
             names += ["tokenizer"] if stack.data is not None and stack.data.tokenizer.trained else []
             names += ["training"] if learns_rows(stack.model) else ["tokens", "passages", "training"]
     rows = []
-    for name in names:
+    stages = {name: lambda name=name: plan.workshop.condition(getattr(plan, name)) for name in names}
+    for name, look in (stages | conditions(plan)).items():
         try:
-            condition = plan.workshop.condition(getattr(plan, name))
+            condition = look()
             rows.append({"stage": name, "state": condition.state, "why": condition.why})
         except LaminaError as error:
             rows.append({"stage": name, "state": "stale", "why": str(error)})
