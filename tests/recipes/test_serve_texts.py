@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import openai
 import pytest
 from starlette.testclient import TestClient
 
 from lamina.kit.durable import publish
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Stage, Workshop
+from lamina.model.vectors.keyed_vectors import KeyedVectors
+from lamina.model.vectors.vector_files import write_vectors
 from lamina.recipes.serve import make_app
 from lamina.recipes.stack import open_stack
 from lamina.recipes.up import bring_up
@@ -42,7 +45,8 @@ def bert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.manual_seed(0)
     save_model(Transformer(preset("bert-nano", vocabulary=300)), tmp_path / "bert", like=tmp_path / "tokenizer")
     file = tmp_path / "lamina.toml"
-    file.write_text('name = "filler"\n[model]\nbase = "bert"\n')
+    file.write_text('name = "filler"\n[model]\nbase = "bert"\n[deployment.vectors]\nwords = "words.bin"\n')
+    write_vectors(KeyedVectors(["whale", "sea"], np.eye(2, 4, dtype=np.float32)), tmp_path / "words.bin")
     return file
 
 
@@ -68,4 +72,20 @@ def test_it_is_served_and_says_what_it_can_do(bert: Path, capfd: pytest.CaptureF
         assert "v1 cannot chat" in error["message"]
         assert "/v1/fill-mask" in error["message"]
         assert client.get("/health/ready").status_code == 200
+        _asks_for_word_vectors(client)
         assert 'lamina:prompt_tokens_total{model_name="v1"}' in client.get("/metrics").text
+
+
+def _asks_for_word_vectors(client: TestClient) -> None:
+    """By OpenAI's own client, which asks for base64."""
+    theirs = openai.OpenAI(base_url="http://127.0.0.1/v1", api_key="none", http_client=client, max_retries=0)
+    listed = {model.id: model.to_dict() for model in theirs.models.list()}["words"]
+    assert (listed["tasks"], listed["dimensions"]) == (["embeddings"], 4)
+    found = theirs.embeddings.create(model="words", input=["The whale, the sea", "whale"])
+    assert np.allclose([row.embedding for row in found.data], [[0.5**0.5, 0.5**0.5, 0, 0], [1, 0, 0, 0]])
+    assert (found.model, found.usage.prompt_tokens) == ("words", 5)
+    for wrong, words in (({"input": ["of nothing"]}, "no word of text 0"), ({"input": "sea", "dimensions": 3}, "4")):
+        with pytest.raises(openai.BadRequestError, match=words):
+            theirs.embeddings.create(model="words", **wrong)
+    with pytest.raises(openai.BadRequestError, match="/v1/embeddings"):
+        theirs.chat.completions.create(model="words", messages=[{"role": "user", "content": "hello"}])

@@ -59,6 +59,20 @@ def test_case_is_kept_by_choice(texts: Path, tmp_path: Path) -> None:
     assert "whale" not in read_vectors(out)
 
 
+def test_n_grams_are_kept_beside_the_file(texts: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    out, settings = tmp_path / "v.bin", replace(SMALL, subwords=True, epochs=5)
+    recipe.train(out, [str(texts / "a.txt")], settings, stack=tmp_path / "none.toml")
+    near = recipe.nearest(out, ["Whales"], count=4, as_json=True)
+    assert "whale" in {row["word"] for row in near}
+    recipe.train(out, [str(texts / "a.txt")], replace(settings, subwords=False, epochs=1), stack=tmp_path / "none.toml")
+    with pytest.raises(NotFoundError, match="whales"):
+        recipe.nearest(out, ["whales"])
+    with pytest.raises(ConfigError, match="whole words"):
+        replace(settings, algorithm="glove")
+
+
 @pytest.fixture
 def known(tmp_path: Path) -> Path:
     """Vectors whose neighbours and analogies are plain to see."""

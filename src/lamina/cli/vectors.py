@@ -30,6 +30,9 @@ def vectors_train(
         bool, typer.Option("--reproducible", help="The same bytes for the same seed and threads.")
     ] = False,
     case: Annotated[bool, typer.Option("--case", help="Keep upper case.")] = False,
+    subwords: Annotated[
+        bool, typer.Option("--subwords", help="Learn n-grams of letters, too: words never seen get vectors.")
+    ] = False,
     form: Annotated[str, typer.Option(help="binary or text.")] = "binary",
     stack: StackFile = DEFAULT,
     set: Settings = None,
@@ -48,6 +51,7 @@ def vectors_train(
         seed=seed,
         reproducible=reproducible,
         case=case,
+        subwords=subwords,
         form=form,
     )
     write_out(recipe.train(file, places or [], settings, stack=stack, assignments=set or [], as_json=json), json)

@@ -21,6 +21,7 @@ class Current:
     tokens: str | None = None
     base: str | None = None
     run: str | None = None
+    vectors: str | None = None
 
 
 def remember(stack: Stack, current: Current) -> None:

@@ -206,6 +206,8 @@ class Sweep:
                 changes[field] = self._moved[shelf][name]
             elif name and shelf == "tokens" and self._holds(self._stack.state / shelf / name):
                 changes[field] = None
+        if "tokens" in changes:  # the vectors were learned from them; the next build learns others
+            changes["vectors"] = None
         if changes:
             remember(self._stack, replace(current, **changes))
 
@@ -226,6 +228,8 @@ class Sweep:
         if self._facts:
             stale += [folder for folder in sorted((state / "work").glob("*")) if folder.is_dir()]
             stale += sorted((state / contamination.SHELF).glob("*"))  # which documents hold questions: told anew
+        if stale:
+            stale += sorted((state / "vectors").glob("*"))
         for folder in stale:
             remove(folder)
 

@@ -31,7 +31,7 @@ _STD = 0.02  # of a fresh embedding table
 
 def vectors_stage(section: EmbeddingSection, *, tokens: Path, tokenizer: Path, context: Path, seed: int) -> Stage:
     """The stage that makes the vectors of ``[model.embedding]``; ``context``: the folder that a file's path is in."""
-    learned = section.init in ("word2vec", "glove")
+    learned = section.learned
     return Stage(
         name="vectors",
         shelf="vectors",

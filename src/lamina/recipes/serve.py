@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lamina.kit.config import seconds
@@ -13,6 +14,7 @@ from lamina.kit.errors import BusyError, ConfigError
 from lamina.kit.progress import Progress, open_progress
 from lamina.recipes.current import recall
 from lamina.recipes.fitting import open_fitter
+from lamina.recipes.served_vectors import served_vectors
 from lamina.recipes.stack import Stack
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
     from prometheus_client import CollectorRegistry
 
     from lamina.deployment.registry import ModelRegistry
+    from lamina.deployment.texts.words import BesideModels
     from lamina.interface.api.app import create_app
     from lamina.interface.api.security import check_bind
     from lamina.interface.keys import KeyRing
@@ -64,6 +67,7 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
         registry = ModelRegistry(database, stack.state / "models")
         store = FeedbackStore(database)
         metrics = CollectorRegistry()
+        vectors = served_vectors(stack)
         service = _service(stack, registry, metrics)
         stays.callback(service.close)
         retriever = stays.enter_context(_retriever(stack, store))
@@ -71,7 +75,7 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
         stays.callback(jobs.stop)
         yield create_app(
             service=service,
-            texts=service,
+            texts=BesideModels(service, vectors),
             releases=registry,
             lineage=StackLineage(stack, registry, store),
             jobs=jobs,
@@ -80,7 +84,7 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
             documents=retriever,
             keys=keys,
             metrics=metrics,
-            settings=_settings(stack),
+            settings=replace(_settings(stack), vectors=tuple(one.name for one in vectors)),
         )
 
 

@@ -84,6 +84,11 @@ class EmbeddingSection:
         """Whether it begins as chance has it."""
         return self.init == "random"
 
+    @property
+    def learned(self) -> bool:
+        """Whether it begins as vectors of tokens, learned from the corpus."""
+        return self.init in ("word2vec", "glove")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSection:
@@ -140,6 +145,7 @@ class DeploymentSection:
     context: int | None = None  # tokens; default: what the model was made for
     max_wait: str = "10s"  # of a request for its turn: one that would wait longer is refused, with a Retry-After
     speculate: bool = True  # guess tokens from the request's own text, where that pays
+    vectors: dict[str, str] = field(default_factory=dict)  # names and files of word vectors, for /v1/embeddings
     prune: PruneSection | None = None  # what is cut out of the model first
 
     def __post_init__(self) -> None:

@@ -95,7 +95,7 @@ def _bring_up_texts(plan: Plan, reason: str | None) -> bool:
     trains = stack.data is not None and plan.trains
     if reason is not None and not trains:
         raise ConfigError(reason, where=stack.file.name, hint="with [data] and [model.train] it is trained")
-    keys = {"base": workshop.key(plan.base)}
+    keys = {"base": workshop.key(plan.base)} | _vectors(plan)
     if stack.collects:
         keys["corpus"] = workshop.key(plan.corpus)
     if trains:
@@ -156,8 +156,15 @@ def _remember(plan: Plan, made: Deployed) -> None:
         base=workshop.key(plan.base),
         tokens=made.tokens,
         run=made.run,
+        **_vectors(plan),
     )
     remember(plan.stack, current)
+
+
+def _vectors(plan: Plan) -> dict[str, str]:
+    """The word vectors that the embedding layer began as, where it did."""
+    model = plan.stack.model
+    return {} if model is None or model.embedding.random else {"vectors": plan.workshop.key(plan.vectors)}
 
 
 def _run_tokenizer(plan: Plan) -> None:

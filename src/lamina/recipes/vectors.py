@@ -46,6 +46,7 @@ class Settings:
     seed: int = 0
     reproducible: bool = False
     case: bool = False  # words as they are written; else in lower case
+    subwords: bool = False  # words as bags of n-grams of letters, which give vectors to words never seen
     form: str = "binary"
 
     def __post_init__(self) -> None:
@@ -54,6 +55,8 @@ class Settings:
                 raise ConfigError(
                     f"cannot be '{getattr(self, name)}'", where=f"--{name}", hint="one of " + ", ".join(choices)
                 )
+        if self.subwords and self.algorithm == "glove":
+            raise ConfigError("GloVe learns whole words", where="--subwords", hint="with skip-gram or cbow")
 
 
 def train(
@@ -67,7 +70,7 @@ def train(
 ) -> Any:
     """Vectors of the words in ``places`` (files, folders, locations), or in the training split of the stack's corpus,
     written to the file ``out`` in word2vec's format."""
-    from lamina.model.vectors.vector_files import write_vectors
+    from lamina.model.vectors.gram_files import write_with_grams
     from lamina.model.vectors.vocabulary import read_sentences
 
     progress = open_progress("json" if as_json else "auto")
@@ -86,7 +89,7 @@ def train(
         progress.say(line)
     progress.say(f"{corpus.seen:,} words, {len(vocabulary):,} of them different and frequent enough")
     trained = _trained(vocabulary, corpus, settings, progress)
-    write_vectors(trained.vectors, out, form="text" if settings.form == "text" else "binary")
+    write_with_grams(trained.vectors, out, form="text" if settings.form == "text" else "binary")
     found = {
         "file": str(out),
         "algorithm": settings.algorithm,
@@ -136,6 +139,7 @@ def evaluate(file: Path, questions: Sequence[Path], *, as_json: bool = False) ->
 
 def _trained(vocabulary: Vocabulary, corpus: Corpus, settings: Settings, progress: Progress) -> Trained:
     from lamina.model.vectors.glove import GloveParameters, train_glove
+    from lamina.model.vectors.ngrams import Grams
     from lamina.model.vectors.word2vec import Word2VecParameters, train_word2vec
 
     given: dict[str, Any] = {"width": settings.width, "seed": settings.seed, "threads": settings.threads}
@@ -145,7 +149,8 @@ def _trained(vocabulary: Vocabulary, corpus: Corpus, settings: Settings, progres
             return train_glove(
                 vocabulary, corpus, parameters=GloveParameters(**given), work=Path(work), progress=progress
             )
-    given |= {"algorithm": settings.algorithm, "reproducible": settings.reproducible}
+    subwords = Grams() if settings.subwords else None
+    given |= {"algorithm": settings.algorithm, "reproducible": settings.reproducible, "subwords": subwords}
     return train_word2vec(vocabulary, corpus, parameters=Word2VecParameters(**given), progress=progress)
 
 
@@ -198,11 +203,11 @@ def _sentences(batches: Iterable[pa.RecordBatch], case: bool, advance: Any) -> I
 
 
 def _opened(file: Path) -> KeyedVectors:
-    from lamina.model.vectors.vector_files import read_vectors
+    from lamina.model.vectors.gram_files import read_with_grams
 
     if not file.is_file():
         raise NotFoundError("there is no such file of vectors", where=str(file), hint=f"lamina vectors train {file}")
-    return read_vectors(file)
+    return read_with_grams(file)
 
 
 def _known(vectors: KeyedVectors, word: str, file: Path) -> str:
@@ -211,6 +216,8 @@ def _known(vectors: KeyedVectors, word: str, file: Path) -> str:
         if form in vectors:
             return form
     low = word.lower()
+    if vectors.subwords is not None:
+        return low if all(known == known.lower() for known in vectors.words) else word
     near = [w for w in vectors.words if abs(len(w) - len(low)) <= 2 and (w[:1].lower() == low[:1] or len(w) <= 4)]
     close = difflib.get_close_matches(low, near, n=_NEAR, cutoff=0.6)
     hint = "did you mean " + ", ".join(f"'{w}'" for w in close) + "?" if close else None

@@ -32,6 +32,7 @@ class OpenAIRoutes:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._settings = context.settings
+        self._started = int(time.time())
 
     def add_to(self, routes: Routes) -> None:
         """Serve them."""
@@ -60,6 +61,7 @@ class OpenAIRoutes:
             found[alias] = self._described(alias, version)
         if "champion" in aliases:
             found.setdefault(self._settings.name, self._described(self._settings.name, found_version(found)))
+        found |= {name: self._vectors(name) for name in self._settings.vectors}
         return list(found.values())
 
     def _described(self, id: str, version: ModelVersion | dict[str, Any]) -> dict[str, Any]:
@@ -74,6 +76,11 @@ class OpenAIRoutes:
             "parent": version.parent,
             **self._abilities(version.id),
         }
+
+    def _vectors(self, name: str) -> dict[str, Any]:
+        """Word vectors, which have no versions: they are those of the server's start."""
+        told = {"id": name, "object": "model", "created": self._started, "owned_by": self._settings.name}
+        return told | {"root": name, "parent": None, **self._abilities(name)}
 
     def _abilities(self, version: str) -> dict[str, Any]:
         """What a version can be asked for, where that is known."""
@@ -199,6 +206,9 @@ class OpenAIRoutes:
         """The name that the service knows: "" for the champion. Raises ``UnknownModelError``."""
         if name in ("", "champion", self._settings.name):
             return ""
+        if name in self._settings.vectors:
+            what = f"model: {name} is word vectors, which cannot write"
+            raise ParameterError(what, param="model", code="unsupported_task", hint="they can be asked: /v1/embeddings")
         try:
             await asyncio.to_thread(self._context.releases.resolve, name)
         except NotFoundError:

@@ -95,6 +95,7 @@ class ApiSettings:
     context_chars: int = 4000  # of passages put into the context
     system: str | None = None  # a system message for conversations that bring none
     temperature: float | None = 0.3  # of chats that name none and have no source (with sources: 0); None: the model's
+    vectors: tuple[str, ...] = ()  # names of word vectors that /v1/embeddings knows beside the versions
     examples: tuple[str, ...] = ()  # questions that the empty chat page offers
     max_body: int = 1 << 20
     body_deadline_s: float = 30.0
