@@ -19,6 +19,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # As the command line sets them, before numpy and torch are there.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A process a core: two of two threads each would wait for one another (a fifth less processor time without).
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 #: What takes longest comes first, so that two processes end together; and what shares the demo stays in one of them.
