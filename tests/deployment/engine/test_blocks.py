@@ -63,6 +63,37 @@ def test_another_root_shares_nothing() -> None:
     assert keys[0] != keys[1]
 
 
+def test_what_nobody_knows_is_withdrawn_first() -> None:
+    manager = BlockManager(8, 2)
+    old, new, running, nameless = [], [], [], []
+    for blocks, tokens in ((old, [1, 2]), (new, [3, 4]), (nameless, [5]), (running, [6, 7])):
+        assert manager.extend(blocks, len(tokens))
+        if len(tokens) == 2:
+            manager.remember(blocks[0], manager.keys(tokens)[0])
+    places = {"old": old[0], "new": new[0], "nameless": nameless[0], "running": running[0]}
+    for blocks in (old, new, nameless):
+        manager.release(blocks)
+    assert manager.touched == 4
+    manager.restrict(4)
+    assert manager.given() == [], "four had never been written to"
+    manager.restrict(3)
+    assert manager.given() == [places["nameless"]]
+    manager.restrict(2)
+    assert manager.given() == [places["old"]], "the longest unused"
+    assert manager.known(manager.keys([3, 4])) == 1
+    manager.restrict(1)
+    assert (manager.given(), manager.free) == ([places["new"]], 0)
+    extra: list[int] = []
+    assert not manager.extend(extra, 2)
+    manager.restrict(8)
+    assert manager.extend(extra, 14), "all but the one that runs"
+    manager.restrict(3)
+    assert (manager.given(), manager.usage) == ([], 1.0)
+    manager.release(extra)
+    assert (len(manager.given()), manager.free, manager.touched) == (5, 2, 3), "those in use go as they fall free"
+    manager.check([running])
+
+
 def test_a_double_release_is_an_error() -> None:
     manager = BlockManager(2, 2)
     blocks: list[int] = []
@@ -119,12 +150,25 @@ class Blocks(RuleBasedStateMachine):
             for block in blocks[before:]:
                 self.content[block] = ()
 
+    @rule(limit=st.integers(1, 12))
+    def restrict(self, limit: int) -> None:
+        self.manager.restrict(limit)
+        self.give()
+
+    def give(self) -> None:
+        given = self.manager.given()
+        assert not {block for blocks, _ in self.held for block in blocks} & set(given), "memory that is in use"
+        for block in given:
+            self.content[block] = (9,)  # whoever still finds it finds something else
+
     @invariant()
     def conserved(self) -> None:
         if hasattr(self, "manager"):
             self.manager.check([blocks for blocks, _ in self.held])
             used = {block for blocks, _ in self.held for block in blocks}
-            assert self.manager.free + len(used) == self.manager.total
+            self.give()
+            assert self.manager.free == max(0, self.manager.limit - len(used)), "as many as may be used, no more"
+            assert self.manager.touched <= max(self.manager.limit, len(used))
 
 
 Blocks.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

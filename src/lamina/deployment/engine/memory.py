@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
 _PAGE = mmap.PAGESIZE
-_DONT_NEED, _NO_HUGE_PAGES = 4, 15  # of Linux, <sys/mman.h>
 
 
 def make_store(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """An empty tensor. On the processor it begins at a page, and memory comes as it is written to, page by page: in
-    huge pages the first token would bring memory for thousands."""
+    """A tensor for keys and values. On the processor it begins at a page, and memory comes as it is written to, page by
+    page: in huge pages the first token would bring memory for thousands."""
     if device.type != "cpu":
         return torch.empty(tuple(shape), dtype=dtype, device=device)
-    size = torch.empty((), dtype=dtype).element_size()
-    count = 1
-    for length in shape:
-        count *= length
-    whole = torch.empty(count * size + 2 * _PAGE, dtype=torch.uint8)
-    start = -whole.data_ptr() % _PAGE
-    store = whole[start : start + count * size].view(dtype).view(*shape)
-    _advise(store.data_ptr(), -(-count * size // _PAGE) * _PAGE, _NO_HUGE_PAGES)
-    return store
+    size = math.prod(shape) * torch.empty((), dtype=dtype).element_size()
+    pages = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(AttributeError, OSError):  # not every system has it
+        pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.frombuffer(pages, dtype=dtype, count=math.prod(shape)).view(*shape)
 
 
 def give_back(stores: Iterable[Tensor], blocks: Sequence[int], block_tokens: int) -> None:
@@ -46,13 +43,13 @@ def give_back(stores: Iterable[Tensor], blocks: Sequence[int], block_tokens: int
                 begin = -(-(head.data_ptr() + first * slot) // _PAGE) * _PAGE
                 last = (head.data_ptr() + end * slot) // _PAGE * _PAGE
                 if last > begin:
-                    _advise(begin, last - begin, _DONT_NEED)
+                    _drop(begin, last - begin)
 
 
-def _advise(address: int, length: int, advice: int) -> None:
-    """What the system refuses is left as it is."""
-    call = getattr(_LIBRARY, "madvise", None)
-    if call is not None:
+def _drop(address: int, length: int) -> None:
+    """Where the system does not, the memory is kept."""
+    advice, call = getattr(mmap, "MADV_DONTNEED", None), getattr(_LIBRARY, "madvise", None)
+    if advice is not None and call is not None:
         call(ctypes.c_void_p(address), ctypes.c_size_t(length), advice)
 
 

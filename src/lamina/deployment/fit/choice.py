@@ -22,7 +22,7 @@ _PARTS = (16, 32, 48, 64, 96, 128, 192, 256)  # chunks of a prompt
 _PLAIN, _PLAIN_MOST = 8, 32  # sequences, at least and at most, where no SLO says how long a step may be
 _PLAIN_STEP_S = 0.2  # of a step with a chunk, then
 _PLAIN_TTFT_S = 1.0
-_GAIN = 1.05  # of throughput that the next larger number must bring
+_GAIN = 1.05  # of throughput that twice as many must bring
 _TIE = 1.03  # fewer threads that are at most so much slower are taken: others can use the rest
 _DECODING = 0.6  # of the time between tokens that decoding may take; the rest is for prompts
 
@@ -134,10 +134,9 @@ def _together(step: Callable[[int], float], goal: Goal) -> tuple[int, str]:
         kept = "held without prompts beside it" if step(1) <= goal.itl else "not held even alone"
         return 1, f"itl = {1e3 * goal.itl:.0f} ms is {kept}: a token takes {1e3 * step(1):.1f} ms"
     count = _PLAIN
-    for following in _SEQUENCES:
-        if count < following <= _PLAIN_MOST and following / step(following) >= _GAIN * count / step(count):
-            count = following
-    return count, f"more bring less than 5 % ({count / step(count):.0f} tokens a second together)"
+    while count < _PLAIN_MOST and 2 * count / step(2 * count) >= _GAIN * count / step(count):
+        count *= 2
+    return count, f"twice as many bring less than 5 % ({count / step(count):.0f} tokens a second together)"
 
 
 def _part(prompt: Callable[[int], float], decoding: float, goal: Goal) -> tuple[int, str]:
