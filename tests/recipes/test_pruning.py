@@ -128,6 +128,7 @@ def test_the_base_is_pruned_and_recovers(plan: Callable[..., Plan], made: Path) 
     assert model.spec.stack.embeddings.vocabulary == new.vocabulary < old.vocabulary
     assert facts["pruning"]["parameters"] == model.parameter_count < facts["pruning"]["parameters_before"]
     assert "fewer" in facts["pruning"]["what"]
+    assert "It was pruned: " in (run / "model" / "README.md").read_text()
     assert unpruned(opened.stack.state, run.name) == (opened.workshop.folder(opened.base), "")
     texts = pq.read_table(made / "corpus/data/train-00000-of-00001.parquet")["text"].to_pylist()[:8]
     assert [new.decode(new.encode(t)) for t in texts] == texts

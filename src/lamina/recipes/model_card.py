@@ -187,7 +187,9 @@ def _what(facts: Mapping[str, Any]) -> str:
     begun = "trained from fresh weights" if facts["base"] is None else f"trained further from `{facts['base']}`"
     method = " with a low-rank adapter, merged" if facts["run"]["method"] == "lora" else ""
     kind = f"{_KINDS[facts['architecture']]} in the form of `{facts['family']}`"
-    return f"{kind}: {size}, {shape}. It was {begun}{method}, by Lamina; `transformers` opens this folder."
+    cut = facts["run"].get("pruning")
+    smaller = f" It was {cut['what']}, and then learned from the scores of what it was cut from." if cut else ""
+    return f"{kind}: {size}, {shape}. It was {begun}{method}, by Lamina; `transformers` opens this folder.{smaller}"
 
 
 def _data_section(facts: Mapping[str, Any]) -> str:

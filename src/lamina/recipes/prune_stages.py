@@ -79,6 +79,7 @@ def prune_and_recover(
     if section.replay:
         parts.append((Shards(inputs["tokens"] / "replay"), section.replay))
     stream, _ = open_stream(parts, section, tokenizer, model.spec)
+    context = parameters["context"]
     facts = run_training(
         model,
         stream,
@@ -91,11 +92,11 @@ def prune_and_recover(
         planned=lambda steps: progress.say(plan_in_words(steps, section, documents.total_tokens)),
         teacher=parent.requires_grad_(False),
         chat=[part[0] for part in parts[1:] if isinstance(part, tuple)],
-        context=parameters["context"],
+        context={**context, "about": {**context["about"], "pruning": json.loads((place / FACTS).read_bytes())}},
     )
-    facts |= {"corpus_tokens": documents.total_tokens, "pruning": json.loads((place / FACTS).read_bytes())}
+    facts |= {"corpus_tokens": documents.total_tokens}
     atomic_write(staging / "run.json", json.dumps(facts, indent=1).encode())
-    atomic_write(staging / "lamina.json", json.dumps(parameters["context"]["stack"], indent=1).encode())
+    atomic_write(staging / "lamina.json", json.dumps(context["stack"], indent=1).encode())
 
 
 def open_parent(source: Path, vocabulary: Path | None) -> Transformer:

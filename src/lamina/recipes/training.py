@@ -238,7 +238,7 @@ def run_training(
             atomic_write(staging / name, (work / name).read_bytes())
     facts = _facts(section, result) | {"learning_rate": parameters.learning_rate}
     about = told.get("about") or {}
-    facts |= {"base_choice": about["base_choice"]} if "base_choice" in about else {}
+    facts |= {name: about[name] for name in ("base_choice", "pruning") if name in about}
     findings = write_trust(
         staging, model, tokenizer, stream, objective=section.objective, before=[proof], chat=chat, about=about
     )
