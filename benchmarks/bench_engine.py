@@ -1,4 +1,4 @@
-"""Answering on a processor: `bench_engine.py [decode] [prefill] [concurrent] [--peers …] [--quick] [--json]`.
+"""Answering on a processor: `bench_engine.py [decode] [prefill] [concurrent] [prefix] [start] [--peers …] [--quick]`.
 
 SmolLM2-135M-Instruct, greedy, in turns, pair by pair; each side is a process (`sides.py`). Ours is the whole engine, on
 int8 weights against peers of 8 bits and more, on int4 ones (the blocks of the GGUF base, as they are) against 4 bits.
@@ -6,6 +6,9 @@ int8 weights against peers of 8 bits and more, on int4 ones (the blocks of the G
 decode      one stream, tokens a second after the first, after a prompt of 128 and of 2,048 tokens
 prefill     one prompt of 512 and of 2,048 tokens, tokens of it a second until the first of the answer
 concurrent  16 prompts of 256 tokens at once, 128 tokens each: tokens of answers a second, waiting and prompts included
+prefix      16 prompts at once that share their first 1,500 tokens (new ones each turn) and have 32 of their own: first
+            tokens a second; peers may keep what prompts have in common
+start       from the start of a process to the first token, files in the cache of the system: ours through the API
 
 ``quality``: nats per token of both on the same text; of llama.cpp those of its file's weights, by our reader.
 """
@@ -13,10 +16,12 @@ concurrent  16 prompts of 256 tokens at once, 128 tokens each: tokens of answers
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import statistics
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +41,13 @@ PEERS = {
     "q40": ("llama.cpp (xllamacpp), Q4_0", "Q4_0", "int4"),
     "q41": ("llama.cpp (xllamacpp), Q4_1", "base", "int4"),
 }
+OWN = 32  # tokens of a prompt that others do not share
 #: Rows: prompts, their tokens, tokens of each answer.
 WORK = {
     "decode": [("decode, 1 stream, context 128", 1, 128, 64), ("decode, 1 stream, context 2,048", 1, 2048, 64)],
     "prefill": [("prefill, 512 tokens", 1, 512, 2), ("prefill, 2,048 tokens", 1, 2048, 2)],
     "concurrent": [("16 requests at once, 256 in, 128 out", 16, 256, 128)],
+    "prefix": [("16 requests at once that share 1,500 tokens", 16, 1532, 1)],
 }
 
 
@@ -77,25 +84,34 @@ def served(bits: str, source: Path | None = None) -> Path:
 
 def open_sides(names: list[str], streams: int, threads: int) -> dict[str, Side]:
     """Ours in the forms that the peers need, and the peers."""
-    python = ROOT / ".bench" / "llamacpp" / "bin" / "python"
-    llamacpp = [str(python) if python.exists() else sys.executable, str(HERE / "peer_llamacpp.py")]
     found = {}
     for bits in dict.fromkeys(PEERS[name][2] for name in names):
         command = [sys.executable, str(HERE / "engine_ours.py"), str(served(bits)), str(streams)]
         found[bits] = Side(command, threads)
-    for name in names:
-        kind = PEERS[name][1]
-        if kind is None:
-            command = [sys.executable, str(HERE / "peer_generate.py"), str(smollm2())]
-        else:
-            command = [*llamacpp, str(gguf(kind)), str(threads), str(streams)]
-        found[name] = Side(command, threads)
-    return found
+    return found | {name: open_side(name, streams, threads) for name in names}
+
+
+def open_side(name: str, streams: int, threads: int) -> Side:
+    """A peer."""
+    kind = PEERS[name][1]
+    if kind is None:
+        return Side([sys.executable, str(HERE / "peer_generate.py"), str(smollm2())], threads)
+    python = ROOT / ".bench" / "llamacpp" / "bin" / "python"
+    command = [str(python) if python.exists() else sys.executable, str(HERE / "peer_llamacpp.py")]
+    return Side([*command, str(gguf(kind)), str(threads), str(streams)], threads)
 
 
 def prompts(count: int, length: int, turn: int) -> list[list[int]]:
     """Prompts that share no beginning, with each other or with an earlier turn's."""
     return [[100 + (7919 * (turn * count + i + 1) + 31 * k) % 40_000 for k in range(length)] for i in range(count)]
+
+
+def asked(work: str, count: int, length: int, tokens: int, turn: int) -> dict[str, Any]:
+    """What the sides are told."""
+    made = prompts(count, length, turn)
+    if work == "prefix":
+        made = [made[0][: length - OWN] + prompt[length - OWN :] for prompt in made]
+    return {"prompts": made, "tokens": tokens, "cache": work == "prefix"}
 
 
 def rate(work: str, told: dict[str, float], count: int, length: int, tokens: int) -> float:
@@ -105,37 +121,85 @@ def rate(work: str, told: dict[str, float], count: int, length: int, tokens: int
     return length / told["prompt_s"] if work == "prefill" else count * tokens / told["all_s"]
 
 
+def start(names: list[str], runs: int, threads: int) -> list[dict[str, Any]]:
+    """Seconds from the start of a process to its first token; the whole server of ours."""
+    seconds: dict[str, list[float]] = {side: [] for side in (*dict.fromkeys(PEERS[n][2] for n in names), *names)}
+    for turn in range(runs + 1):
+        for side in seconds:
+            begun = time.perf_counter()
+            process = open_server(side, threads) if side in ("int8", "int4") else open_side(side, 1, threads)
+            try:
+                if side in ("int8", "int4"):
+                    first_token(process.turn(0)["url"])
+                else:
+                    process.turn({"prompts": prompts(1, 32, turn), "tokens": 1})
+                if turn:  # the first brings the files into the cache
+                    seconds[side].append(time.perf_counter() - begun)
+            finally:
+                process.close()
+    found = []
+    for name in names:
+        peer, _, bits = PEERS[name]
+        ratios = [b / a for a, b in zip(seconds[bits], seconds[name], strict=True)]
+        found.append(
+            row("start to the first token", peer, seconds[bits], seconds[name], ratios, "s")
+            | {"quality": f"ours {bits}, with the API", "machine": f"{machine()}; {threads} threads"}
+        )
+    return found
+
+
+def open_server(bits: str, threads: int) -> Side:
+    """Our API over the model."""
+    return Side([sys.executable, str(HERE / "serve_side.py"), str(served(bits))], threads)
+
+
+def first_token(url: str) -> None:
+    """Ask for one token, and wait for it."""
+    from lamina.deployment.load.client import Asked, Target
+    from lamina.deployment.load.generator import open_loop
+    from lamina.deployment.load.work import CHAT, streamed
+
+    body = {"messages": [{"role": "user", "content": TEXT}], "max_tokens": 1, "ignore_eos": True}
+    (outcome,) = asyncio.run(open_loop(Target(url), [Asked(CHAT, streamed(body))], [0.0], timeout_s=60.0, most=1))
+    assert outcome.error is None, outcome.error
+
+
+def row(work: str, peer: str, ours: list[float], theirs: list[float], ratios: list[float], unit: str) -> dict[str, Any]:
+    """The figures of a row."""
+    return {
+        "work": work,
+        "peer": peer,
+        "ours": statistics.median(ours),
+        "theirs": statistics.median(theirs),
+        "ratio": statistics.median(ratios),
+        "unit": unit,
+        "runs": len(ratios),
+        "spread": f"{min(ratios):.2f}-{max(ratios):.2f}",
+        "versions": versions_of("lamina", "torch", "transformers", "xllamacpp"),
+    }
+
+
 def rows(work: str, names: list[str], runs: int, threads: int) -> list[dict[str, Any]]:
     """All rows of one kind of work."""
     streams = max(count for _, count, _, _ in WORK[work])
     sides = open_sides(names, streams, threads)
     try:
-        nats = quality(sides, names)
+        nats = nats_of(sides, names)
         found = []
         for words, count, length, tokens in WORK[work]:
             rates: dict[str, list[float]] = {side: [] for side in sides}
             for turn in range(runs + 1):
                 for side, process in sides.items():
-                    told = process.turn({"prompts": prompts(count, length, turn), "tokens": tokens})
+                    told = process.turn(asked(work, count, length, tokens, turn))
                     if turn:  # the first is not counted
                         rates[side].append(rate(work, told, count, length, tokens))
             for name in names:
                 peer, _, bits = PEERS[name]
                 ratios = [a / b for a, b in zip(rates[bits], rates[name], strict=True)]
+                quality = f"ours {bits}; {nats[bits]:.3f} against {nats[name]:.3f} nats per token"
                 found.append(
-                    {
-                        "work": words,
-                        "peer": peer,
-                        "ours": statistics.median(rates[bits]),
-                        "theirs": statistics.median(rates[name]),
-                        "ratio": statistics.median(ratios),
-                        "unit": "tokens/s",
-                        "runs": runs,
-                        "spread": f"{min(ratios):.2f}-{max(ratios):.2f}",
-                        "quality": f"ours {bits}; {nats[bits]:.3f} against {nats[name]:.3f} nats per token",
-                        "versions": versions_of("lamina", "torch", "transformers", "xllamacpp"),
-                        "machine": f"{machine()}; {threads} threads",
-                    }
+                    row(words, peer, rates[bits], rates[name], ratios, "tokens/s")
+                    | {"quality": quality, "machine": f"{machine()}; {threads} threads"}
                 )
         return found
     finally:
@@ -143,7 +207,7 @@ def rows(work: str, names: list[str], runs: int, threads: int) -> list[dict[str,
             process.close()
 
 
-def quality(sides: dict[str, Side], names: list[str]) -> dict[str, float]:
+def nats_of(sides: dict[str, Side], names: list[str]) -> dict[str, float]:
     """Nats per token of each side on the same text."""
     import torch
     from torch.nn import functional as F
@@ -183,18 +247,21 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> int:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", nargs="*", default=list(WORK))
+    parser.add_argument("rows", nargs="*", default=[*WORK, "start"])
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if set(arguments.rows) - set(WORK) or set(arguments.peers) - set(PEERS):
-        parser.error(f"known rows: {', '.join(WORK)}; peers: {', '.join(PEERS)}")
+    if set(arguments.rows) - {*WORK, "start"} or set(arguments.peers) - set(PEERS):
+        parser.error(f"known rows: {', '.join(WORK)}, start; peers: {', '.join(PEERS)}")
     runs = 2 if arguments.quick else arguments.runs
-    for work in arguments.rows or list(WORK):
-        found = rows(work, arguments.peers, runs, arguments.threads)
+    for work in arguments.rows or [*WORK, "start"]:
+        if work == "start":
+            found = start(arguments.peers, runs, arguments.threads)
+        else:
+            found = rows(work, arguments.peers, runs, arguments.threads)
         text = "\n".join(map(json.dumps, found)) if arguments.json else table(found)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

@@ -69,13 +69,14 @@ def main() -> None:
     """Answer until nobody asks for more."""
     folder, streams = Path(sys.argv[1]), int(sys.argv[2])
     model = open_served(folder)
-    kept = open_served(folder)
+    kept: Any = None
     engine = Engine(
         model, Endless(open_tokenizer(folder)), version="bench", max_sequences=streams, queue_tokens=1_000_000
     )
     for number, line in enumerate(sys.stdin):
         asked = json.loads(line)
         if "text" in asked:
+            kept = kept or open_served(folder)
             ids = torch.tensor(asked["text"])
             with torch.inference_mode():
                 scores = kept.logits(kept(ids[None]))[0]

@@ -1,7 +1,7 @@
 """llama.cpp's side of the engine's benchmarks: `peer_llamacpp.py MODEL.gguf THREADS STREAMS` in its own environment.
 
 The portable build of the package xllamacpp, its server inside the process, asked as `engine_ours.py` is; the seconds
-of prompts and answers are by its own clock.
+of prompts and answers are by its own clock. `"cache": true`: it may keep what prompts have in common.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def main() -> None:
     params.warmup, params.endpoint_metrics, params.cache_prompt = True, False, False
     server = xllamacpp.Server(params)
 
-    def answer(prompt: list[int], tokens: int) -> dict[str, float]:
+    def answer(prompt: list[int], tokens: int, cache: bool) -> dict[str, float]:
         told: dict[str, Any] = {}
         body = {
             "prompt": prompt,
             "n_predict": tokens,
             "temperature": 0.0,
             "ignore_eos": True,
-            "cache_prompt": False,
+            "cache_prompt": cache,
         }
         server.handle_completions(json.dumps(body), lambda found: told.update(_parsed(found)))
         times = told["timings"]
@@ -44,7 +44,8 @@ def main() -> None:
         asked = json.loads(line)
         began = time.perf_counter()
         with ThreadPoolExecutor(streams) as pool:
-            found = list(pool.map(partial(answer, tokens=asked["tokens"]), asked["prompts"]))
+            ask = partial(answer, tokens=asked["tokens"], cache=bool(asked.get("cache")))
+            found = list(pool.map(ask, asked["prompts"]))
         told = {"all_s": time.perf_counter() - began} | {k: max(f[k] for f in found) for k in found[0]}
         sys.stdout.write("turn " + json.dumps(told) + "\n")
         sys.stdout.flush()

@@ -188,6 +188,12 @@ def save_tiny_model(
     return folder
 
 
+@pytest.fixture(scope="session")
+def save_tiny() -> Callable[..., Path]:
+    """``save_tiny(folder, tokenizer, seed, quantize=…, positions=…)``."""
+    return save_tiny_model
+
+
 @pytest.fixture
 def model_folder(tmp_path, tokenizer_folder) -> Callable[..., Path]:
     """``model_folder(seed)``: a served folder (int8 by default) with weights of its own and the tokenizer above."""

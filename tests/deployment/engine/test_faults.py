@@ -156,7 +156,7 @@ def test_nobody_waits_longer_than_was_promised(slow) -> None:
         answers = [ask(one, n) for n in range(12)]  # 0.12 s each, one after another; nothing was measured yet
     lasts = [answer.last for answer in answers]
     given_up = [last for last in lasts if isinstance(last, QueueFullError)]
-    assert 0 < len(given_up) < 11
+    assert 0 < len(given_up) < 12
     assert all(last.retry_after > 0 for last in given_up)
     answered = [answer for answer in answers if isinstance(answer.last, Chunk)]
     assert all(len(answer.tokens) == 12 for answer in answered)
@@ -171,17 +171,17 @@ def test_what_would_wait_too_long_is_refused_at_once(slow) -> None:
     deadline = time.monotonic() + 20
     while one._scheduler.pace.rate() is None and time.monotonic() < deadline:
         time.sleep(0.01)  # until it is known how fast the queue empties: about 12 tokens in 0.12 s
-    room = one._room.tokens
-    assert room < 1000
     refused: list[QueueFullError] = []
     with one._wake:
+        room = max(one._room.tokens, one._scheduler.waiting.tokens)  # the first ones came before that was known
+        assert room < 1000
         for n in range(100, 200):
             try:
                 ask(one, n)
             except QueueFullError as error:
                 refused.append(error)
     assert one._scheduler.waiting.tokens <= max(room, 12)
-    assert refused
+    assert len(refused) > 50
     assert all(0 < error.retry_after < 10 for error in refused)
 
 

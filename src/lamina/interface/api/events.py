@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import orjson
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from lamina.interface.api.errors import error_event
 
@@ -89,19 +89,20 @@ class EventStream(Response):
             await self._events.aclose()
 
     async def _run(self, send: Send) -> None:
-        try:
-            first = await self._first(send)
-            if first is not None:
-                await self._send(send, first)
-                async for data in self._events:
-                    await self._send(send, data)
-        except TimeoutError:
-            raise  # nobody reads: the server drops the connection
-        except Exception as error:
-            if not self._started:
-                raise
-            await self._send(send, error_event(error))
-        await self._send(send, b"", more=False)
+        async with _Reader(send, self._stall) as reader:
+            try:
+                first = await self._first(reader)
+                if first is not None:
+                    await self._send(reader, first)
+                    async for data in self._events:
+                        await self._send(reader, data)
+            except TimeoutError:
+                raise  # nobody reads: the server drops the connection
+            except Exception as error:
+                if not self._started:
+                    raise
+                await self._send(reader, error_event(error))
+            await self._send(reader, b"", more=False)
 
     async def _first(self, send: Send) -> bytes | None:
         """The first event (None: there is none), with pings on the wire from ``ping_s`` seconds on."""
@@ -119,11 +120,48 @@ class EventStream(Response):
                     await task
 
     async def _send(self, send: Send, data: bytes, *, more: bool = True) -> None:
-        async with asyncio.timeout(self._stall):
-            if not self._started:
-                self._started = True
-                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": data, "more_body": more})
+        if not self._started:
+            self._started = True
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": data, "more_body": more})
+
+
+class _Reader:
+    """``send`` to a client that has to take what it is sent: after ``stall_s`` of one send, ``TimeoutError``.
+
+    Somebody looks now and then, four times in that while, so that a token costs no timer.
+    """
+
+    def __init__(self, send: Send, stall_s: float) -> None:
+        self._send, self._stall = send, stall_s
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._since: float | None = None  # when the send began that is under way
+        self._timer: asyncio.TimerHandle | None = None
+        self._gone = False
+
+    async def __call__(self, message: Message) -> None:
+        self._since = self._loop.time()
+        try:
+            await self._send(message)
+        finally:
+            self._since = None
+
+    async def __aenter__(self) -> _Reader:
+        self._look()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._gone and self._task is not None and kind is asyncio.CancelledError and not self._task.uncancel():
+            raise TimeoutError("nobody reads")
+
+    def _look(self) -> None:
+        if self._since is not None and self._loop.time() - self._since >= self._stall and self._task is not None:
+            self._gone = True
+            self._task.cancel()
+            return
+        self._timer = self._loop.call_later(self._stall / 4, self._look)
 
 
 async def merge(sources: list[AsyncIterator[T]]) -> AsyncGenerator[tuple[int, T], None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import re
 import time
 from collections.abc import Iterable
@@ -57,6 +58,7 @@ _HEADERS = {
     b"x-frame-options": b"DENY",
     b"cache-control": b"no-store",
 }
+_REFRESH_S = 0.5
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]{1,253})(?::(?P<port>\d{1,5}))?", re.ASCII)
@@ -92,6 +94,7 @@ class Guard:
         self._keys = keys
         self._settings = settings
         self._hosts = allowed_hosts(settings)
+        self._refreshed = -math.inf  # when the keys were last read
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check, then pass on; whatever is raised is answered in OpenAI's envelope."""
@@ -136,7 +139,10 @@ class Guard:
         needed = self._routes.scope_of(scope["method"], scope["path"])
         if needed == "public":
             return Caller(scopes=frozenset())
-        await asyncio.to_thread(self._keys.refresh)
+        begun = time.monotonic()
+        if begun - self._refreshed >= _REFRESH_S:  # not a thread for every request
+            await asyncio.to_thread(self._keys.refresh)
+            self._refreshed = begun
         if not self._keys.in_use():
             return Caller()
         kind, _, token = (headers.one(b"authorization") or b"").decode("latin-1").partition(" ")
