@@ -11,7 +11,7 @@ import pytest
 
 from lamina.contracts.chat import Message
 from lamina.contracts.feedback import Feedback, Interaction
-from lamina.interface.store import FeedbackStore, split_of
+from lamina.interface.store import MIGRATIONS, FeedbackStore, split_of
 from lamina.kit.database import Database
 from lamina.kit.errors import InputError, NotFoundError, StorageError
 from lamina.testing import MemoryStore
@@ -54,6 +54,27 @@ def feedback(id: str, value: str = "true", **changes: object) -> Feedback:
         created=NOW,
     )
     return replace(first, **changes)  # type: ignore[arg-type]
+
+
+def test_what_was_stored_before_answers_could_be_made_again_is_kept(tmp_path: Path) -> None:
+    with Database.open(tmp_path / "lamina.db") as database:
+        database.migrate("feedback", MIGRATIONS[:1])
+        row = {"messages": "[]", "sources": "[]", "parameters": "{}", "created": "2026-01-02T03:04:05.000000Z"}
+        database.write(
+            (
+                "INSERT INTO interaction VALUES ('old', 'c1', 'u1', :messages, 'A captain.', 'v1', 'stop',"
+                " 'weights only', :sources, :parameters, 5, 3, NULL, NULL, 'train', :created)",
+                row,
+            )
+        )
+        store = FeedbackStore(database)
+        old = store.interaction("old")
+        assert old is not None
+        assert (old.answer, old.made) == ("A captain.", "")
+        store.add_interaction(interaction("new", made='{"seed":7}'))
+        new = store.interaction("new")
+        assert new is not None
+        assert new.made == '{"seed":7}'
 
 
 def test_an_interaction_comes_back_as_it_went_in(store: FeedbackStore) -> None:

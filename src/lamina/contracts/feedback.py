@@ -36,6 +36,7 @@ class Interaction:
     mean_entropy: float | None
     split: Split  # by hash of the user, or of the conversation where there are no accounts; fixed at first write
     created: datetime
+    made: str = ""  # JSON: what the answer was made with (``inference.Made``), its tokens and passages; "" = not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,6 +97,17 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What an answer was made with beside its version and its request: enough to make it again."""
+
+    seed: int
+    prompt: str  # sha256 of the prompt's token ids
+    kernels: str  # what computed it, in words
+    deterministic: bool  # whether nothing else that was asked could change it
+    adapter: str = ""  # name@sha256; "" = none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """A piece of an answer. ``text`` may be empty (a token that ends inside a character).
 
@@ -111,6 +122,7 @@ class Chunk:
     version: str = ""  # the model version that speaks; the same for the whole answer
     mean_logprob: float | None = None  # on the last chunk: mean log-probability of the answer's tokens, nats
     mean_entropy: float | None = None  # on the last chunk: mean entropy of the token distributions, nats
+    made: Made | None = None  # on the last chunk, where a model of ours made it
 
 
 class InferenceService(Protocol):

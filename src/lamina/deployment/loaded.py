@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import logging
 import threading
@@ -23,7 +25,7 @@ from lamina.deployment.seal import MOST_NATS_BFLOAT16, check_seal
 from lamina.deployment.texts.model import TextModel, refuse
 from lamina.deployment.texts.opening import kind_of, open_texts
 from lamina.deployment.tools import check_tools
-from lamina.kit.errors import CorruptError, InputError, LaminaError
+from lamina.kit.errors import ConfigError, CorruptError, InputError, LaminaError
 from lamina.kit.tokenizer import open_tokenizer
 from lamina.model.device import Device, choose_device
 from lamina.model.transformer import Transformer
@@ -91,7 +93,7 @@ def load_version(
         check_seal(model, tokenizer, seal, digest=version.digest)
     else:
         _log.warning("%s has no parity seal: nothing proves that it is the one that was measured", version.id)
-    target = choose_device(device, where="deployment.device")
+    target = _target(device, deterministic=bool(options.get("deterministic")))
     if target.type != "cpu":
         model = _sealed(placed(model, target), tokenizer, seal, folder, version.id)
     if kind_of(model.spec) != "decoder":
@@ -133,6 +135,27 @@ def placed(model: Transformer, device: torch.device) -> Transformer:
         return model
     plain = dequantize(model, torch.bfloat16) if is_quantized(model) else model.to(torch.bfloat16)
     return plain.to(device)
+
+
+def _target(device: Device, *, deterministic: bool) -> torch.device:
+    """Where it is to be computed."""
+    if deterministic and device == "cuda":
+        raise ConfigError(
+            "what a GPU answers depends on what else it answers",
+            where="deployment.deterministic",
+            hint='device = "cpu"',
+        )
+    return choose_device("cpu" if deterministic else device, where="deployment.device")
+
+
+def unload(loaded: Loaded) -> None:
+    """Free a version that nobody holds."""
+    loaded.serving.close()
+    loaded.serving.forget()
+    gc.collect()
+    with suppress(OSError, AttributeError):  # glibc gives freed memory back to the system; others have no such call
+        ctypes.CDLL(None).malloc_trim(0)
+    _log.info("%s is unloaded", loaded.version.id)
 
 
 def prompt_ids(tokenizer: StreamingTokenizer, request: Request) -> list[int]:

@@ -9,25 +9,24 @@ old one goes on answering, and the failure is logged, counted and told by ``fail
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from lamina.contracts.inference import Chunk, Request
 from lamina.contracts.lineage import ModelVersion
+from lamina.deployment.adapters import AdapterAsking, AdapterLimits, AdapterShelf
 from lamina.deployment.asking import TextAsking
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.observer import Load
 from lamina.deployment.fit.fitter import Fitter
 from lamina.deployment.fit.follower import Follower
-from lamina.deployment.loaded import Loaded, Versions, load_version, prompt_ids
+from lamina.deployment.loaded import Loaded, Versions, load_version, prompt_ids, unload
 from lamina.deployment.metrics import ServingMetrics
 from lamina.deployment.streaming import answer
 from lamina.kit.errors import BusyError, LaminaError, NotFoundError
@@ -39,7 +38,7 @@ _TRIES = 3
 _STALE_S = 10.0  # a step that takes longer than this means that the engine does not get on
 
 
-class ServingService(TextAsking):
+class ServingService(TextAsking, AdapterAsking):
     """``contracts.inference.InferenceService`` over the versions of ``registry``; the champion is loaded at once.
 
     ``context`` caps prompt and answer (default: what the model was made for); ``cache_mb`` MiB per loaded version hold
@@ -62,7 +61,9 @@ class ServingService(TextAsking):
         poll_s: float = _POLL_S,
         device: Device = "auto",
         speculate: bool = True,
+        deterministic: bool = False,
         fitter: Fitter | None = None,
+        adapters: AdapterLimits | None = None,
     ) -> None:
         self._registry, self._device, self._fitter = registry, device, fitter
         self._options: dict[str, Any] = {
@@ -73,7 +74,9 @@ class ServingService(TextAsking):
             "queue_tokens": queue_tokens,
             "max_wait": max_wait,
             "speculate": speculate,
+            "deterministic": deterministic,
         }
+        self._shelf = AdapterShelf(adapters or AdapterLimits())
         self._lock = threading.Lock()
         self._loading = threading.Lock()
         self._loaded: dict[str, Loaded] = {}
@@ -95,9 +98,11 @@ class ServingService(TextAsking):
         Raises ``InputError`` (``context_length_exceeded``, bad parameters), ``NotFoundError`` (no such model) or
         ``BusyError`` before the first chunk, and ``LaminaError`` where the model fails on the way.
         """
-        loaded = await self._acquire(request.model)
+        kept = self._shelf.find(request.model)
+        adapter = None if kept is None else kept.engine
+        loaded = await self._acquire(request.model if kept is None else kept.told.version)
         try:
-            async with aclosing(answer(loaded.engine, loaded.tokenizer, request)) as chunks:
+            async with aclosing(answer(loaded.engine, loaded.tokenizer, request, adapter)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
@@ -241,14 +246,7 @@ class ServingService(TextAsking):
             self._free(loaded)
 
     def _free(self, loaded: Loaded) -> None:
-        def free() -> None:
-            loaded.serving.close()
-            loaded.serving.forget()
-            gc.collect()
-            _return_memory()
-            _log.info("%s is unloaded", loaded.version.id)
-
-        threading.Thread(target=free, name=f"unload {loaded.version.id}", daemon=True).start()
+        threading.Thread(target=unload, args=(loaded,), name=f"unload {loaded.version.id}", daemon=True).start()
 
     # -- the watcher's thread ---------------------------------------------------------------------------------------
 
@@ -290,9 +288,3 @@ class ServingService(TextAsking):
             _log.error("the new champion could not be loaded, %s goes on answering: %s", self.version, error)
             self._metrics.loads.labels("failed").inc()
         self.failure = error
-
-
-def _return_memory() -> None:
-    """Let glibc give freed memory back to the system; elsewhere nothing."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)

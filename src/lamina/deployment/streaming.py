@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from lamina.contracts.inference import Chunk, Request
+from lamina.deployment.engine.adapters import EngineAdapter
 from lamina.deployment.engine.admission import Standing, StreamingTokenizer
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.loaded import prompt_ids
@@ -13,7 +14,9 @@ from lamina.deployment.tools import required_calls
 from lamina.kit.errors import LaminaError
 
 
-async def answer(engine: Engine, tokenizer: StreamingTokenizer, request: Request) -> AsyncGenerator[Chunk, None]:
+async def answer(
+    engine: Engine, tokenizer: StreamingTokenizer, request: Request, adapter: EngineAdapter | None = None
+) -> AsyncGenerator[Chunk, None]:
     """The answer, piece by piece; closing it aborts the request. Raises what ``ServingService.stream`` does."""
     prompt = await asyncio.to_thread(prompt_ids, tokenizer, request)
     constraint = request.sampling.constraint or required_calls(request, getattr(tokenizer, "tool_form", None))
@@ -28,6 +31,7 @@ async def answer(engine: Engine, tokenizer: StreamingTokenizer, request: Request
         loop=asyncio.get_running_loop(),
         guide=guide,
         standing=Standing(request.key, request.priority, request.timeout),
+        adapter=adapter,
     )
     ended = False
     try:

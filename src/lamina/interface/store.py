@@ -33,10 +33,11 @@ MIGRATIONS = (
         reasons TEXT NOT NULL, comment TEXT, user_id TEXT NOT NULL, supersedes_id TEXT UNIQUE, created TEXT NOT NULL);
     CREATE INDEX feedback_target ON feedback (target);
     """,
+    "ALTER TABLE interaction ADD COLUMN made TEXT NOT NULL DEFAULT ''",
 )
 _INTERACTION = """INSERT INTO interaction VALUES (:id, :conversation, :user, :messages, :answer, :version,
     :finish_reason, :grounding, :sources, :parameters, :prompt_tokens, :completion_tokens, :mean_logprob, :mean_entropy,
-    (SELECT split FROM feedback_subject WHERE subject = :subject), :created)"""
+    (SELECT split FROM feedback_subject WHERE subject = :subject), :created, :made)"""
 _SUBJECT = "INSERT INTO feedback_subject VALUES (:subject, :split, :created) ON CONFLICT (subject) DO NOTHING"
 _FEEDBACK = """INSERT INTO feedback VALUES (:id, :target, :kind, :value, :reasons, :comment, :user, :supersedes_id,
     :created)"""

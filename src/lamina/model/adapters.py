@@ -155,6 +155,22 @@ def _layers(
     return {name: LowRank(pair["A"], up, scale) for name, up in zip(ours, parts, strict=True)}
 
 
+def digest_of(folder: Path) -> str | None:
+    """The digest of the adapter in ``folder``; None where there is none."""
+    try:
+        return _digest(_parts(folder))
+    except (OSError, ValueError):
+        return None
+
+
+def _parts(folder: Path) -> list[bytes]:
+    return [_bytes(folder / name, most) for name, most in ((CONFIG, _MOST_CONFIG), (WEIGHTS, _MOST_WEIGHTS))]
+
+
+def _digest(parts: list[bytes]) -> str:
+    return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).hexdigest()
+
+
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
     """Settings, tensors and the digest of the very bytes that both were read from."""
     if (folder / "adapter_model.bin").exists() and not (folder / WEIGHTS).exists():
@@ -164,15 +180,14 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
             hint="save it anew with safe_serialization=True",
         )
     try:
-        parts = [_bytes(folder / name, most) for name, most in ((CONFIG, _MOST_CONFIG), (WEIGHTS, _MOST_WEIGHTS))]
+        parts = _parts(folder)
         config = json.loads(parts[0])
         if not isinstance(config, dict):
             raise ValueError(f"{CONFIG} is no JSON object")
         tensors = load(parts[1])
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise ModelFileError(f"not a PEFT adapter: {error}", where=str(folder)) from error
-    digest = hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).hexdigest()
-    return config, tensors, digest
+    return config, tensors, _digest(parts)
 
 
 def _bytes(file: Path, most: int) -> bytes:

@@ -6,14 +6,17 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lamina.kit.config import seconds
 from lamina.kit.database import Database
 from lamina.kit.errors import BusyError, ConfigError
 from lamina.kit.progress import Progress, open_progress
+from lamina.recipes.adapters import adapter_limits, add_adapters
 from lamina.recipes.current import recall
 from lamina.recipes.fitting import open_fitter
+from lamina.recipes.replay import StackReplays, adapter_folders, open_passages
 from lamina.recipes.served_vectors import served_vectors
 from lamina.recipes.stack import Stack
 
@@ -70,12 +73,15 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
         vectors = served_vectors(stack)
         service = _service(stack, registry, metrics)
         stays.callback(service.close)
+        add_adapters(stack, service)
         retriever = stays.enter_context(_retriever(stack, store))
         jobs = ProcessJobs(stack, assignments)
         stays.callback(jobs.stop)
         yield create_app(
             service=service,
             texts=BesideModels(service, vectors),
+            adapters=service,
+            replays=stays.enter_context(_replays(stack, store, service)),
             releases=registry,
             lineage=StackLineage(stack, registry, store),
             jobs=jobs,
@@ -100,9 +106,24 @@ def _service(stack: Stack, registry: ModelRegistry, metrics: CollectorRegistry) 
         context=deployment.context,
         max_wait=seconds(deployment.max_wait, where="deployment.max_wait"),
         speculate=deployment.speculate,
+        deterministic=deployment.deterministic,
         metrics=metrics,
         fitter=open_fitter(stack),
+        adapters=adapter_limits(stack),
     )
+
+
+@contextmanager
+def _replays(stack: Stack, store: FeedbackStore, service: ServingService) -> Iterator[StackReplays]:
+    def folders() -> list[Path]:
+        return [*adapter_folders(stack), *(Path(adapter.source) for adapter in service.adapters())]
+
+    passages = open_passages(stack)
+    try:
+        yield StackReplays(store, passages, service.held, folders)
+    finally:
+        if passages is not None:
+            passages.close()
 
 
 @contextmanager
@@ -132,6 +153,7 @@ def _settings(stack: Stack) -> ApiSettings:
         host=interface.host,
         hosts=interface.hosts,
         examples=interface.examples,
+        deterministic=stack.deployment.deterministic,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lamina.data.mixture import Rule
+from lamina.deployment.load.objective import Objective
 from lamina.deployment.quality import read_quality
 from lamina.kit import config
 from lamina.kit.errors import ConfigError
@@ -145,12 +146,20 @@ class DeploymentSection:
     context: int | None = None  # tokens; default: what the model was made for
     max_wait: str = "10s"  # of a request for its turn: one that would wait longer is refused, with a Retry-After
     speculate: bool = True  # guess tokens from the request's own text, where that pays
-    vectors: dict[str, str] = field(default_factory=dict)  # names and files of word vectors, for /v1/embeddings
     prune: PruneSection | None = None  # what is cut out of the model first
+    vectors: dict[str, str] = field(default_factory=dict)  # names and files of word vectors, for /v1/embeddings
+    deterministic: bool = False  # the same request, the same bytes, whatever else is asked
+    adapters: dict[str, str] = field(default_factory=dict)  # names and folders (PEFT's format) of LoRA adapters
+    adapters_from: tuple[str, ...] = ()  # folders beside the state from which a running server may load some
+    max_adapters: int = 8
+    max_lora_rank: int = 64
 
     def __post_init__(self) -> None:
         if self.quality is not None:
             read_quality(self.quality, where="deployment.quality")
+        Objective.read(self.slo or "", where="deployment.slo")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"{self.threads} threads compute nothing", where="deployment.threads")
         rounds = {"none": self.quantize, "smoothquant": "int8"}.get(self.calibrate, "int4")
         if rounds != self.quantize:
             raise ConfigError(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
+from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from lamina.contracts.inference import SamplingParams
+from lamina.contracts.inference import Made, SamplingParams
 from lamina.contracts.tokens import Tokenizer
+from lamina.deployment.engine.adapters import EngineAdapter
 from lamina.deployment.engine.adjusting import Adjuster, Rules
 from lamina.deployment.engine.guidance import Guidance, TokenGuide
 from lamina.deployment.engine.sampling import Sampler
@@ -40,7 +43,10 @@ class StreamingTokenizer(Tokenizer, Protocol):
 
 
 class Admission:
-    """The limits of one engine and the defaults of its model (``generation``: its ``generation_config``)."""
+    """The limits of one engine and the defaults of its model (``generation``: its ``generation_config``).
+
+    ``seed``: of requests that name none; None: chance.
+    """
 
     def __init__(
         self,
@@ -50,12 +56,15 @@ class Admission:
         context: int,
         vocabulary: int,
         generation: Mapping[str, Any],
+        seed: int | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._version = version
         self.context = context
         self._vocabulary = vocabulary
         self._generation = generation
+        self._seed = seed
+        self.kernels = ""  # what computes, in words
         self._ends = _end_ids(tokenizer, generation)
         self.guidance = Guidance(tokenizer, self._ends, vocabulary)
 
@@ -68,6 +77,7 @@ class Admission:
         loop: asyncio.AbstractEventLoop | None,
         guide: TokenGuide | None = None,
         standing: Standing = _PLAIN,
+        adapter: EngineAdapter | None = None,
     ) -> Sequence:
         """The request, ready to be queued. Raises ``InputError`` (``context_length_exceeded``, a bad parameter).
 
@@ -78,13 +88,23 @@ class Admission:
         left = self.context - len(prompt)
         self._check(prompt, sampling, left)
         limit = sampling.max_tokens or self._generation.get("max_new_tokens") or _ANSWER_TOKENS
+        sampling = replace(sampling, seed=self._seed) if sampling.seed is None else sampling
         rules = Rules.settle(sampling, self._generation, self._vocabulary)
+        sampler = Sampler.settle(sampling, self._generation)
         tokens, ends = list(prompt), frozenset[int]() if sampling.ignore_eos else self._ends
         return Sequence(
             id=id,
             prompt_tokens=len(prompt),
             tokens=tokens,
-            sampler=Sampler.settle(sampling, self._generation),
+            sampler=sampler,
+            adapter=adapter,
+            made=Made(
+                seed=sampler.seed,
+                prompt=hashlib.sha256(array("q", prompt).tobytes()).hexdigest(),
+                kernels=self.kernels,
+                deterministic=self._seed is not None,
+                adapter=adapter.key if adapter else "",
+            ),
             adjust=Adjuster(rules, tokens, len(prompt), ends=ends, guide=guide) if guide or not rules.idle else None,
             guide=guide,
             key=standing.key,

@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import groupby, takewhile
+from itertools import groupby, islice, takewhile
 
 from lamina.kit.errors import LaminaError
+
+_LOOKED = 1024  # free blocks among which a place for a sequence is looked for
 
 
 class BlockManager:
@@ -109,9 +111,11 @@ class BlockManager:
         self._block_of.clear()
         self.restrict(self._limit)
 
-    def keys(self, tokens: Sequence[int]) -> list[bytes]:
-        """The hash chain of the full blocks of ``tokens``."""
+    def keys(self, tokens: Sequence[int], of: str = "") -> list[bytes]:
+        """The hash chain of the full blocks of ``tokens``; ``of``: what computes them beside the root."""
         keys, key = [], self._root
+        if of:
+            key = hashlib.blake2b(key + of.encode(), digest_size=16).digest()
         for start in range(0, len(tokens) - self.block_tokens + 1, self.block_tokens):
             part = array("q", tokens[start : start + self.block_tokens]).tobytes()
             key = hashlib.blake2b(key + part, digest_size=16).digest()
@@ -182,7 +186,7 @@ class BlockManager:
 
         Runs without remembered content come first; among remembered blocks the longest unused goes.
         """
-        clean = sorted(block for block in self._free if block not in self._key_of)
+        clean = sorted(islice((block for block in self._free if block not in self._key_of), _LOOKED))
         if not clean:
             return next(iter(self._free))
         runs = []

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamina.deployment.engine.native import binding as native
+
 _TRIALS = 3
 _MOST_NATS = 1e-3  # as in the parity seal
 _log = logging.getLogger(__name__)
@@ -25,6 +27,17 @@ def faster(ours: Callable[[], Any], theirs: Callable[[], Any], what: str) -> boo
             best[way] = min(best[way], time.perf_counter() - start)
     _log.info("%s takes %.1f ms, by torch %.1f ms", what, best[0] * 1e3, best[1] * 1e3)
     return best[0] <= best[1]
+
+
+def describe(kernels: str) -> str:
+    """What computes a step, in words: what of it may change the last bits of a score."""
+    if kernels == "native":
+        return f"native {native.LEVELS[native.best_level()]}"
+    if kernels == "graphs":
+        return f"torch {torch.__version__}, CUDA graphs, {torch.cuda.get_device_name()}"
+    capability = torch.backends.cpu.get_cpu_capability()
+    by = "numba and torch" if kernels == "compiled" else "torch"
+    return f"{by} {torch.__version__}, {capability}, {torch.get_num_threads()} threads"
 
 
 def agree(ours: Tensor | None, theirs: Tensor | None) -> bool:

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from lamina.contracts.inference import Chunk, SamplingParams
+from lamina.deployment.engine.adapters import EngineAdapter
 from lamina.deployment.engine.admission import Admission, Standing, StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
 from lamina.deployment.engine.change import CacheState, Change
+from lamina.deployment.engine.choice import describe
 from lamina.deployment.engine.guidance import Guidance, TokenGuide
 from lamina.deployment.engine.observer import Load, Observer
 from lamina.deployment.engine.outbox import Outbox
@@ -36,7 +38,8 @@ class Engine:
     hold keys and values (memory is touched only as they fill); ``context`` caps prompt and answer together;
     ``queue_tokens`` caps the prompts that wait, ``max_wait`` the seconds that one waits for its turn; ``speculate``:
     guess tokens where that pays; ``sole``: nobody uses the model afterwards either, so that weights of which the engine
-    has a copy in its own form are let go of. What is None is taken from ``sizes``, by what ``model`` lies on.
+    has a copy in its own form are let go of; ``deterministic``: an answer's bits depend on its request alone, and one
+    without a seed has 0. What is None is taken from ``sizes``, by what ``model`` lies on.
     """
 
     _change: Change | None = None  # to be made before the next step
@@ -60,6 +63,7 @@ class Engine:
         kernels: Kernels = "auto",
         speculate: bool = True,
         sole: bool = False,
+        deterministic: bool = False,
     ) -> None:
         self.version = version
         self.tokenizer = tokenizer
@@ -75,17 +79,14 @@ class Engine:
             context=min(longest, count * block_tokens),
             vocabulary=model.spec.stack.embeddings.vocabulary,
             generation=self.generation,
+            seed=0 if deterministic else None,
         )
         self._blocks = BlockManager(count, block_tokens, root=version)
+        way: dict[str, Any] = {"kernels": kernels, "sole": sole, "deterministic": deterministic}
         self._runner = Runner(
-            model,
-            blocks=count,
-            block_tokens=block_tokens,
-            context=self.context,
-            kernels=kernels,
-            most=max_sequences,
-            sole=sole,
+            model, blocks=count, block_tokens=block_tokens, context=self.context, most=max_sequences, **way
         )
+        self._admission.kernels = describe(self._runner.kernels)
         chunks = {"chunk": chunk or sizes.chunk, "wide_chunk": wide_chunk or sizes.wide_chunk}
         self._scheduler = Scheduler(self._blocks, max_sequences=max_sequences, **chunks)
         self._room = Room(self._scheduler, queue_tokens, max_wait)
@@ -138,15 +139,16 @@ class Engine:
         loop: asyncio.AbstractEventLoop | None = None,
         guide: TokenGuide | None = None,
         standing: Standing | None = None,
+        adapter: EngineAdapter | None = None,
     ) -> None:
         """Queue a request. ``deliver`` gets its chunks, the last one with a ``finish_reason``, or one error.
 
         It is called on ``loop``'s thread where one is given, else on the engine's. ``guide``: of ``guidance``, for
-        ``sampling.constraint``; it is waited for where none is given. Raises ``InputError``
+        ``sampling.constraint``; waited for where none is given. ``adapter``: of ``fuse_adapter``. Raises ``InputError``
         (``context_length_exceeded``, a bad parameter) or ``BusyError`` (the queue is full) before anything is queued.
         """
-        sequence = self._admission.sequence(id, prompt, sampling, deliver, loop, guide, standing or Standing())
-        sequence.keys = self._blocks.keys(prompt)
+        sequence = self._admission.sequence(id, prompt, sampling, deliver, loop, guide, standing or Standing(), adapter)
+        sequence.keys = self._blocks.keys(prompt, adapter.key if adapter else "")
         with self._wake:
             if self._closing:
                 raise BusyError("this model is being unloaded", hint="ask again")

@@ -167,3 +167,9 @@ def _norm(module: Any) -> tuple[Tensor, Tensor | None, float]:
     """Its weight, its bias (None: RMSNorm) and its epsilon."""
     bias = getattr(module, "bias", None)
     return module.weight.detach().float(), None if bias is None else bias.detach().float(), module.eps
+
+
+def open_graphs(stack: Any, layers: Sequence[Layer], **given: Any) -> GraphDecoder | None:
+    """The step of ``stack`` as graphs; None where the kernels do not know such models. ``given``: the decoder's."""
+    kernels = load_kernels(stack.spec, layers[0].store.device)
+    return None if kernels is None else GraphDecoder(kernels, stack, layers, **given)

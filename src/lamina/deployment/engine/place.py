@@ -9,13 +9,16 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from lamina.deployment.engine.adapters import EngineAdapter
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The blocks of a sequence, in order, and how many of its tokens are stored in them."""
+    """The blocks of a sequence, in order, how many of its tokens are stored in them, and what adapts its weights."""
 
     blocks: Sequence[int]
     stored: int
+    adapter: EngineAdapter | None = None
 
 
 class Paging:

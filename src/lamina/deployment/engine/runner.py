@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -18,8 +19,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lamina.deployment.engine import graphs
+from lamina.deployment.engine.adapters import EngineAdapter, beside, one_kind_at_a_time
 from lamina.deployment.engine.choice import agree, faster
 from lamina.deployment.engine.compiled import CompiledDecoder, open_compiled
+from lamina.deployment.engine.exact import prefill_in_tiles
 from lamina.deployment.engine.layer import Layer, check_served, let_go, make_layer
 from lamina.deployment.engine.memory import give_back
 from lamina.deployment.engine.native.decoder import NativeDecoder, open_native
@@ -41,7 +44,7 @@ class Runner:
 
     ``kernels``: "auto" measures which way is faster here, torch's or the native library's (where it gives torch's
     scores; without the library numba's), and takes CUDA graphs on a GPU; or one of them by name (where the model has no
-    such way, torch's is taken). ``most``: sequences in a step. ``sole``: see ``Engine``.
+    such way, torch's is taken). ``most``: sequences in a step. ``sole``, ``deterministic``: see ``Engine``.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Runner:
         kernels: Kernels = "auto",
         most: int = 8,
         sole: bool = False,
+        deterministic: bool = False,
     ) -> None:
         self.model: Any = model
         self._stack: Any = model.stack
@@ -62,7 +66,7 @@ class Runner:
         check_served(model.spec)
         first: Any = self._stack.blocks[0]
         weight = first.attention.o.weight.dtype
-        self._device = first.attention.o.weight.device
+        self._device = self.device = first.attention.o.weight.device
         self._quantized = weight in (torch.int8, torch.uint8)
         self._narrow = torch.bfloat16 if self._quantized else weight
         self._wide = getattr(first.attention.o, "wide", weight)
@@ -75,20 +79,23 @@ class Runner:
         dtype = torch.float32 if self._device.type == "cpu" else self._narrow
         self._layers = [make_layer(self._stack, i, tables, slots, dtype) for i in range(len(self._spec.blocks))]
         self._paging = Paging(block_tokens, self._device)
-        self._graphs = (
-            self._capture(-(-context // block_tokens), blocks, most) if spare and kernels != "torch" else None
-        )
+        sizes = {"block_tokens": block_tokens, "pages": -(-context // block_tokens), "spare": blocks, "most": most}
+        self.exact = False
+        self._graphs: graphs.GraphDecoder | None = None
+        if spare and kernels != "torch":
+            self._graphs = graphs.open_graphs(self._stack, self._layers, head=self.model.head, **sizes)
         self._native: NativeDecoder | None = None
         self._compiled: CompiledDecoder | None = None
         parts = self._stack, self._layers, self.model.head
         if self._quantized and kernels in ("auto", "native"):
             self._native = open_native(*parts, context=context, block_tokens=block_tokens)
         int8 = all(product.weight.dtype == torch.int8 for layer in self._layers for product in layer.products)
-        if int8 and (kernels == "compiled" or (kernels == "auto" and self._native is None)):
+        if int8 and not deterministic and (kernels == "compiled" or (kernels == "auto" and self._native is None)):
             self._compiled = open_compiled(*parts, block_tokens)
         self._native_prompts = self._native is not None
         if kernels == "auto":
-            self._choose(blocks)
+            self._choose(blocks, by_time=not deterministic)
+        self.exact = deterministic and self._native is None
         if sole and self._native is not None and self._native_prompts:
             let_go(self._layers, self._stack.blocks)
 
@@ -117,7 +124,8 @@ class Runner:
 
         Scores of the native library do not depend on it.
         """
-        torch.set_num_threads(count)
+        if not self.exact:  # what torch computes may depend on it
+            torch.set_num_threads(count)
         for way in (self._native, self._compiled):
             if way is not None:
                 way.use_threads(count)
@@ -137,10 +145,15 @@ class Runner:
         """Compute one token for each of several sequences; the scores (B, V) float32 of what follows."""
         if self._native is not None:
             return self._native(tokens, places)
-        if self._compiled is not None:
-            return self._compiled(tokens, places)
-        if self._graphs is not None:
-            return self._graphs(tokens, places)
+        if self.exact and len(tokens) > 1:
+            return torch.cat([self.decode([token], [place]) for token, place in zip(tokens, places, strict=True)])
+        plain = self._compiled or self._graphs  # they know no adapters
+        if plain is not None:
+            if all(place.adapter is None for place in places):
+                return plain(tokens, places)
+            if any(place.adapter is None for place in places):
+                return one_kind_at_a_time(self.decode, tokens, places)
+        adapted = [(slice(n, n + 1), place.adapter) for n, place in enumerate(places) if place.adapter is not None]
         positions = [place.stored for place in places]
         slots = [self._paging.slot(place, place.stored) for place in places]
         index = torch.tensor(slots, device=self._device)
@@ -155,15 +168,15 @@ class Runner:
             return torch.cat(list(rows))
 
         ids, at = (torch.tensor(values, device=self._device) for values in (tokens, positions))
-        hidden = self._forward(ids, at, attend, few=True)
+        hidden = self._forward(ids, at, attend, few=True, adapted=adapted)
         return self._scores(hidden)
 
     @torch.inference_mode()
     def check(self, tokens: Sequence[int], place: Place) -> Tensor:
         """The scores (T, V) after each of a few ``tokens`` of one sequence, as ``decode`` gives them one by one."""
-        if self._native is None and self._compiled is not None:
+        if self._native is None and self._compiled is not None and place.adapter is None:
             return self._compiled.scores(self._compiled.extend(tokens, place))
-        return self.decode(tokens, [Place(place.blocks, place.stored + n) for n in range(len(tokens))])
+        return self.decode(tokens, [replace(place, stored=place.stored + n) for n in range(len(tokens))])
 
     @torch.inference_mode()
     def prefill(self, tokens: Sequence[int], place: Place, *, scores: bool) -> Tensor | None:
@@ -171,9 +184,12 @@ class Runner:
         count = len(tokens)
         if self._native is not None and (self._native_prompts or count <= _SHORT):
             return self._native.prefill(tokens, place, scores=scores)
-        if self._compiled is not None and count <= _SHORT:
+        if self._compiled is not None and count <= _SHORT and place.adapter is None:
             hidden = self._compiled.extend(tokens, place)
             return self._compiled.scores(hidden[-1:])[0] if scores else None
+        if self.exact:
+            hidden = prefill_in_tiles(tokens, place, self._forward, self._paging)
+            return self._scores(hidden)[0] if scores else None
         padded = max(_FEWEST_ROWS, count)
         ids = torch.tensor([*tokens, *[0] * (padded - count)], device=self._device)
         start, end = place.stored, place.stored + count
@@ -188,19 +204,27 @@ class Runner:
             out = attend_to(q[:count].transpose(0, 1).unsqueeze(0), layer.store, view, mask)
             return out if padded == count else F.pad(out, (0, 0, 0, padded - count))
 
-        hidden = self._forward(ids, positions, attend, few=False)
+        adapted = [] if place.adapter is None else [(slice(0, padded), place.adapter)]
+        hidden = self._forward(ids, positions, attend, few=False, adapted=adapted)
         return self._scores(hidden[count - 1 : count])[0] if scores else None
 
     def _forward(
-        self, ids: Tensor, positions: Tensor, attend: Callable[[Layer, Tensor, Tensor], Tensor], *, few: bool
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        attend: Callable[[Layer, Tensor, Tensor], Tensor],
+        *,
+        few: bool,
+        adapted: Sequence[tuple[slice, EngineAdapter]] = (),
     ) -> Tensor:
         """Hidden states (N, D) float32 before the final norm, for N rows; ``few``: by the kernels for decoding."""
         hidden = self._stack.embeddings(ids[None], positions[None])[0].float()
         dtype = self._narrow if few else self._wide
         tables: dict[int, tuple[Tensor, Tensor]] = {}
-        for layer in self._layers:
+        for number, layer in enumerate(self._layers):
             attention = layer.spec.attention
-            qkv_of, o_of, up_of, down_of = layer.few_rows if few else layer.products
+            products = layer.few_rows if few else layer.products
+            qkv_of, o_of, up_of, down_of = beside(products, number, adapted, dtype) if adapted else products
             qkv = qkv_of(layer.attention_norm(hidden).to(dtype))
             qkv = qkv.view(qkv.shape[0], -1, attention.head_dim).float()
             if layer.q_norm is not None and layer.k_norm is not None:
@@ -233,22 +257,7 @@ class Runner:
             return graphs.wide_scores(head, normed.to(head.weight.dtype))
         return int8_scores(head, normed) if self._quantized else head(normed.to(head.weight.dtype)).float()
 
-    def _capture(self, pages: int, spare: int, most: int) -> graphs.GraphDecoder | None:
-        kernels = graphs.load_kernels(self._spec, self._device)
-        if kernels is None:
-            return None
-        return graphs.GraphDecoder(
-            kernels,
-            self._stack,
-            self._layers,
-            head=self.model.head,
-            block_tokens=self.block_tokens,
-            pages=pages,
-            spare=spare,
-            most=most,
-        )
-
-    def _choose(self, blocks: int) -> None:
+    def _choose(self, blocks: int, *, by_time: bool) -> None:
         """Keep a way only if it is faster than torch's here, and the native one only if it gives the same scores.
 
         The slots that are written to belong to nobody yet.
@@ -279,6 +288,8 @@ class Runner:
             self._native = None
             native.close()
             native = None
+        if not by_time:
+            return
         if native is not None:
             self._native_prompts = faster(prefill, by_torch(prefill), "a prompt")
         if (native or compiled) and not faster(decode, by_torch(decode), "a token"):

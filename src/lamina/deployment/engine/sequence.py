@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lamina.contracts.inference import Alternative, Chunk, FinishReason, TokenLogprob, Usage
+from lamina.contracts.inference import Alternative, Chunk, FinishReason, Made, TokenLogprob, Usage
+from lamina.deployment.engine.adapters import EngineAdapter
 from lamina.deployment.engine.adjusting import Adjuster
 from lamina.deployment.engine.guidance import TokenGuide
+from lamina.deployment.engine.place import Place
 from lamina.deployment.engine.sampling import Drawn, Sampler
 from lamina.deployment.engine.speculation import Lookup
 from lamina.kit.errors import DeadlineError, LaminaError
@@ -97,6 +99,8 @@ class Sequence:
     adjust: Adjuster | None = None  # where scores are to be changed before a draw
     guide: TokenGuide | None = None  # where it stands in the form that it must have
     lookup: Lookup | None = None  # guesses at what follows
+    made: Made | None = None  # what it is answered with
+    adapter: EngineAdapter | None = None  # what is added to the model's weights for it
     state: State = State.WAITING
     computed: int = 0
     blocks: list[int] = field(default_factory=list)
@@ -110,6 +114,11 @@ class Sequence:
     entropy_sum: float = 0.0
     arrived: float = field(default_factory=time.monotonic)
     last_token: float | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where its next tokens go."""
+        return Place(self.blocks, self.computed, self.adapter)
 
     @property
     def generated(self) -> int:
@@ -188,6 +197,7 @@ class Sequence:
             version=self.version,
             mean_logprob=self.logprob_sum / drawn if drawn else None,
             mean_entropy=self.entropy_sum / drawn if drawn else None,
+            made=self.made,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
@@ -15,7 +16,6 @@ from lamina.deployment.engine.blocks import BlockManager
 from lamina.deployment.engine.drawing import draw_together
 from lamina.deployment.engine.observer import Observer
 from lamina.deployment.engine.outbox import Outbox
-from lamina.deployment.engine.place import Place
 from lamina.deployment.engine.runner import Runner
 from lamina.deployment.engine.sampling import Drawn
 from lamina.deployment.engine.scheduler import Step
@@ -71,19 +71,19 @@ class Stepper:
         for sequence, end in step.prefill:
             self._guard(sequence, partial(self._prefill, sequence, end))
 
-    def expire(self, sequence: Sequence) -> None:
-        """End an answer whose time is up."""
-        self._guard(sequence, lambda: self._end(sequence, sequence.expire()))
-
     def _use(self, what: int) -> None:
         """The threads of tokens (0) or prompts (1)."""
         if self.threads is not None and self.threads[what] != self._using:
             self._using = self.threads[what]
             self._runner.use_threads(self._using)
 
+    def expire(self, sequence: Sequence) -> None:
+        """End an answer whose time is up."""
+        self._guard(sequence, lambda: self._end(sequence, sequence.expire()))
+
     def _decode(self, batch: list[Sequence]) -> None:
         try:
-            scores = self._runner.decode([s.tokens[-1] for s in batch], [Place(s.blocks, s.computed) for s in batch])
+            scores = self._runner.decode([s.tokens[-1] for s in batch], [s.place for s in batch])
         except Exception:
             if len(batch) == 1:
                 self._fail(batch[0])
@@ -103,7 +103,7 @@ class Stepper:
             self._decode([sequence])
             speculation.plain(time.perf_counter() - begun)
             return
-        scores = self._runner.check([sequence.tokens[-1], *guesses], Place(sequence.blocks, sequence.computed))
+        scores = self._runner.check([sequence.tokens[-1], *guesses], sequence.place)
         right = 0
         for row, guess in zip(scores, [*guesses, None], strict=True):
             sequence.computed += 1
@@ -130,8 +130,7 @@ class Stepper:
 
     def _prefill(self, sequence: Sequence, end: int) -> None:
         complete = end == len(sequence.tokens)
-        part = sequence.tokens[sequence.computed : end]
-        scores = self._runner.prefill(part, Place(sequence.blocks, sequence.computed), scores=complete)
+        scores = self._computed(sequence, end, complete)
         sequence.computed = end
         full = min(end, sequence.prompt_tokens) // self._blocks.block_tokens
         # Blocks of answers are not shared: they come from the decoding kernels, whose rounding differs.
@@ -140,6 +139,18 @@ class Stepper:
         sequence.remembered = max(sequence.remembered, full)
         if scores is not None:
             self._draw([sequence], scores[None])
+
+    def _computed(self, sequence: Sequence, end: int, complete: bool) -> Tensor | None:
+        """The scores after ``end`` tokens of a ``complete`` sequence. Where bits count, what was drawn before the
+        sequence was preempted goes the way that it went then."""
+        start, tokens = sequence.computed, sequence.tokens
+        drawn = max(start, min(end, sequence.prompt_tokens)) if self._runner.exact else end
+        scores = None
+        if start < drawn:
+            scores = self._runner.prefill(tokens[start:drawn], sequence.place, scores=complete and drawn == end)
+        for at in range(drawn, end):
+            scores = self._runner.decode([tokens[at]], [replace(sequence.place, stored=at)])[0]
+        return scores if complete else None
 
     def _draw(self, batch: list[Sequence], scores: Tensor) -> None:
         """The next token of each sequence, from its row of ``scores`` (B, V)."""

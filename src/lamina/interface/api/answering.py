@@ -10,7 +10,7 @@ import logging
 import math
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -88,6 +88,7 @@ class Job:
         if text:
             choice.text.append(text)
         choice.logprobs.extend(chunk.logprobs)
+        choice.tokens.extend(chunk.tokens)
         if chunk.finish_reason is not None:
             choice.last = chunk
         return choice.parsed(text, last=chunk.finish_reason is not None)
@@ -116,9 +117,23 @@ class Job:
             mean_entropy=last.mean_entropy if last else None,
             split=split_of(self.user, self.conversation),
             created=datetime.now(UTC),
+            made=self._made(choice),
         )
         await self.context.stored(self.context.store.add_interaction, interaction)
         self.context.answers.labels(finish_reason).inc()
+
+    def _made(self, choice: Choice) -> str:
+        """What the answer can be made again from; "" where no model of ours made it, or it did not come to its end."""
+        made = choice.last.made if choice.last else None
+        if made is None:
+            return ""
+        request = self.requests[0]
+        told: dict[str, Any] = {**asdict(made), "tokens": choice.tokens}
+        told |= {"passages": [[p.kind, p.document_id, p.start] for p in self.passages]} if self.passages else {}
+        if request.tools:
+            told["tools"] = [[tool.name, tool.definition] for tool in request.tools]
+            told |= {"tool_choice": request.tool_choice, "parallel_tool_calls": request.parallel_tool_calls}
+        return orjson.dumps(told).decode()
 
     def usage(self) -> dict[str, Any]:
         """Token counts of the call."""

@@ -44,7 +44,8 @@ def sampling_of(
     limit = body.max_tokens
     if isinstance(body, ChatRequest) and body.max_completion_tokens is not None:
         limit = body.max_completion_tokens
-    seed = None if body.seed is None else (body.seed + index) % (MAX_SEED + 1)
+    base = 0 if body.seed is None and settings.deterministic else body.seed
+    seed = None if base is None else (base + index) % (MAX_SEED + 1)
     return inference.SamplingParams(
         temperature=temperature if body.temperature is None else body.temperature,
         top_p=body.top_p,

@@ -12,8 +12,10 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lamina.contracts.adapters import Adapters
 from lamina.contracts.inference import InferenceService, Retriever
 from lamina.contracts.lineage import Jobs, Lineage, Releases
+from lamina.contracts.replay import Replays
 from lamina.contracts.texts import TextService
 from lamina.interface.api.ports import ApiSettings, Caller, Documents, Keys, Store
 from lamina.kit.errors import StorageError
@@ -37,6 +39,8 @@ class Context:
     metrics: CollectorRegistry
     settings: ApiSettings
     texts: TextService | None = None  # what is asked beside chats
+    adapters: Adapters | None = None  # what can be loaded beside a model
+    replays: Replays | None = None  # stored answers, made again
     answers: Counter = field(init=False)
     judgements: Counter = field(init=False)
     store_failed: bool = False  # the last write failed: not ready until one succeeds

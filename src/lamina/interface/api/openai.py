@@ -13,6 +13,7 @@ from starlette.responses import Response
 from lamina.contracts import inference
 from lamina.contracts.chat import Message
 from lamina.contracts.lineage import ModelVersion
+from lamina.interface.api.adapters import described
 from lamina.interface.api.answering import Job, collect, stream
 from lamina.interface.api.asked import parameters_of, sampling_of, standing_of
 from lamina.interface.api.context import Context, caller_of, json_response
@@ -62,7 +63,8 @@ class OpenAIRoutes:
         if "champion" in aliases:
             found.setdefault(self._settings.name, self._described(self._settings.name, found_version(found)))
         found |= {name: self._vectors(name) for name in self._settings.vectors}
-        return list(found.values())
+        adapters = () if self._context.adapters is None else self._context.adapters.adapters()
+        return [*found.values(), *(described(adapter, self._settings.name) for adapter in adapters)]
 
     def _described(self, id: str, version: ModelVersion | dict[str, Any]) -> dict[str, Any]:
         if isinstance(version, dict):
@@ -137,9 +139,10 @@ class OpenAIRoutes:
         recited = grounded.recited if _recitable(grounded.recited, requests[0], count) else None
         found = {"mode": mode, "found": grounded.found, "recited": recited is not None}
         extras = {"grounding": found, "sources": sources_of(grounded.passages)}
+        head = int(time.time()), self._settings.revision
         job = Job(
             context=self._context,
-            wire=ChatWire(id, int(time.time()), self._settings.revision, extras, usage=_wants_usage(body)),
+            wire=ChatWire(id, *head, extras, usage=_wants_usage(body), adapter=self._adapter(model)),
             requests=requests,
             prompts=1,
             messages=[messages] * count,
@@ -178,9 +181,10 @@ class OpenAIRoutes:
                 messages.append((Message("user", text),))
         echoed = body.prompt[0] if body.echo and isinstance(body.prompt[0], str) else ""
         extras = {"grounding": {"mode": "weights only", "found": False}, "sources": []}
+        head = int(time.time()), self._settings.revision
         job = Job(
             context=self._context,
-            wire=CompletionWire(id, int(time.time()), self._settings.revision, extras, usage=_wants_usage(body)),
+            wire=CompletionWire(id, *head, extras, usage=_wants_usage(body), adapter=self._adapter(model)),
             requests=requests,
             prompts=len(body.prompt),
             best=body.n or 1,
@@ -209,11 +213,18 @@ class OpenAIRoutes:
         if name in self._settings.vectors:
             what = f"model: {name} is word vectors, which cannot write"
             raise ParameterError(what, param="model", code="unsupported_task", hint="they can be asked: /v1/embeddings")
+        if self._adapter(name):
+            return name
         try:
             await asyncio.to_thread(self._context.releases.resolve, name)
         except NotFoundError:
             raise UnknownModelError(f"there is no model '{name}'", hint="GET /v1/models lists them") from None
         return name
+
+    def _adapter(self, name: str) -> str:
+        """``name``, where it is an adapter's."""
+        adapters = () if self._context.adapters is None else self._context.adapters.adapters()
+        return name if any(adapter.name == name for adapter in adapters) else ""
 
     def _mode(self, body: Sampling) -> str:
         tools = isinstance(body, ChatRequest) and body.tools  # the client's own sources

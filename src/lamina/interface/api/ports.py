@@ -97,6 +97,7 @@ class ApiSettings:
     temperature: float | None = 0.3  # of chats that name none and have no source (with sources: 0); None: the model's
     vectors: tuple[str, ...] = ()  # names of word vectors that /v1/embeddings knows beside the versions
     examples: tuple[str, ...] = ()  # questions that the empty chat page offers
+    deterministic: bool = False  # a request without a seed has the seed 0
     max_body: int = 1 << 20
     body_deadline_s: float = 30.0
     stalled_reader_s: float = 30.0

@@ -182,6 +182,21 @@ class BecauseRequest(_Own):
     because: Annotated[Text, Field(min_length=1, max_length=2000)]
 
 
+class LoadAdapterRequest(_Own):
+    """``POST /v1/load_lora_adapter``, as vLLM has it; ``load_inplace``: in place of one of the same name."""
+
+    lora_name: Annotated[Text, Field(min_length=1, max_length=128)]
+    lora_path: Annotated[Text, Field(min_length=1, max_length=4096)]
+    load_inplace: bool = False
+
+
+class UnloadAdapterRequest(_Own):
+    """``POST /v1/unload_lora_adapter``, as vLLM has it; its number is not needed."""
+
+    lora_name: Annotated[Text, Field(min_length=1, max_length=128)]
+    lora_int_id: int | None = None
+
+
 class JobRequest(_Own):
     """``POST /v1/jobs``."""
 

@@ -20,6 +20,7 @@ class Choice:
     content: list[str] = field(default_factory=list)  # of it, what is no call of a tool
     tools: ToolCalls | None = None
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
     last: Chunk | None = None
     version: str = ""
     opened: bool = False
@@ -81,24 +82,27 @@ def usage_of(usages: Sequence[Usage], prompts: int) -> dict[str, Any]:
 
 
 class Wire(ABC):
-    """What both kinds share. ``extras`` go on the first chunk, or on the whole object."""
+    """What both kinds share. ``extras`` go on the first chunk, or on the whole object; ``adapter``: its name."""
 
     chunk_object = ""
     whole_object = ""
 
-    def __init__(self, id: str, created: int, revision: str, extras: Mapping[str, Any], *, usage: bool) -> None:
+    def __init__(
+        self, id: str, created: int, revision: str, extras: Mapping[str, Any], *, usage: bool, adapter: str = ""
+    ) -> None:
         self.id = id
         self._created = created
         self._revision = revision
         self._extras = dict(extras)
         self._usage = usage
+        self._adapter = adapter
 
     def _head(self, kind: str, version: str) -> dict[str, Any]:
         return {
             "id": self.id,
             "object": kind,
             "created": self._created,
-            "model": version,
+            "model": self._adapter or version,
             "system_fingerprint": f"{self._revision}-{version}",
         }
 

@@ -48,12 +48,19 @@ def ground(messages: Sequence[Message], retriever: Retriever, k: int = 3, budget
         question = last_question(plain)
         if asking(question) == asking(best.question or "") and not points_back(question):
             recited = best.text
-    passages = _within(passages, budget_chars)
+    passages = within(passages, budget_chars)
     if not passages:
         return Grounded(plain, [], False)
+    return Grounded(with_passages(plain, passages), passages, True, recited)
+
+
+def with_passages(messages: tuple[Message, ...], passages: Sequence[Passage]) -> tuple[Message, ...]:
+    """``messages`` with ``passages`` put before the model; without any as they are."""
+    if not passages:
+        return messages
     quoted = [(n, p.question or p.title or p.url or p.source or "", p.text) for n, p in enumerate(passages, 1)]
     turns = [turn for p in reversed(passages) if p.kind == "correction" for turn in _turns(p)]
-    return Grounded(_insert(plain, grounded_system(quoted), turns), passages, True, recited)
+    return _insert(messages, grounded_system(quoted), turns)
 
 
 def opening_of(messages: Sequence[Message], grounded: Grounded) -> str:
@@ -68,7 +75,7 @@ def without_opening(message: Message) -> Message:
     return message
 
 
-def _within(passages: Sequence[Passage], budget: int) -> list[Passage]:
+def within(passages: Sequence[Passage], budget: int) -> list[Passage]:
     """The first passages that fit; the very first is cut where it alone is too long."""
     kept: list[Passage] = []
     for passage in passages:

@@ -241,6 +241,18 @@ class PassageIndex:
         )
         return {word for passage in near for word in words(passage["text"])}
 
+    def passage(self, document: str, start: int) -> Passage | None:
+        """The passage of ``document`` that a search gave with this ``start``; its score is not told."""
+        rows = self._database.read(
+            "SELECT p.document, p.start, p.text, d.title, d.url, d.source, d.license FROM passage p "
+            "JOIN document d ON d.id = p.document WHERE p.document = :id AND p.start <= :start "
+            "ORDER BY p.start DESC LIMIT 1",
+            id=document,
+            start=start,
+        )
+        found = _passage(rows[0], 0.0) if rows else None
+        return found if found is not None and found.start == start else None
+
     def document(self, id: str) -> Mapping[str, Any] | None:
         """The document with its whole text."""
         rows = self._database.read("SELECT * FROM document WHERE id = :id", id=id)

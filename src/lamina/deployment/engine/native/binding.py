@@ -19,6 +19,7 @@ LIBRARY = Path(__file__).with_name("liblamina.so")
 LEVELS = ("portable", "avx2", "avx512-vnni")
 ACTIVATIONS = ("relu", "relu2", "gelu", "gelu-tanh", "silu")
 INT8, INT4 = 8, 4
+PARTS = 3  # LAMINA_PARTS
 _ABI = 1
 _VARIABLE = "LAMINA_NATIVE_LEVEL"
 
@@ -52,6 +53,12 @@ class Layer(Structure):
         *((name, c_void_p) for name in ("cosines", "sines", "store")),
         *((name, c_int64) for name in ("heads", "kv_heads", "head_dim", "inner", "activation", "gated")),
     )
+
+
+class LowRank(Structure):
+    """``lamina_low_rank``."""
+
+    _fields_ = (*((name, c_int64) for name in ("rank", "begin", "rows")), ("down", c_void_p), ("up", c_void_p))
 
 
 class Model(Structure):
@@ -126,6 +133,7 @@ def _declare(library: Any) -> None:
         ("lamina_close", None, [address]),
         ("lamina_threads", None, [address, numbers]),
         ("lamina_step", numbers, [*[address] * 4, numbers, numbers, address, numbers, address]),
+        ("lamina_step_adapted", numbers, [*[address] * 4, numbers, numbers, address, numbers, address, address]),
         ("lamina_bytes", numbers, [address]),
         ("lamina_read", c_uint64, [address]),
         ("lamina_product_open", address, [POINTER(Matrix), numbers, numbers]),

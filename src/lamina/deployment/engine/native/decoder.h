@@ -50,7 +50,7 @@ class Decoder {
     Decoder &operator=(const Decoder &) = delete;
 
     void step(const int64_t *tokens, const int64_t *positions, const int64_t *tables, int64_t rows, int64_t blocks,
-              const int64_t *wanted, int64_t count, float *scores);
+              const int64_t *wanted, int64_t count, float *scores, const lamina_low_rank *const *adapters);
 
     // From the next call on.
     void use_threads(int threads) { next_threads_ = threads; }
@@ -64,6 +64,12 @@ class Decoder {
         const int64_t *tokens, *positions, *tables, *wanted;
         int64_t rows, blocks, count;
         float *scores;
+        const lamina_low_rank *const *adapters;  // null: no row has one
+    };
+    // Rows of floats, `stride` apart.
+    struct Rows {
+        float *data;
+        int64_t stride, columns;
     };
 
     void prepare();
@@ -79,6 +85,10 @@ class Decoder {
     void attend_by_rows(Worker &worker, const Layer &layer);
     void scores(Worker &worker);
     void read_pieces(Worker &worker);
+    // low_rank.cpp
+    void prepare_adapters();
+    const lamina_low_rank *parts_of(int64_t row, int64_t layer, int64_t product) const;
+    void add_adapters(Worker &worker, const Layer &layer, int64_t product, const Rows &x, const Rows &out);
     int64_t spans(int64_t row) const { return (asked_.positions[row] + kSpan) / kSpan; }
 
     const Kernels &kernels_;
@@ -94,11 +104,12 @@ class Decoder {
     Asked asked_{};
     int threads_ = 1;
     int64_t most_spans_ = 0;
+    int64_t most_ranks_ = 0;  // of an adapter's parts of one product together; 0: no row has an adapter
     Asked next_{};
 
     // A row of each begins at a multiple of its stride; what lies behind a row's end is zero.
     int64_t width_, qkv_stride_ = 0, attended_stride_ = 0, up_stride_ = 0, inner_stride_ = 0;
-    std::vector<float> hidden_, normed_, qkv_, attended_, up_, inner_, parts_;
+    std::vector<float> hidden_, normed_, qkv_, attended_, up_, inner_, parts_, low_;
     InputRows inputs_;
     std::atomic<uint64_t> total_{0};
 };

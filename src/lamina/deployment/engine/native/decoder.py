@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lamina.deployment.engine.adapters import EngineAdapter
 from lamina.deployment.engine.layer import Layer
 from lamina.deployment.engine.native import binding as native
+from lamina.deployment.engine.native.low_rank import Adapters
 from lamina.deployment.engine.native.product import matrix
 from lamina.deployment.engine.place import Place
 from lamina.kit.errors import LaminaError
@@ -39,6 +41,7 @@ class NativeDecoder:
         self._spec: StackSpec = stack.spec
         self._context, self._block_tokens = context, block_tokens
         self._slots = layers[0].store.shape[1]
+        self._adapters = Adapters()
         self._kept: list[Tensor] = []  # what the library reads later
         self._held: list[Tensor] = []  # what it copies
         self._tables: dict[int, tuple[int, int]] = {}
@@ -73,13 +76,14 @@ class NativeDecoder:
         tables = np.zeros((len(places), max(len(place.blocks) for place in places)), np.int64)
         for row, place in zip(tables, places, strict=True):
             row[: len(place.blocks)] = place.blocks
-        return self._step(tokens, positions, tables, np.arange(len(places)))
+        return self._step(tokens, positions, tables, np.arange(len(places)), [place.adapter for place in places])
 
     def prefill(self, tokens: Sequence[int], place: Place, *, scores: bool) -> Tensor | None:
         """Compute the next ``tokens`` of one sequence; the scores (V,) float32 after the last one where asked for."""
         positions = np.arange(place.stored, place.stored + len(tokens), dtype=np.int64)
         wanted = np.array([len(tokens) - 1] if scores else [], np.int64)
-        found = self._step(tokens, positions, np.array([place.blocks], np.int64), wanted)
+        adapters = [place.adapter] * len(tokens)
+        found = self._step(tokens, positions, np.array([place.blocks], np.int64), wanted, adapters)
         return found[0] if scores else None
 
     def close(self) -> None:
@@ -101,15 +105,21 @@ class NativeDecoder:
         """Read all weights and do nothing with them but a sum: what memory allows."""
         return int(self._library.lamina_read(self._decoder))
 
-    def _step(self, tokens: Sequence[int], positions: Array, tables: Array, wanted: Array) -> Tensor:
+    def _step(
+        self,
+        tokens: Sequence[int],
+        positions: Array,
+        tables: Array,
+        wanted: Array,
+        adapters: Sequence[EngineAdapter | None],
+    ) -> Tensor:
         ids = np.array(tokens, np.int64)
         self._check(ids, positions, tables)
         scores = np.empty((len(wanted), self._spec.embeddings.vocabulary), np.float32)
         stride = tables.shape[1] if len(tables) > 1 else 0
         addresses = [a.ctypes.data for a in (ids, positions, tables)]
-        if self._library.lamina_step(
-            self._decoder, *addresses, len(ids), stride, wanted.ctypes.data, len(wanted), scores.ctypes.data
-        ):
+        asked = (*addresses, len(ids), stride, wanted.ctypes.data, len(wanted), scores.ctypes.data)
+        if self._library.lamina_step_adapted(self._decoder, *asked, self._adapters.rows(adapters)):
             raise LaminaError("there is no memory for this step")
         return torch.from_numpy(scores)
 

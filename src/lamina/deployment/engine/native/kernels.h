@@ -51,6 +51,10 @@ struct Kernels {
     void (*join)(const float *parts, int64_t count, int64_t stride, int64_t head_dim, float *out);
     // out = table row * scale + place (null: none)
     void (*embed)(const int8_t *row, float scale, const float *place, int64_t width, float *out);
+    // The halves of an adapter's product: see low_rank.h.
+    void (*shrink)(const float *x, const float *down, int64_t begin, int64_t end, int64_t columns, float *low);
+    void (*expand)(const float *low, int64_t rank, const float *up, int64_t width, int64_t begin, int64_t end,
+                   float *out);
 };
 
 // null where the library was not built for this kind of processor

@@ -21,6 +21,7 @@ namespace avx2 {
 #include "vectors.h"
 
 #include "rows.h"
+#include "low_rank.h"
 
 #include "attention.h"
 
@@ -169,7 +170,8 @@ static void int4_minimum(const uint8_t *w, const Inputs &x, int64_t first, int64
 const Kernels *avx2_kernels() {
     using namespace avx2;
     static const Kernels kernels = {"AVX2",   int8,   int4,   int4_minimum, norm, quantize,
-                                    activate, rotate, attend, join,         embed};
+                                    activate, rotate, attend, join,         embed,
+                                    shrink, expand};
     return &kernels;
 }
 

@@ -20,6 +20,7 @@ namespace avx512 {
 #include "vectors.h"
 
 #include "rows.h"
+#include "low_rank.h"
 
 #include "attention.h"
 
@@ -109,7 +110,8 @@ static void int4(const uint8_t *w, const Inputs &x, int64_t first, int64_t rows,
 const Kernels *avx512_kernels() {
     using namespace avx512;
     static const Kernels kernels = {"AVX-512 VNNI", int8,   int4<false>, int4<true>, norm, quantize,
-                                    activate,       rotate, attend,      join,       embed};
+                                    activate,       rotate, attend,      join,       embed,
+                                    shrink, expand};
     return &kernels;
 }
 

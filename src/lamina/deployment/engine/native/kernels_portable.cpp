@@ -13,6 +13,7 @@ namespace portable {
 #include "vectors.h"
 
 #include "rows.h"
+#include "low_rank.h"
 
 #include "attention.h"
 
@@ -79,7 +80,8 @@ static void int4(const uint8_t *tile, const Inputs &inputs, int64_t first, int64
 const Kernels *portable_kernels() {
     using namespace portable;
     static const Kernels kernels = {"portable", int8,   int4<false>, int4<true>, norm, quantize,
-                                    activate,   rotate, attend,      join,       embed};
+                                    activate,   rotate, attend,      join,       embed,
+                                    shrink, expand};
     return &kernels;
 }
 

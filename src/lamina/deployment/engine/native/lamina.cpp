@@ -67,8 +67,14 @@ void lamina_threads(lamina_decoder *decoder, int64_t threads) {
 
 int64_t lamina_step(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions, const int64_t *tables,
                     int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count, float *scores) {
+    return lamina_step_adapted(decoder, tokens, positions, tables, rows, blocks, wanted, count, scores, nullptr);
+}
+
+int64_t lamina_step_adapted(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions,
+                            const int64_t *tables, int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count,
+                            float *scores, const lamina_low_rank *const *adapters) {
     try {
-        decoder->decoder.step(tokens, positions, tables, rows, blocks, wanted, count, scores);
+        decoder->decoder.step(tokens, positions, tables, rows, blocks, wanted, count, scores, adapters);
         return 0;
     } catch (const std::exception &) {
         return -1;

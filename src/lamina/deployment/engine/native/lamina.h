@@ -75,11 +75,26 @@ void lamina_close(lamina_decoder *decoder);
 // How many threads compute from the next call on.
 void lamina_threads(lamina_decoder *decoder, int64_t threads);
 
+// What an adapter adds to a part of a product: outputs `begin` to `begin + rows` get up · (down · x).
+typedef struct {
+    int64_t rank, begin, rows;  // rank 0: nothing
+    const float *down;          // (rank, columns filled up to whole groups of 32)
+    const float *up;            // (rank, rows): the transpose, with the scale in it
+} lamina_low_rank;
+
+#define LAMINA_PRODUCTS 4  // of a layer, in the order of lamina_layer
+#define LAMINA_PARTS 3     // of a product at most: query, key and value
+
 // Computes `rows` tokens: row r stands at `positions[r]` of the sequence whose blocks begin at `tables + r * blocks`
 // (0: all rows have the same). Rows may belong to one sequence (a prompt) or to several; a row sees what earlier rows store. Writes the
 // scores (count, vocabulary) of the rows `wanted`. Returns 0, or -1 where memory is short.
 int64_t lamina_step(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions, const int64_t *tables,
                     int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count, float *scores);
+
+// The same with adapters: `adapters[r]` has the parts of row r, (layers, LAMINA_PRODUCTS, LAMINA_PARTS), or is null.
+int64_t lamina_step_adapted(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions,
+                            const int64_t *tables, int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count,
+                            float *scores, const lamina_low_rank *const *adapters);
 
 // The bytes of packed weights that one token reads, and the same bytes read and added up: what memory allows.
 int64_t lamina_bytes(const lamina_decoder *decoder);

@@ -9,6 +9,7 @@ namespace lamina {
 namespace {
 
 constexpr int64_t kPhasesPerLayer = 10;  // six of attention, four of feed-forward
+constexpr int64_t kPhasesOfAdapters = 2 * LAMINA_PRODUCTS;
 constexpr int64_t kPhasesBeside = 3;     // embeddings, the last norm, the head
 // Up to so many rows the stored tokens of each are attended to in spans by several threads.
 constexpr int64_t kFewRows = 8;
@@ -22,10 +23,12 @@ void fit(std::vector<float> &buffer, int64_t size) {
 }  // namespace
 
 void Decoder::step(const int64_t *tokens, const int64_t *positions, const int64_t *tables, int64_t rows,
-                   int64_t blocks, const int64_t *wanted, int64_t count, float *scores) {
-    next_ = Asked{tokens, positions, tables, wanted, rows, blocks, count, scores};
+                   int64_t blocks, const int64_t *wanted, int64_t count, float *scores,
+                   const lamina_low_rank *const *adapters) {
+    next_ = Asked{tokens, positions, tables, wanted, rows, blocks, count, scores, adapters};
+    const int64_t phases = kPhasesPerLayer + (adapters == nullptr ? 0 : kPhasesOfAdapters);
     Pool::shared().run(
-        next_threads_, kPhasesPerLayer * given_.layers + kPhasesBeside,
+        next_threads_, phases * given_.layers + kPhasesBeside,
         [](void *decoder) { static_cast<Decoder *>(decoder)->prepare(); },
         [](void *decoder, Worker &worker) { static_cast<Decoder *>(decoder)->run(worker); }, this);
 }
@@ -48,6 +51,7 @@ void Decoder::prepare() {
         heads = std::max(heads, layer.given.heads);
         dim = std::max(dim, layer.given.head_dim);
     }
+    prepare_adapters();
     fit(parts_, (rows > kFewRows ? threads_ : rows) * heads * most_spans_ * (dim + 2));
     inputs_.fit(std::max(rows, asked_.count), std::max({width_, attended_stride_, inner_stride_}));
 }
@@ -85,6 +89,7 @@ void Decoder::attention(Worker &worker, const Layer &layer) {
     const int64_t rows = asked_.rows, attended = layer.given.heads * layer.given.head_dim;
     normed_inputs(worker, layer.attention_norm);
     layer.qkv.multiply(worker, threads_, inputs_.of(width_), rows, qkv_.data(), qkv_stride_, false);
+    add_adapters(worker, layer, 0, {normed_.data(), width_, width_}, {qkv_.data(), qkv_stride_, layer.qkv.rows()});
     worker.share(rows, [&](int64_t row) { place(layer, row); });
     const Inputs inputs = inputs_.of(whole_groups(attended));
     if (rows > kFewRows)
@@ -98,6 +103,8 @@ void Decoder::attention(Worker &worker, const Layer &layer) {
         kernels_.quantize(from, row, inputs, 0, inputs.groups);
     });
     layer.o.multiply(worker, threads_, inputs, rows, hidden_.data(), width_, true);
+    add_adapters(worker, layer, 1, {attended_.data(), attended_stride_, whole_groups(attended)},
+                 {hidden_.data(), width_, layer.o.rows()});
 }
 
 // Norms and turns the queries and keys of a row, then puts its keys and values where they are kept.
@@ -180,6 +187,7 @@ void Decoder::feedforward(Worker &worker, const Layer &layer) {
     const int64_t rows = asked_.rows, inner = given.inner, whole = whole_groups(inner);
     normed_inputs(worker, layer.feedforward_norm);
     layer.up.multiply(worker, threads_, inputs_.of(width_), rows, up_.data(), up_stride_, false);
+    add_adapters(worker, layer, 2, {normed_.data(), width_, width_}, {up_.data(), up_stride_, layer.up.rows()});
     const Inputs inputs = inputs_.of(whole);
     const int64_t pieces = (whole + kActivated - 1) / kActivated;
     worker.share(rows * pieces, [&](int64_t task) {
@@ -192,6 +200,7 @@ void Decoder::feedforward(Worker &worker, const Layer &layer) {
         kernels_.quantize(to, row, inputs, begin / kGroup, end / kGroup);
     });
     layer.down.multiply(worker, threads_, inputs, rows, hidden_.data(), width_, true);
+    add_adapters(worker, layer, 3, {inner_.data(), inner_stride_, whole}, {hidden_.data(), width_, layer.down.rows()});
 }
 
 void Decoder::scores(Worker &worker) {

@@ -1,0 +1,186 @@
+"""Adapters beside one base, mixed in a batch: each row as the merged model would have it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from lamina.contracts.inference import Chunk, SamplingParams
+from lamina.deployment.compress.quantize import dequantize, quantize
+from lamina.deployment.engine.adapters import EngineAdapter, fuse_adapter
+from lamina.deployment.engine.engine import Engine
+from lamina.deployment.engine.native.binding import describe, open_library
+from lamina.kit.errors import ModelFileError
+from lamina.model.adapters import read_adapter
+from lamina.model.lora import add_lora, load_lora, lora_parameters, merge_lora, save_lora
+
+ALL = ("q", "k", "v", "o", "gate", "up", "down")
+GREEDY = SamplingParams(temperature=0.0, max_tokens=12)
+NATIVE_HERE = pytest.mark.skipif(open_library() is None, reason=f"native kernels: {describe()}")
+
+
+class Answer:
+    """What comes of one request."""
+
+    def __init__(self) -> None:
+        self.items: list[Chunk] = []
+        self.done = threading.Event()
+
+    def __call__(self, item) -> None:
+        self.items.append(item)
+        if not isinstance(item, Chunk) or item.finish_reason:
+            self.done.set()
+
+    @property
+    def last(self) -> Chunk:
+        assert self.done.wait(60)
+        assert isinstance(self.items[-1], Chunk), self.items[-1]
+        return self.items[-1]
+
+    @property
+    def tokens(self) -> list[int]:
+        assert self.last
+        return [token for chunk in self.items for token in chunk.tokens]
+
+
+@pytest.fixture
+def engine(tiny_model, tiny_tokenizer):
+    made: list[Engine] = []
+
+    def make(model=None, **options) -> Engine:
+        options = {"kernels": "torch", "block_tokens": 8, "chunk": 16, "wide_chunk": 32, "speculate": False} | options
+        made.append(Engine(model or tiny_model(), tiny_tokenizer, version="v1", **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def fuse(one: Engine, folder: Path) -> EngineAdapter:
+    spec = one.runner.model.spec
+    return fuse_adapter(read_adapter(folder, spec), spec.stack, name=folder.name, device=one.runner.device)
+
+
+def prompts(count: int, longest: int) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(7)
+    lengths = torch.randint(1, longest, (count,), generator=generator).tolist()
+    return [torch.randint(0, 80, (n,), generator=generator).tolist() for n in lengths]
+
+
+def naive(model, prompt: list[int], count: int, end: int) -> list[int]:
+    """Greedy decoding without a cache."""
+    ids = list(prompt)
+    with torch.inference_mode():
+        while len(ids) < len(prompt) + count:
+            token = int(model.logits(model(torch.tensor([ids]))[0, -1]).argmax())
+            if token == end:
+                break
+            ids.append(token)
+    return ids[len(prompt) :]
+
+
+@pytest.fixture
+def adapter(tmp_path, tiny_model):
+    """``adapter(name, …)``: a PEFT folder with weights of its own."""
+
+    def make(name: str, family: str = "llama", *, rank: int = 4, targets=ALL) -> Path:
+        model = tiny_model(family)
+        add_lora(model, rank=rank, alpha=8.0, targets=targets)
+        torch.manual_seed(len(name) + rank)
+        with torch.no_grad():
+            for parameter in lora_parameters(model):
+                parameter.normal_(std=0.25)
+        save_lora(model, tmp_path / name)
+        return tmp_path / name
+
+    return make
+
+
+def ask(one: Engine, prompt: list[int], adapter, number: int, sampling=GREEDY) -> Answer:
+    answer = Answer()
+    one.submit(f"r{number}-{id(answer)}", prompt, sampling, answer, adapter=adapter)
+    return answer
+
+
+def merged(model, folder: Path | None):
+    if folder is not None:
+        load_lora(model, folder)
+        merge_lora(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("family", "kernels", "targets"),
+    [
+        ("llama", "torch", ALL),
+        ("gpt2", "torch", ("o", "up", "down")),
+        pytest.param("llama", "native", ALL, marks=NATIVE_HERE),
+        pytest.param("gpt2", "native", ("o", "up", "down"), marks=NATIVE_HERE),
+    ],
+)
+def test_rows_of_a_batch_answer_as_their_merged_models(
+    family, kernels, targets, engine, adapter, tiny_model, tiny_tokenizer
+) -> None:
+    """Two adapters and none in one batch, in chunks; the base is int8 where the library computes it."""
+    folders = [adapter("a", family, targets=targets), adapter("other", family, rank=9, targets=targets), None]
+    plain = tiny_model(family) if kernels == "torch" else dequantize(quantize(tiny_model(family)), torch.float32)
+    asked = prompts(6, longest=40)
+    expected = []
+    for number, prompt in enumerate(asked):
+        whole = merged(tiny_model(family), None)
+        whole.load_state_dict(plain.state_dict())
+        expected.append(naive(merged(whole, folders[number % 3]), prompt, 12, tiny_tokenizer.end_ids[0]))
+    one = engine(tiny_model(family) if kernels == "torch" else quantize(tiny_model(family)), kernels=kernels, chunk=8)
+    fused = [fuse(one, folder) if folder else None for folder in folders]
+    answers = [ask(one, prompt, fused[number % 3], number) for number, prompt in enumerate(asked)]
+    assert [a.tokens for a in answers] == expected
+    without = [ask(one, prompt, None, 100 + number).tokens for number, prompt in enumerate(asked)]
+    assert sum(a != b for a, b in zip(without, expected, strict=True)) >= 3, "the adapters change hardly anything"
+
+
+def test_no_prefix_is_shared_between_adapters(engine, adapter, tiny_model, tiny_tokenizer) -> None:
+    """The same prompt through the base and two adapters, in turn: each answers as if it were alone."""
+    one, prompt = engine(), prompts(1, longest=60)[0]
+    folders = {"": None, "a": adapter("a"), "other": adapter("other")}
+    fused = {name: fuse(one, f) if f else None for name, f in folders.items()}
+    end = tiny_tokenizer.end_ids[0]
+    expected = {name: naive(merged(tiny_model(), f), prompt, 12, end) for name, f in folders.items()}
+    assert len({tuple(tokens) for tokens in expected.values()}) == 3
+    for name in folders:
+        first, second = (ask(one, prompt, fused[name], number) for number in range(2))
+        assert first.tokens == second.tokens == expected[name]
+        assert (first.last.usage.cached_tokens, second.last.usage.cached_tokens) == (0, 32), name
+
+
+def test_rows_of_compiled_kernels_do_not_see_the_adapters_of_others(engine, adapter, tiny_model) -> None:
+    """numba's kernels know no adapters: such rows go through torch, the others do not."""
+    one = engine(quantize(tiny_model()), kernels="compiled")
+    if one._runner.kernels != "compiled":
+        pytest.skip("numba does not work here")
+    fused = fuse(one, adapter("a"))
+    asked = prompts(4, longest=20)
+    alone = [ask(one, p, fused if n % 2 else None, n).tokens for n, p in enumerate(asked)]
+    together = [ask(one, p, fused if n % 2 else None, 10 + n) for n, p in enumerate(asked)]
+    assert [a.tokens for a in together] == alone
+    assert ask(one, asked[1], None, 20).tokens != alone[1]
+
+
+def test_guesses_are_checked_with_the_adapter(engine, adapter, tiny_model, tiny_tokenizer) -> None:
+    one = engine(speculate=True)
+    folder = adapter("a")
+    fused = fuse(one, folder)
+    prompt = [5, 6, 7, 8] * 6
+    one._stepper._speculation.plain(1.0)
+    one._stepper._speculation.checked(7, 0.1)
+    expected = naive(merged(tiny_model(), folder), prompt, 12, tiny_tokenizer.end_ids[0])
+    assert ask(one, prompt, fused, 1).tokens == expected
+
+
+def test_an_adapter_on_the_head_is_refused(engine, adapter) -> None:
+    one = engine()
+    with pytest.raises(ModelFileError, match="head"):
+        fuse(one, adapter("a", targets=("q", "head")))
