@@ -13,6 +13,7 @@ import typer
 
 from lamina import __version__
 from lamina.cli.bench import bench
+from lamina.cli.compression import compress
 from lamina.cli.data import data
 from lamina.cli.models import model
 from lamina.cli.options import DEFAULT, AsJson, Because, Settings, StackFile, open_stack_file, write_out
@@ -37,6 +38,7 @@ app.add_typer(vectors, name="vectors")
 app.add_typer(releases, name="releases")
 app.add_typer(model, name="model")
 app.add_typer(keys, name="keys")
+app.command()(compress)
 app.add_typer(bench, name="bench")
 
 

@@ -203,8 +203,9 @@ def test_gptq_loses_far_less_than_rounding_on_its_inputs(act_order: bool) -> Non
 
 def test_gptq_of_independent_inputs_is_rounding() -> None:
     weight, _ = correlated()
-    ours, plain = gptq_round(weight, torch.eye(96)), round_groups(weight)
-    assert all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True))
+    for act_order in (False, True):
+        ours, plain = gptq_round(weight, torch.eye(96), act_order=act_order), round_groups(weight)
+        assert all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True))
 
 
 def test_gptq_stands_inputs_that_never_come_and_refuses_nan() -> None:

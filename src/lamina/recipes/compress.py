@@ -1,0 +1,221 @@
+"""``lamina compress``: plans are built and measured, one is taken for what was asked, and becomes a version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lamina.contracts.lineage import ModelVersion
+from lamina.deployment.quality import TABLE
+from lamina.kit.errors import ConfigError, InputError
+from lamina.kit.limits import processor_name, processors
+from lamina.kit.progress import Progress, open_progress
+from lamina.kit.stages import Stage, Workshop
+from lamina.recipes.compression_plans import PARENT, CompressionPlan, Target, chosen, frontier, plans_of
+from lamina.recipes.compression_report import lines, verdict
+from lamina.recipes.compression_stages import FIGURE, QUALITY, REPORT, SPEED
+from lamina.recipes.current import read_json, recall
+from lamina.recipes.served import form_stage, how_served
+from lamina.recipes.stack import Stack
+from lamina.recipes.tasks import task_files
+from lamina.recipes.versions import open_registry
+
+_STAGES = "lamina.recipes.compression_stages"
+
+
+def compress(
+    stack: Stack, *, slo: str | None = None, plans: Sequence[str] = (), take: str | None = None, json: bool = False
+) -> Any:
+    """Measure ``plans`` (none named: all) of the champion; take the one that meets ``slo`` and register it.
+
+    ``slo``: see ``Target.read``; default: the stack's. ``take``: this plan, whatever the times; the registry still refuses what loses more
+    than the quality budget. Raises ``InputError`` where no plan meets what was asked.
+    """
+    target = Target.read(slo or stack.deployment.slo, stack.deployment.quality)
+    progress = open_progress("json" if json else "auto")
+    parent = _parent(stack)
+    wanted = [*plans, *([take] if take is not None and plans and take not in plans else [])]
+    tried = plans_of(parent.source, parent.part, wanted, {})
+    if take is not None and take not in [plan.name for plan in tried]:
+        raise InputError(f"there is no plan '{take}'", where="--take", hint=", ".join(plan.name for plan in tried))
+    workshop = Workshop(stack.state, progress)
+    rows, served = _measured(stack, workshop, parent, tried, progress)
+    table = _table(stack, parent.version, rows, target, take)
+    folder = workshop.run(_report_stage(table, served, parent.source / parent.part / "README.md"))
+    version = _registered(stack, folder, parent.version, table, target)
+    found = {**table, "folder": str(folder), "version": version}
+    if version is None:
+        hint = f"{_nearest(rows, target)}; what was measured: {folder / REPORT}"
+        if not json:
+            progress.say(lines(table))
+        raise InputError(verdict(table), where="--slo", hint=hint)
+    return found if json else "\n".join([lines(table), verdict(table), *_next(table, folder, version)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parent:
+    """The version that answers, its full-precision model (``source``, in it ``part``), and the documents."""
+
+    version: ModelVersion
+    source: Path
+    part: str
+    corpus: Path
+
+
+def _parent(stack: Stack) -> _Parent:
+    """Raises ``ConfigError`` where there are no documents, or the model does not go on with texts."""
+    current = recall(stack)
+    if current.corpus is None:
+        raise ConfigError(
+            "plans are compared on held-out documents, and this stack has none",
+            where=stack.file.name,
+            hint="[[data.sources]]",
+        )
+    with open_registry(stack) as registry:
+        version = registry.resolve("champion")
+    if version.run is not None:
+        source, part = stack.state / "runs" / version.run, "model"
+    else:
+        source, part = stack.state / "bases" / str(current.base), ""
+    way = how_served(source / part)
+    if way.reason is not None or not way.writes:
+        raise ConfigError(way.reason or "only models that go on with texts are compressed", where=stack.file.name)
+    return _Parent(version=version, source=source, part=part, corpus=stack.state / "corpora" / current.corpus)
+
+
+def _measured(
+    stack: Stack, workshop: Workshop, parent: _Parent, plans: Sequence[CompressionPlan], progress: Progress
+) -> tuple[list[dict[str, Any]], dict[str, Path]]:
+    """A row for each plan, and its served artefact; what was measured before is not measured again."""
+    served: dict[str, Path] = {}
+    quality: dict[str, dict[str, Any]] = {}
+    with progress.task("plans", total=len(plans), unit="plans") as task:
+        for plan in plans:
+            made = form_stage(plan.form, plan.source, part=plan.part, corpus=parent.corpus)
+            served[plan.name] = workshop.run(made)
+            against = {} if plan.name == PARENT else {"parent": served[PARENT]}
+            stage = _quality_stage(stack, {"served": served[plan.name], "corpus": parent.corpus, **against})
+            quality[plan.name] = read_json(workshop.run(stage) / QUALITY)
+            task.advance(1, plan=plan.name)
+    speed = read_json(workshop.run(_speed_stage(stack, served)) / SPEED)
+    rows = [
+        {
+            "name": plan.name,
+            "quantize": plan.form.quantize,
+            "calibrate": plan.form.calibrate,
+            "bytes": sum(file.stat().st_size for file in (served[plan.name] / "model").glob("*.safetensors")),
+            **quality[plan.name],
+            **speed[plan.name],
+            "tokens_per_s": 1 / speed[plan.name]["itl"],
+        }
+        for plan in plans
+    ]
+    return rows, served
+
+
+def _quality_stage(stack: Stack, inputs: Mapping[str, Path]) -> Stage:
+    return Stage(
+        name="compression-quality",
+        shelf="evaluations",
+        function=f"{_STAGES}:measure_quality",
+        parameters={"tokens": stack.model.evaluate.tokens if stack.model else 0, "tasks": task_files(stack)},
+        inputs=inputs,
+        versions={"divergence": 1},
+        context={"folder": str(stack.folder)},
+    )
+
+
+def _speed_stage(stack: Stack, served: Mapping[str, Path]) -> Stage:
+    """Times are of one machine: its name is part of the key."""
+    return Stage(
+        name="compression-speed",
+        shelf="evaluations",
+        function=f"{_STAGES}:measure_speed",
+        parameters={"machine": _machine(), "plans": list(served)},
+        inputs=served,
+        versions={"timing": 1},
+        context={"device": stack.deployment.device},
+    )
+
+
+def _machine() -> str:
+    return f"{processor_name()}, {processors()} cores"
+
+
+def _table(
+    stack: Stack, version: ModelVersion, rows: Sequence[dict[str, Any]], target: Target, take: str | None
+) -> dict[str, Any]:
+    edge = frontier(rows)
+    rows = [{**row, "misses": target.misses(row), "frontier": row["name"] in edge} for row in rows]
+    because = "asked for by name"
+    if take is None:
+        found = chosen(rows, target)
+        take = None if found is None else found["name"]
+        timed = bool(target.times.told())
+        because = "of those that meet all, it lost the least" if timed else "the fastest within the quality budget"
+    return {
+        "format": 1,
+        "stack": stack.name,
+        "parent": version.id,
+        "chosen": take,
+        "because": because,
+        "slo": target.times.told(),
+        "quality": target.quality,
+        "machine": _machine(),
+        "prompt": rows[0]["prompt"],
+        "tokens": rows[0]["tokens"],
+        "texts": rows[0]["texts"],
+        "plans": list(rows),
+    }
+
+
+def _report_stage(table: Mapping[str, Any], served: Mapping[str, Path], card: Path) -> Stage:
+    return Stage(
+        name="compression",
+        shelf="compressions",
+        function=f"{_STAGES}:write_compressed",
+        parameters={"table": table},
+        inputs={} if table["chosen"] is None else {"served": served[table["chosen"]]},
+        versions={"compression": 1},
+        context={"card": str(card)},
+    )
+
+
+def _registered(
+    stack: Stack, folder: Path, parent: ModelVersion, table: Mapping[str, Any], target: Target
+) -> str | None:
+    """The id of the version that the plan became; None where none was taken."""
+    if table["chosen"] is None:
+        return None
+    row = next(row for row in table["plans"] if row["name"] == table["chosen"])
+    with open_registry(stack) as registry:
+        version = registry.add(
+            folder / "model",
+            role=parent.role,
+            parent=parent.id,
+            run=parent.run,
+            corpus=parent.corpus,
+            snapshot=parent.snapshot,
+            metrics={"bits_per_byte": row["bits_per_byte"], "compression": row["name"], "change": row["change"]},
+            seal=read_json(folder / "seal.json"),
+            quality=target.quality,
+        )
+    return version.id
+
+
+def _nearest(rows: Sequence[Mapping[str, Any]], target: Target) -> str:
+    """The plan that misses the fewest bounds, and what it misses."""
+    row = min(rows, key=lambda row: (len(target.misses(row)), row["change"]))
+    return f"nearest: {row['name']}, {'; '.join(target.misses(row))}"
+
+
+def _next(table: Mapping[str, Any], folder: Path, version: str) -> list[str]:
+    row = next(row for row in table["plans"] if row["name"] == table["chosen"])
+    calibrated = "" if row["calibrate"] == "none" else f', calibrate = "{row["calibrate"]}"'
+    return [
+        f'it is {version}: lamina releases promote {version} --because "…"',
+        f'so that `lamina up` makes it, too: [deployment] quantize = "{row["quantize"]}"{calibrated}',
+        f"{folder / TABLE}, {FIGURE}, {REPORT}",
+    ]

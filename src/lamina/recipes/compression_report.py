@@ -1,0 +1,117 @@
+"""What ``lamina compress`` found: as lines for a terminal, a page, a picture, a section of the model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from lamina.kit.page import as_file, curves, page
+from lamina.kit.page import table as html_table
+
+_HEAD = ("plan", "MB", "parameters", "tokens/s", "ttft ms", "itl ms", "bandwidth", "bits/byte", "perplexity", "change")
+_MORE = ("KL, nats", "top-1", "")
+
+
+def cells(row: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
+    """A plan as words, in the order of ``head``."""
+    scores = row.get("tasks") or {}
+    return [
+        row["name"],
+        f"{row['bytes'] / 1e6:,.1f}",
+        f"{row['parameters'] / 1e6:,.1f} M",
+        f"{row['tokens_per_s']:.1f}",
+        f"{row['ttft'] * 1e3:.0f}",
+        f"{row['itl'] * 1e3:.1f}",
+        f"{row['bandwidth_share']:.0%}",
+        f"{row['bits_per_byte']:.4f}",
+        _number(row["perplexity"], "{:.3f}"),
+        f"{row['change']:+.2%}" + (f" ± {row['change_error']:.2%}" if row.get("change_error") else ""),
+        _number(row["kl"], "{:.4f}"),
+        _number(row["agreement"], "{:.1%}"),
+        *(_number((scores.get(name) or {}).get("value"), "{:.4f}") for name in tasks),
+        "; ".join(row["misses"]) or ("frontier" if row["frontier"] else "beaten"),
+    ]
+
+
+def head(tasks: Sequence[str]) -> list[str]:
+    """The names of the columns."""
+    return [*_HEAD, *_MORE[:2], *tasks, _MORE[2]]
+
+
+def tasks_of(table: Mapping[str, Any]) -> list[str]:
+    """The names of the tasks that were measured."""
+    return list(dict.fromkeys(name for row in table["plans"] for name in row.get("tasks") or {}))
+
+
+def lines(table: Mapping[str, Any]) -> str:
+    """The table for a terminal, and what was taken."""
+    tasks = tasks_of(table)
+    rows = [head(tasks), *(cells(row, tasks) for row in table["plans"])]
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    drawn = []
+    for row in rows:
+        padded = [c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths, strict=True))]
+        drawn.append("  ".join([*padded[:-1], row[-1]]).rstrip())
+    return "\n".join(drawn)
+
+
+def verdict(table: Mapping[str, Any]) -> str:
+    """Which plan was taken, and for what."""
+    wanted = [f"{name} at most {bound * 1e3:.0f} ms" for name, bound in table["slo"].items()]
+    wanted.append(f"at most {table['quality']:.2%} more bits per byte than the parent")
+    said = ", ".join(wanted)
+    if table["chosen"] is None:
+        return f"no plan meets what was asked: {said}"
+    return f"taken: {table['chosen']} ({table['because']}; {said})"
+
+
+def figure(table: Mapping[str, Any]) -> str:
+    """The plans as points, tokens a second against the change of the bits per byte, the frontier as a line."""
+    rows = table["plans"]
+    points = [(row["name"], [(row["tokens_per_s"], row["change"] * 100)]) for row in rows]
+    edge = sorted((row["tokens_per_s"], row["change"] * 100) for row in rows if row["frontier"])
+    marks = [("the quality budget", table["quality"] * 100)]
+    title = "bits per byte more than the parent, %"
+    return curves(title, points, across="tokens/s", faint=edge, marks=marks)
+
+
+def figure_file(table: Mapping[str, Any]) -> str:
+    """The picture as an SVG file."""
+    return as_file(figure(table))
+
+
+def report_page(table: Mapping[str, Any]) -> str:
+    """The page, as HTML."""
+    tasks = tasks_of(table)
+    about = [f"{table['tokens']:,} tokens of {table['texts']:,} held-out documents", f"on {table['machine']}"]
+    about.append("one stream, plans in turns, medians")
+    notes = (
+        "Change, KL and top-1 are against the parent in full precision. ± is one standard error over documents. "
+        f"The first token comes after a prompt of {table['prompt']} tokens. Bandwidth is the share of the memory's "
+        "measured rate at which weights are read."
+    )
+    return page(
+        f"Compression: {table['stack']}",
+        [
+            f"<h1>{escape(table['stack'])}: plans of compression</h1>",
+            f"<p>{escape('; '.join(about))}.</p>",
+            f"<p>{escape(verdict(table))}</p>",
+            f'<div class="grid wide">{figure(table)}</div>',
+            html_table(head(tasks), [cells(row, tasks) for row in table["plans"]]),
+            f"<p>{escape(notes)}</p>",
+        ],
+    )
+
+
+def card_section(table: Mapping[str, Any]) -> str:
+    """A section of Markdown for the card of the model that was taken."""
+    tasks = tasks_of(table)
+    rows = [head(tasks), ["---"] * len(head(tasks)), *(cells(row, tasks) for row in table["plans"])]
+    drawn = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    about = f"Measured on {table['tokens']:,} tokens of {table['texts']:,} held-out documents, on {table['machine']}."
+    return f"## Compression\n\nThis is the plan `{table['chosen']}` of those below. {about}\n\n{drawn}\n"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
