@@ -22,6 +22,7 @@ NATIVE = "src/lamina/deployment/engine/native"
 BUILT = (".so", ".part", ".pyc")
 SYSTEM = {
     **{"chromium": "chromium", "strace": "strace", "pg_ctl": "postgresql", "apertium": "apertium"},
+    **{"aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu", "qemu-aarch64": "qemu-user"},  # the native kernels for ARM
     "/usr/share/apertium/modes/eng-spa.mode": "apertium-eng-spa",
 }
 

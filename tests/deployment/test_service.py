@@ -70,6 +70,15 @@ def test_it_answers_from_the_champion(serve, registry) -> None:
     assert by_ids[-1].usage.prompt_tokens == 3
 
 
+def test_the_kind_of_keys_and_values_is_the_engines(serve) -> None:
+    bytes_of = {}
+    for cache in (None, "int8"):
+        service = serve(cache=cache)
+        assert asyncio.run(collect(service, request()))[-1].finish_reason in ("stop", "length")
+        bytes_of[cache] = service._engines()["v1"].cache().block_bytes
+    assert bytes_of["int8"] * 16 * 4 == bytes_of[None] * (16 + 4), "heads of 16, with a scale each"
+
+
 def test_other_versions_are_loaded_on_demand(serve, registry) -> None:
     service = serve()
     registry.set_alias("challenger", "v2")

@@ -22,6 +22,7 @@ from lamina.contracts.inference import Chunk, Request
 from lamina.contracts.lineage import ModelVersion
 from lamina.deployment.adapters import AdapterAsking, AdapterLimits, AdapterShelf
 from lamina.deployment.asking import TextAsking
+from lamina.deployment.engine.cache import Cache
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.observer import Load
 from lamina.deployment.fit.fitter import Fitter
@@ -42,9 +43,9 @@ class ServingService(TextAsking, AdapterAsking):
     """``contracts.inference.InferenceService`` over the versions of ``registry``; the champion is loaded at once.
 
     ``context`` caps prompt and answer (default: what the model was made for); ``cache_mb`` MiB per loaded version hold
-    keys and values. ``fitter`` measures the machine, chooses what is not given, and follows its limits. Raises what
-    loading raises: ``NotFoundError`` (no champion), ``CorruptError`` (wrong bytes, broken
-    seal). ``close`` when done.
+    keys and values, of the kind ``cache``. ``fitter`` measures the machine, chooses what is not given, and follows its
+    limits. Raises what loading raises: ``NotFoundError`` (no champion), ``CorruptError`` (wrong bytes, broken seal).
+    ``close`` when done.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ServingService(TextAsking, AdapterAsking):
         *,
         max_sequences: int | None = None,
         cache_mb: int | None = None,
+        cache: Cache = None,
         context: int | None = None,
         block_tokens: int = 16,
         queue_tokens: int = 32768,
@@ -69,6 +71,7 @@ class ServingService(TextAsking, AdapterAsking):
         self._options: dict[str, Any] = {
             "max_sequences": max_sequences,
             "cache_mb": cache_mb,
+            "cache": cache,
             "context": context,
             "block_tokens": block_tokens,
             "queue_tokens": queue_tokens,

@@ -18,6 +18,7 @@ from lamina.kit.spawn import imports
 from lamina.recipes.corpus import record_batches
 
 if TYPE_CHECKING:
+    from lamina.deployment.engine.cache import Cache
     from lamina.kit.tokenizer import ModelTokenizer
     from lamina.model.transformer import Transformer
 
@@ -60,7 +61,7 @@ def evaluate(
         found["tasks"] = run_tasks(files, model, tokenizer, draws=parameters.get("draws", 0), progress=progress)
     model.to("cpu")  # the engine that asks has its own ways on a GPU
     if parameters["questions"]:
-        ask = _asker(model, tokenizer, parameters["system"], progress)
+        ask = _asker(model, tokenizer, parameters["system"], progress, parameters.get("cache"))
         found["questions"]["weights"] = _score("questions, weights only", parameters["questions"], ask, lambda m: m)
         if "passages" in inputs:
             ground = _grounder(inputs["passages"], parameters["passages"])
@@ -172,11 +173,14 @@ def _grounder(passages: Path, count: int) -> Callable[[tuple[Message, ...]], tup
 Ask = Callable[[str, Sequence[tuple[Message, ...]]], list[str]]
 
 
-def _asker(model: Transformer, tokenizer: ModelTokenizer, system: str | None, progress: Progress) -> Ask:
+def _asker(
+    model: Transformer, tokenizer: ModelTokenizer, system: str | None, progress: Progress, cache: Cache
+) -> Ask:
     from lamina.deployment.engine.engine import Engine
 
     def ask(name: str, conversations: Sequence[tuple[Message, ...]]) -> list[str]:
-        engine = Engine(model, tokenizer, version="evaluation", max_sequences=8, cache_mb=128, queue_tokens=1 << 24)
+        options = {"max_sequences": 8, "cache_mb": 128, "queue_tokens": 1 << 24}
+        engine = Engine(model, tokenizer, version="evaluation", cache=cache, **options)
         done = threading.Semaphore(0)
         texts: list[list[str]] = [[] for _ in conversations]
         failures: list[LaminaError] = []

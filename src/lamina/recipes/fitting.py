@@ -43,6 +43,7 @@ def explain(stack: Stack, *, as_json: bool) -> Any:
     options = {
         "max_sequences": deployment.max_sequences,
         "cache_mb": deployment.cache_mb,
+        "cache": deployment.cache,
         "context": deployment.context,
     }
     with open_registry(stack) as registry:

@@ -233,6 +233,7 @@ class Plan:
                 "system": self.stack.interface.system,
                 "tasks": task_files(self.stack),
                 "draws": model.evaluate.draws,
+                **({"cache": deployment.cache} if deployment.cache else {}),
             },
             inputs=inputs,
             versions={"evaluate": 2},

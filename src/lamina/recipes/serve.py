@@ -103,6 +103,7 @@ def _service(stack: Stack, registry: ModelRegistry, metrics: CollectorRegistry) 
         device=deployment.device,
         max_sequences=deployment.max_sequences,
         cache_mb=deployment.cache_mb,
+        cache=deployment.cache,
         context=deployment.context,
         max_wait=seconds(deployment.max_wait, where="deployment.max_wait"),
         speculate=deployment.speculate,

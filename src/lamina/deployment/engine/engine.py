@@ -13,6 +13,7 @@ from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.engine.adapters import EngineAdapter
 from lamina.deployment.engine.admission import Admission, Standing, StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
+from lamina.deployment.engine.cache import Cache, bytes_per_token
 from lamina.deployment.engine.change import CacheState, Change
 from lamina.deployment.engine.choice import describe
 from lamina.deployment.engine.guidance import Guidance, TokenGuide
@@ -35,11 +36,11 @@ class Engine:
     """Continuous batching of ``model`` (taken over: do not use it elsewhere until the engine is closed).
 
     ``version`` is stamped on every chunk; ``generation`` are the model's ``generation_config`` values; ``cache_mb`` MiB
-    hold keys and values (memory is touched only as they fill); ``context`` caps prompt and answer together;
-    ``queue_tokens`` caps the prompts that wait, ``max_wait`` the seconds that one waits for its turn; ``speculate``:
-    guess tokens where that pays; ``sole``: nobody uses the model afterwards either, so that weights of which the engine
-    has a copy in its own form are let go of; ``deterministic``: an answer's bits depend on its request alone, and one
-    without a seed has 0. What is None is taken from ``sizes``, by what ``model`` lies on.
+    hold keys and values (memory is touched only as they fill), of kind ``cache``; ``context`` caps prompt and answer
+    together; ``queue_tokens`` caps the prompts that wait, ``max_wait`` the seconds that one waits for its turn;
+    ``speculate``: guess tokens where that pays; ``sole``: nobody uses the model afterwards either, so that weights of
+    which the engine has a copy in its own form are let go of; ``deterministic``: an answer's bits depend on its request
+    alone, and one without a seed has 0. What is None is taken from ``sizes``, by what ``model`` lies on.
     """
 
     _change: Change | None = None  # to be made before the next step
@@ -53,6 +54,7 @@ class Engine:
         max_sequences: int | None = None,
         block_tokens: int = 16,
         cache_mb: int | None = None,
+        cache: Cache = None,
         generation: Mapping[str, Any] | None = None,
         context: int | None = None,
         queue_tokens: int = 32768,
@@ -70,7 +72,7 @@ class Engine:
         self.generation = dict(generation or {})
         sizes = suited(next(iter(model.state_dict().values())).device)
         max_sequences = max_sequences or sizes.sequences
-        count = (cache_mb or sizes.cache_mb) * 2**20 // (Runner.bytes_per_token(model) * block_tokens)
+        count = (cache_mb or sizes.cache_mb) * 2**20 // (bytes_per_token(model, cache) * block_tokens)
         longest = self.longest = min(context or model.spec.max_positions, model.spec.max_positions)
         count = max(1, min(count, max_sequences * -(-longest // block_tokens)))
         self._admission = Admission(
@@ -82,7 +84,7 @@ class Engine:
             seed=0 if deterministic else None,
         )
         self._blocks = BlockManager(count, block_tokens, root=version)
-        way: dict[str, Any] = {"kernels": kernels, "sole": sole, "deterministic": deterministic}
+        way: dict[str, Any] = {"kernels": kernels, "cache": cache, "sole": sole, "deterministic": deterministic}
         self._runner = Runner(
             model, blocks=count, block_tokens=block_tokens, context=self.context, most=max_sequences, **way
         )
@@ -182,7 +184,7 @@ class Engine:
             total=self._blocks.total,
             limit=self._blocks.limit,
             touched=self._blocks.touched,
-            block_bytes=Runner.bytes_per_token(self._runner.model) * size,
+            block_bytes=self._runner.token_bytes * size,
             block_tokens=size,
         )
 

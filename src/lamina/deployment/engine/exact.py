@@ -43,11 +43,9 @@ def prefill_in_tiles(tokens: Sequence[int], place: Place, forward: Callable[...,
 
 def _attend(written: Tensor, seen: Tensor, rows: slice, first: int) -> Callable[[Layer, Tensor, Tensor], Any]:
     def attend(layer: Layer, q: Tensor, kv: Tensor) -> Tensor:
-        layer.store.index_copy_(1, written, kv[rows].transpose(0, 1))
-        near = layer.store.index_select(1, seen)
-        out = [
-            attend_to(row[None, :, None], near, slice(0, first + n + 1), None) for n, row in enumerate(q[rows].unbind())
-        ]
+        layer.put(written, kv[rows])
+        near = layer.seen(seen)
+        out = [attend_to(row[None, :, None], near[:, : first + n + 1], None) for n, row in enumerate(q[rows].unbind())]
         return F.pad(torch.cat(out), (0, 0, rows.start, TILE - rows.stop))
 
     return attend

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lamina.deployment.engine.cache import narrowed
 from lamina.deployment.engine.memory import make_store
 from lamina.deployment.engine.operations import bare, fuse, norm
 from lamina.kit.errors import ConfigError
@@ -27,11 +28,36 @@ class Layer:
     activation: Callable[[Tensor], Tensor]
     rotary: tuple[Tensor, Tensor] | None
     store: Tensor  # (2 · kv_heads, slots, head_dim): keys, then values
-    keys: Tensor  # (1, kv_heads, slots, head_dim), a view
-    values: Tensor
+    scales: Tensor | None  # (2 · kv_heads, slots) of int8 numbers in the store; None: they are floating point
     turning: int  # heads that rotary positions turn: queries and keys
     products: tuple[Any, ...]  # qkv, o, up (gate and up side by side), down
     few_rows: tuple[Callable[[Tensor], Tensor], ...]  # the same as bare functions, for decoding
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of queries, keys and values while they are computed with."""
+        return self.store.dtype if self.scales is None else self.scales.dtype
+
+    def put(self, slots: int | Tensor, kv: Tensor) -> None:
+        """Keep the keys and values ``kv`` (T, 2 · kv_heads, head_dim) of the tokens in ``slots`` (T,), or of one."""
+        kept, scales = (kv, None) if self.scales is None else narrowed(kv)
+        for store, new in ((self.store, kept), (self.scales, scales)):
+            if store is None or new is None:
+                continue
+            if isinstance(slots, int):
+                store.select(1, slots).copy_(new[0])
+            else:
+                store.index_copy_(1, slots, new.transpose(0, 1))
+
+    def seen(self, view: slice | Tensor) -> Tensor:
+        """Keys and values (2 · kv_heads, T, head_dim) of the slots in ``view``: where they lie if they can be."""
+
+        def of(store: Tensor) -> Tensor:
+            if isinstance(view, slice):
+                return store.narrow(1, view.start, view.stop - view.start)
+            return store.index_select(1, view)
+
+        return of(self.store) if self.scales is None else of(self.store) * of(self.scales).unsqueeze(-1)
 
 
 def make_layer(
@@ -45,6 +71,7 @@ def make_layer(
     products: tuple[Any, ...] = (fuse([attention.q, attention.k, attention.v]), attention.o, up, feedforward.down)
     kv_heads, device = spec.attention.kv_heads, products[0].weight.device
     store = make_store((2 * kv_heads, slots, spec.attention.head_dim), dtype, device)
+    scales = torch.empty((2 * kv_heads, slots), device=device) if dtype == torch.int8 else None
     return Layer(
         spec=spec,
         attention_norm=norm(block.attention_norm, spec.norm),
@@ -54,8 +81,7 @@ def make_layer(
         activation=feedforward.activation,
         rotary=tables[spec.attention.rotary, spec.attention.head_dim] if spec.attention.rotary else None,
         store=store,
-        keys=store[None, :kv_heads],
-        values=store[None, kv_heads:],
+        scales=scales,
         turning=spec.attention.heads + kv_heads,
         products=products,
         few_rows=tuple(p.few_rows() if hasattr(p, "few_rows") else bare(p) for p in products),

@@ -51,12 +51,8 @@ def norm(module: Any, spec: NormSpec) -> Callable[[Tensor], Tensor]:
     return rms
 
 
-def attend(q: Tensor, store: Tensor, view: slice | Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of queries (1, H, T, Dh) over the tokens in ``view`` of ``store`` (see ``runner``): (T, H · Dh)."""
-    if isinstance(view, slice):
-        seen = store.narrow(1, view.start, view.stop - view.start)
-    else:
-        seen = store.index_select(1, view)
+def attend(q: Tensor, seen: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of queries (1, H, T, Dh) over keys and values (2 · kv_heads, S, Dh): (T, H · Dh)."""
     keys, values = seen.unsqueeze(0).chunk(2, dim=1)
     count = q.shape[2]
     out = F.scaled_dot_product_attention(

@@ -2,9 +2,9 @@
 
 The same computation as ``Transformer.forward`` with fewer and larger operations: fused query-key-value and gate-up
 products (the model's layers become views of the fused weights, so that nothing is held twice), rotary tables made
-once, keys and values written together. Keys and values lie as [layer][kv_head][block][token][head_dim] in float32: a
-sequence whose blocks are neighbours is attended to in place, any other through one gather (measured on 2 cores, AVX2:
-float32 attention is 1.2 times as fast as bfloat16 at 1024 tokens).
+once, keys and values written together. Keys and values lie as [layer][kv_head][block][token][head_dim], in float32
+where nobody asks for int8: a sequence whose blocks are neighbours is attended to in place, any other through one gather
+(measured on 2 cores, AVX2: float32 attention is 1.2 times as fast as bfloat16 at 1024 tokens).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from lamina.deployment.engine import graphs
 from lamina.deployment.engine.adapters import EngineAdapter, beside, one_kind_at_a_time
+from lamina.deployment.engine.cache import Cache, bytes_per_token, cache_dtype
 from lamina.deployment.engine.choice import agree, faster
 from lamina.deployment.engine.compiled import CompiledDecoder, open_compiled
 from lamina.deployment.engine.exact import prefill_in_tiles
@@ -44,7 +45,8 @@ class Runner:
 
     ``kernels``: "auto" measures which way is faster here, torch's or the native library's (where it gives torch's
     scores; without the library numba's), and takes CUDA graphs on a GPU; or one of them by name (where the model has no
-    such way, torch's is taken). ``most``: sequences in a step. ``sole``, ``deterministic``: see ``Engine``.
+    such way, torch's is taken). ``most``: sequences in a step. ``cache``: the kind of keys and values. ``sole``,
+    ``deterministic``: see ``Engine``.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Runner:
         context: int,
         kernels: Kernels = "auto",
         most: int = 8,
+        cache: Cache = None,
         sole: bool = False,
         deterministic: bool = False,
     ) -> None:
@@ -76,13 +79,14 @@ class Runner:
         tables = {key: rotary(values, context) for key, values in frequencies.items()}
         spare = 1 if self._device.type == "cuda" else 0  # a block for rows that fill up a graph's batch
         slots = (blocks + spare) * block_tokens
-        dtype = torch.float32 if self._device.type == "cpu" else self._narrow
+        self.token_bytes = bytes_per_token(model, cache)
+        dtype = cache_dtype(cache, self._device, self._narrow)
         self._layers = [make_layer(self._stack, i, tables, slots, dtype) for i in range(len(self._spec.blocks))]
         self._paging = Paging(block_tokens, self._device)
         sizes = {"block_tokens": block_tokens, "pages": -(-context // block_tokens), "spare": blocks, "most": most}
         self.exact = False
         self._graphs: graphs.GraphDecoder | None = None
-        if spare and kernels != "torch":
+        if spare and kernels != "torch" and cache is None:
             self._graphs = graphs.open_graphs(self._stack, self._layers, head=self.model.head, **sizes)
         self._native: NativeDecoder | None = None
         self._compiled: CompiledDecoder | None = None
@@ -90,7 +94,8 @@ class Runner:
         if self._quantized and kernels in ("auto", "native"):
             self._native = open_native(*parts, context=context, block_tokens=block_tokens)
         int8 = all(product.weight.dtype == torch.int8 for layer in self._layers for product in layer.products)
-        if int8 and not deterministic and (kernels == "compiled" or (kernels == "auto" and self._native is None)):
+        int8 &= cache != "int8" and not deterministic  # numba's kernels know float32 keys only
+        if int8 and (kernels == "compiled" or (kernels == "auto" and self._native is None)):
             self._compiled = open_compiled(*parts, block_tokens)
         self._native_prompts = self._native is not None
         if kernels == "auto":
@@ -134,12 +139,6 @@ class Runner:
         """Give the memory of ``blocks`` back to the system; what they held is lost."""
         give_back((layer.store for layer in self._layers), blocks, self.block_tokens)
 
-    @staticmethod
-    def bytes_per_token(model: Transformer) -> int:
-        """Bytes of keys and values that a token needs."""
-        size = 2 if model.stack.embeddings.token.weight.device.type == "cuda" else 4
-        return sum(2 * b.attention.kv_heads * b.attention.head_dim * size for b in model.spec.stack.blocks)
-
     @torch.inference_mode()
     def decode(self, tokens: Sequence[int], places: Sequence[Place]) -> Tensor:
         """Compute one token for each of several sequences; the scores (B, V) float32 of what follows."""
@@ -161,10 +160,10 @@ class Runner:
 
         def attend(layer: Layer, q: Tensor, kv: Tensor) -> Tensor:
             if len(slots) == 1:
-                layer.store.select(1, slots[0]).copy_(kv[0])
-                return attend_to(q.unsqueeze(2), layer.store, views[0], None)
-            layer.store.index_copy_(1, index, kv.transpose(0, 1))
-            rows = (attend_to(q[b : b + 1].unsqueeze(2), layer.store, view, None) for b, view in enumerate(views))
+                layer.put(slots[0], kv)
+                return attend_to(q.unsqueeze(2), layer.seen(views[0]), None)
+            layer.put(index, kv)
+            rows = (attend_to(q[b : b + 1].unsqueeze(2), layer.seen(view), None) for b, view in enumerate(views))
             return torch.cat(list(rows))
 
         ids, at = (torch.tensor(values, device=self._device) for values in (tokens, positions))
@@ -200,8 +199,8 @@ class Runner:
         mask = torch.ones(count, end, dtype=torch.bool, device=self._device).tril(start) if start else None
 
         def attend(layer: Layer, q: Tensor, kv: Tensor) -> Tensor:
-            layer.store.index_copy_(1, slots, kv[:count].transpose(0, 1))
-            out = attend_to(q[:count].transpose(0, 1).unsqueeze(0), layer.store, view, mask)
+            layer.put(slots, kv[:count])
+            out = attend_to(q[:count].transpose(0, 1).unsqueeze(0), layer.seen(view), mask)
             return out if padded == count else F.pad(out, (0, 0, 0, padded - count))
 
         adapted = [] if place.adapter is None else [(slice(0, padded), place.adapter)]
@@ -236,7 +235,7 @@ class Runner:
                     tables[key] = (layer.rotary[0][positions], layer.rotary[1][positions])
                 rotate(qkv.narrow(1, 0, layer.turning), *tables[key])
             q, kv = qkv.split((attention.heads, 2 * attention.kv_heads), dim=1)
-            attended = attend(layer, q.to(layer.store.dtype), kv.to(layer.store.dtype))
+            attended = attend(layer, q.to(layer.dtype), kv.to(layer.dtype))
             hidden = hidden + o_of(attended.to(dtype))
             inner = up_of(layer.feedforward_norm(hidden).to(dtype))
             if layer.spec.feedforward.gated:

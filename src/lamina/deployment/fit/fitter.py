@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from lamina import __version__
+from lamina.deployment.engine.cache import bytes_per_token
 from lamina.deployment.engine.change import Change
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.native import binding
-from lamina.deployment.engine.runner import Runner
 from lamina.deployment.fit.choice import MOST_SEQUENCES, Choice, Goal, cache_bytes, choose
 from lamina.deployment.fit.measuring import Rates, measure, weights_of
 from lamina.kit.durable import atomic_write
@@ -84,7 +84,7 @@ class Fitter:
         """
         longest = min(options.get("context") or model.spec.max_positions, model.spec.max_positions)
         sequences = self._given.get("max_sequences") or MOST_SEQUENCES
-        need = sequences * longest * Runner.bytes_per_token(model)
+        need = sequences * longest * bytes_per_token(model, options.get("cache"))
         found = {"max_sequences": sequences}
         if not self._given.get("cache_mb"):
             most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
@@ -167,7 +167,7 @@ class Fitter:
         parts = (
             *(processor_name(), processor_flags(), str(threads), str(quota)),
             *(__version__, torch.__version__, binding.describe(), runner.kernels),
-            *(repr(runner.model.spec), str(weights_of(runner))),
+            *(repr(runner.model.spec), str(weights_of(runner)), str(runner.token_bytes)),
         )
         return self._folder / f"serving-{blake3_hex(*parts)[:16]}.json"
 

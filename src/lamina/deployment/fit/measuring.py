@@ -103,7 +103,7 @@ def measure(runner: Runner, *, context: int, most_threads: int, budget_s: float 
     runner.give_back(range(-(-max(CHUNKS) // runner.block_tokens)))
     return Rates(
         weights=weights_of(runner),
-        store=Runner.bytes_per_token(runner.model),
+        store=runner.token_bytes,
         memory=tuple(memory),
         steps=tuple(steps),
         prompts=tuple(sorted(prompts)),

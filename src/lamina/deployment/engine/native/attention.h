@@ -1,32 +1,45 @@
-// Attention of the query heads that share a key-value head, over at most kSpan stored tokens. See vectors.h.
+// Attention of the query heads that share a key-value head, over at most kSpan stored tokens. See vectors.h; a level
+// gives `load(const int8_t *)` besides, whose widening compilers do not find by themselves.
 // Each span yields its weighted sum, greatest score and mass; `join` adds spans up (Milakov and Gimelshein 2018,
 // arXiv 1805.02867).
 
-constexpr int64_t kQueries = 8;  // whose scores lie in the first-level cache at a time
+constexpr int64_t kQueries = 16;  // that share the keys in the first-level cache
 
-// Scores of `count` neighbouring keys; four at a time, so that four sums are under way.
-static inline void score(const float *query, const float *keys, int64_t count, int64_t head_dim, float *scores) {
+// One query, its scores, and how many of a span's tokens it sees.
+struct Query {
+    const float *query;
+    float *scores, *out;
+    int64_t count;
+};
+
+// Scores of `count` neighbouring keys from `at` on for Queries queries; four keys at a time, so that sums are under way
+// while others wait.
+template <int Queries>
+static inline void score(const Query *queries, const float *keys, int64_t at, int64_t count, int64_t head_dim) {
     int64_t j = 0;
     for (; j + 4 <= count; j += 4) {
         const float *key = keys + j * head_dim;
-        Vec a{}, b{}, c{}, d{};
+        Vec total[Queries][4];
+        for (int n = 0; n < Queries; ++n)
+            for (int k = 0; k < 4; ++k) total[n][k] = Vec{};
         for (int64_t i = 0; i < head_dim; i += LANES) {
-            const Vec q = load(query + i);
-            a += q * load(key + i);
-            b += q * load(key + head_dim + i);
-            c += q * load(key + 2 * head_dim + i);
-            d += q * load(key + 3 * head_dim + i);
+            Vec q[Queries];
+            for (int n = 0; n < Queries; ++n) q[n] = load(queries[n].query + i);
+            for (int k = 0; k < 4; ++k) {
+                const Vec of_key = load(key + k * head_dim + i);
+                for (int n = 0; n < Queries; ++n) total[n][k] += q[n] * of_key;
+            }
         }
-        scores[j] = sum(a);
-        scores[j + 1] = sum(b);
-        scores[j + 2] = sum(c);
-        scores[j + 3] = sum(d);
+        for (int n = 0; n < Queries; ++n)
+            for (int k = 0; k < 4; ++k) queries[n].scores[at + j + k] = sum(total[n][k]);
     }
-    for (; j < count; ++j) {
-        Vec a{};
-        for (int64_t i = 0; i < head_dim; i += LANES) a += load(query + i) * load(keys + j * head_dim + i);
-        scores[j] = sum(a);
-    }
+    for (; j < count; ++j)
+        for (int n = 0; n < Queries; ++n) {
+            Vec total{};
+            for (int64_t i = 0; i < head_dim; i += LANES)
+                total += load(queries[n].query + i) * load(keys + j * head_dim + i);
+            queries[n].scores[at + j] = sum(total);
+        }
 }
 
 // out[i] += sum_j weights[j] * values[j][i] for `Parts` vectors of a head, which stay in registers.
@@ -62,39 +75,89 @@ static inline float soften(float *scores, int64_t count, float &greatest) {
     return sum(mass);
 }
 
-// Calls `visit(first, count, slot)` for each run of tokens whose slots are neighbours, from `begin` to `end`.
-template <class Visit> static inline void runs(const Span &s, const Visit &visit) {
-    int64_t at = s.begin;
-    while (at < s.end) {
+static inline void widen(const int8_t *from, int64_t count, float *to) {
+    for (int64_t i = 0; i < count; i += LANES) store(to + i, load(from + i));
+}
+
+// Calls `use(at, count, slot, numbers)` for the first `tokens` tokens of a span, as many neighbours at a time as stay in
+// the first-level cache: their keys or values in float32, where they lie or widened. Scales come afterwards.
+template <class Use> static inline void over(const Span &s, const void *stored, int64_t tokens, const Use &use) {
+    alignas(64) float wide[kNear];
+    const int64_t most = kNear / s.head_dim, end = s.begin + tokens;
+    for (int64_t at = s.begin; at < end;) {
         const int64_t slot = s.table[at / s.block_tokens] * s.block_tokens + at % s.block_tokens;
         int64_t count = s.block_tokens - at % s.block_tokens;
-        while (at + count < s.end && s.table[(at + count) / s.block_tokens] * s.block_tokens == slot + count)
+        while (count < most && at + count < end &&
+               s.table[(at + count) / s.block_tokens] * s.block_tokens == slot + count)
             count += s.block_tokens;
-        if (count > s.end - at) count = s.end - at;
-        visit(at - s.begin, count, slot);
+        count = count < most ? count : most;
+        count = count < end - at ? count : end - at;
+        if (s.key_scales == nullptr) {
+            use(at - s.begin, count, slot, static_cast<const float *>(stored) + slot * s.head_dim);
+        } else {
+            widen(static_cast<const int8_t *>(stored) + slot * s.head_dim, count * s.head_dim, wide);
+            use(at - s.begin, count, slot, wide);
+        }
         at += count;
     }
 }
 
+// Times the scales of int8 numbers.
+static inline void scale(float *numbers, const float *scales, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) numbers[i] *= scales[i];
+}
+
+// Of `count` tokens from `at` on those that a query sees.
+static inline int64_t seen(const Query &query, int64_t at, int64_t count) {
+    const int64_t left = query.count - at;
+    return left < count ? (left < 0 ? 0 : left) : count;
+}
+
+static void attend_some(const Span &s, const Query *queries, int64_t many) {
+    int64_t most = 0;
+    for (int64_t n = 0; n < many; ++n) most = queries[n].count > most ? queries[n].count : most;
+    over(s, s.keys, most, [&](int64_t at, int64_t count, int64_t slot, const float *keys) {
+        for (int64_t n = 0; n < many;) {
+            const int64_t some = seen(queries[n], at, count);
+            const bool two = n + 1 < many && seen(queries[n + 1], at, count) == some;
+            if (two)
+                score<2>(queries + n, keys, at, some, s.head_dim);
+            else
+                score<1>(queries + n, keys, at, some, s.head_dim);
+            for (const int64_t end = n + 1 + two; n < end; ++n)
+                if (s.key_scales != nullptr) scale(queries[n].scores + at, s.key_scales + slot, some);
+        }
+    });
+    for (int64_t n = 0; n < many; ++n) {
+        float *out = queries[n].out;
+        for (int64_t i = 0; i < s.head_dim; ++i) out[i] = 0.0f;
+        out[s.head_dim + 1] = soften(queries[n].scores, queries[n].count, out[s.head_dim]);
+    }
+    over(s, s.values, most, [&](int64_t at, int64_t count, int64_t slot, const float *values) {
+        for (int64_t n = 0; n < many; ++n) {
+            const int64_t some = seen(queries[n], at, count);
+            if (s.value_scales != nullptr) scale(queries[n].scores + at, s.value_scales + slot, some);
+            add_values(queries[n].scores + at, values, some, s.head_dim, queries[n].out);
+        }
+    });
+}
+
 static void attend(const Span &s) {
     alignas(64) float scores[kQueries][kSpan];
-    for (int64_t first = 0; first < s.heads; first += kQueries) {
-        const int64_t heads = s.heads - first < kQueries ? s.heads - first : kQueries;
-        runs(s, [&](int64_t at, int64_t count, int64_t slot) {
-            for (int64_t h = 0; h < heads; ++h)
-                score(s.queries + (first + h) * s.head_dim, s.keys + slot * s.head_dim, count, s.head_dim, scores[h] + at);
-        });
-        for (int64_t h = 0; h < heads; ++h) {
-            float *out = s.out + (first + h) * s.out_stride;
-            for (int64_t i = 0; i < s.head_dim; ++i) out[i] = 0.0f;
-            out[s.head_dim + 1] = soften(scores[h], s.end - s.begin, out[s.head_dim]);
+    Query queries[kQueries];
+    int64_t many = 0;
+    for (int64_t row = 0; row < s.rows; ++row) {
+        const int64_t sees = s.seen + row - s.begin, count = sees < kSpan ? sees : kSpan;
+        if (count <= 0) continue;
+        for (int64_t head = 0; head < s.heads; ++head) {
+            queries[many] = {s.queries + row * s.query_stride + head * s.head_dim, scores[many],
+                             s.out + row * s.row_stride + head * s.out_stride, count};
+            if (++many < kQueries) continue;
+            attend_some(s, queries, many);
+            many = 0;
         }
-        runs(s, [&](int64_t at, int64_t count, int64_t slot) {
-            for (int64_t h = 0; h < heads; ++h)
-                add_values(scores[h] + at, s.values + slot * s.head_dim, count, s.head_dim,
-                           s.out + (first + h) * s.out_stride);
-        });
     }
+    if (many > 0) attend_some(s, queries, many);
 }
 
 static void join(const float *parts, int64_t count, int64_t stride, int64_t head_dim, float *out) {

@@ -1,7 +1,8 @@
 """The library beside this file: found, checked, and described to ctypes. Loads no torch.
 
 ``python hatch_build.py`` builds it; the package's installation does so where there is a C++ compiler. Without it the
-engine decodes by its other kernels. ``LAMINA_NATIVE_LEVEL`` (portable, avx2, avx512-vnni, off) takes a lower level.
+engine decodes by its other kernels. ``LAMINA_NATIVE_LEVEL`` (portable, avx2, avx512-vnni, neon, neon-dotprod, off)
+takes a lower level.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from typing import Any
 from lamina.kit.errors import ConfigError
 
 LIBRARY = Path(__file__).with_name("liblamina.so")
-LEVELS = ("portable", "avx2", "avx512-vnni")
+LEVELS = ("portable", "avx2", "avx512-vnni", "neon", "neon-dotprod")
 ACTIVATIONS = ("relu", "relu2", "gelu", "gelu-tanh", "silu")
 INT8, INT4 = 8, 4
 PARTS = 3  # LAMINA_PARTS
-_ABI = 1
+_ABI = 2
 _VARIABLE = "LAMINA_NATIVE_LEVEL"
 
 
@@ -50,7 +51,7 @@ class Layer(Structure):
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "o", "up", "down")),
         *((name, Norm) for name in ("attention_norm", "feedforward_norm", "query_norm", "key_norm")),
-        *((name, c_void_p) for name in ("cosines", "sines", "store")),
+        *((name, c_void_p) for name in ("cosines", "sines", "store", "scales")),
         *((name, c_int64) for name in ("heads", "kv_heads", "head_dim", "inner", "activation", "gated")),
     )
 

@@ -35,7 +35,8 @@ Decoder::Decoder(const lamina_model &model, int threads, int64_t level)
     : kernels_(kernels_of(best_level(level))), next_threads_(threads), given_(model), width_(whole_groups(model.width)) {
     for (int64_t i = 0; i < model.layers; ++i) {
         const lamina_layer &layer = model.layer[i];
-        if (layer.head_dim % 16 != 0) throw std::invalid_argument("heads of an unknown size");
+        if (layer.head_dim % 16 != 0 || layer.head_dim > kNear)
+            throw std::invalid_argument("heads of an unknown size");
         for (const lamina_matrix *matrix : {&layer.qkv, &layer.o, &layer.up, &layer.down})
             bytes_ += packed_bytes(*matrix);
         const int64_t heads = layer.heads + 2 * layer.kv_heads;

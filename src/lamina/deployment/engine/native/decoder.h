@@ -27,7 +27,7 @@ struct Norm {
 struct Layer {
     Matrix qkv, o, up, down;
     Norm attention_norm, feedforward_norm, query_norm, key_norm;
-    lamina_layer given;  // its numbers; of its pointers `store` and the angles are read
+    lamina_layer given;  // its numbers; of its pointers `store`, `scales` and the angles are read
 };
 
 // Memory for rows of inputs; of as many columns as a product needs, since only one product at a time needs some.
@@ -79,7 +79,7 @@ class Decoder {
     void feedforward(Worker &worker, const Layer &layer);
     void normed_inputs(Worker &worker, const Norm &norm);
     void place(const Layer &layer, int64_t row);
-    void attend(const Layer &layer, int64_t row, int64_t head, int64_t span, float *parts, int64_t spans);
+    void attend(const Layer &layer, int64_t row, int64_t rows, int64_t head, int64_t span, float *parts);
     void attend_in_spans(Worker &worker, const Layer &layer);
     void join(const Layer &layer, int64_t row);
     void attend_by_rows(Worker &worker, const Layer &layer);
@@ -105,6 +105,7 @@ class Decoder {
     int threads_ = 1;
     int64_t most_spans_ = 0;
     int64_t most_ranks_ = 0;  // of an adapter's parts of one product together; 0: no row has an adapter
+    int64_t together_ = 1;  // neighbouring rows that attend together
     Asked next_{};
 
     // A row of each begins at a multiple of its stride; what lies behind a row's end is zero.

@@ -160,6 +160,7 @@ class NativeDecoder:
             cosines=cosines,
             sines=sines,
             store=layer.store.data_ptr(),
+            scales=None if layer.scales is None else layer.scales.data_ptr(),
             heads=attention.heads,
             kv_heads=attention.kv_heads,
             head_dim=attention.head_dim,

@@ -13,6 +13,9 @@ constexpr int64_t kTile = 16;
 constexpr int64_t kBatch = 32;
 // Keys that are attended to in one go. Fixed, so that an answer's bits depend neither on threads nor on its batch.
 constexpr int64_t kSpan = 256;
+// Keys' or values' numbers that queries share while they are near: 16 KiB of float32, half of a first-level cache. A head
+// has at most so many.
+constexpr int64_t kNear = 4096;
 
 // Rows of inputs as int16 with a float32 scale for each group: two bytes hold 1 / 65536 of a group's largest value, so
 // that the products are as good as float32's, and cost what int8 inputs cost where weights are widened to 16 bits anyway.
@@ -26,14 +29,18 @@ struct Inputs {
 // One tile's products with `rows` rows of inputs: sums (rows, kTile), without the scale of a matrix' row.
 using Product = void (*)(const uint8_t *tile, const Inputs &inputs, int64_t first, int64_t rows, float *sums);
 
+// Tokens `begin` to `begin` + kSpan of a sequence, and the neighbouring rows that attend to them: row r to those before
+// `seen` + r.
 struct Span {
-    const float *queries;  // (heads, head_dim), already divided by the root of head_dim
-    int64_t heads, head_dim;
-    const float *keys, *values;  // of one key-value head, (slots, head_dim)
-    const int64_t *table;        // blocks of the sequence
-    int64_t block_tokens, begin, end;
-    float *out;  // (heads, head_dim + 2): weighted sum of values, greatest score, mass
-    int64_t out_stride;
+    const float *queries;  // (rows, heads, head_dim), rows `query_stride` apart, divided by the root of head_dim
+    int64_t rows, heads, head_dim, query_stride;
+    const void *keys, *values;  // of one key-value head, (slots, head_dim): float32, or int8 where there are scales
+    const float *key_scales, *value_scales;  // (slots), or null
+    const int64_t *table;                    // blocks of the sequence
+    int64_t block_tokens, begin, seen;
+    // (rows, heads, head_dim + 2): weighted sum of values, greatest score, mass. Untouched where a row sees none of them.
+    float *out;
+    int64_t row_stride, out_stride;
 };
 
 struct Kernels {
@@ -46,6 +53,8 @@ struct Kernels {
     // out[i] = activation(x[i]), times up[i] where `up` is not null.
     void (*activate)(const float *x, const float *up, int64_t activation, int64_t count, float *out);
     void (*rotate)(float *head, const float *cosines, const float *sines, int64_t head_dim);
+    // One head's key or value as int8, and its scale.
+    void (*narrow)(const float *x, int64_t head_dim, int8_t *out, float *scale);
     void (*attend)(const Span &span);
     // Joins `count` parts of one head (see Span::out) into its answer.
     void (*join)(const float *parts, int64_t count, int64_t stride, int64_t head_dim, float *out);
@@ -61,6 +70,8 @@ struct Kernels {
 const Kernels *portable_kernels();
 const Kernels *avx2_kernels();
 const Kernels *avx512_kernels();
+const Kernels *neon_kernels();
+const Kernels *dotprod_kernels();
 
 // The highest level at or below `wanted` (negative: any) that this machine has, and its functions.
 int64_t best_level(int64_t wanted);

@@ -23,6 +23,10 @@ namespace avx2 {
 #include "rows.h"
 #include "low_rank.h"
 
+static inline Vec load(const int8_t *from) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(from))));
+}
+
 #include "attention.h"
 
 // Two columns of a row of inputs, in all lanes.
@@ -170,8 +174,8 @@ static void int4_minimum(const uint8_t *w, const Inputs &x, int64_t first, int64
 const Kernels *avx2_kernels() {
     using namespace avx2;
     static const Kernels kernels = {"AVX2",   int8,   int4,   int4_minimum, norm, quantize,
-                                    activate, rotate, attend, join,         embed,
-                                    shrink, expand};
+                                    activate, rotate, narrow, attend,       join, embed,
+                                    shrink,   expand};
     return &kernels;
 }
 

@@ -22,6 +22,10 @@ namespace avx512 {
 #include "rows.h"
 #include "low_rank.h"
 
+static inline Vec load(const int8_t *from) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(from))));
+}
+
 #include "attention.h"
 
 // Two columns of a row of inputs, in all lanes.
@@ -110,8 +114,8 @@ static void int4(const uint8_t *w, const Inputs &x, int64_t first, int64_t rows,
 const Kernels *avx512_kernels() {
     using namespace avx512;
     static const Kernels kernels = {"AVX-512 VNNI", int8,   int4<false>, int4<true>, norm, quantize,
-                                    activate,       rotate, attend,      join,       embed,
-                                    shrink, expand};
+                                    activate,       rotate, narrow,      attend,     join, embed,
+                                    shrink,         expand};
     return &kernels;
 }
 

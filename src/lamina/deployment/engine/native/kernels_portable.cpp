@@ -15,6 +15,11 @@ namespace portable {
 #include "rows.h"
 #include "low_rank.h"
 
+static inline Vec load(const int8_t *from) {
+    return Vec{static_cast<float>(from[0]), static_cast<float>(from[1]), static_cast<float>(from[2]),
+               static_cast<float>(from[3])};
+}
+
 #include "attention.h"
 
 static float half(const uint8_t *from) {
@@ -80,8 +85,8 @@ static void int4(const uint8_t *tile, const Inputs &inputs, int64_t first, int64
 const Kernels *portable_kernels() {
     using namespace portable;
     static const Kernels kernels = {"portable", int8,   int4<false>, int4<true>, norm, quantize,
-                                    activate,   rotate, attend,      join,       embed,
-                                    shrink, expand};
+                                    activate,   rotate, narrow,      attend,     join, embed,
+                                    shrink,     expand};
     return &kernels;
 }
 

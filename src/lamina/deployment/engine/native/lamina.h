@@ -9,10 +9,17 @@
 extern "C" {
 #endif
 
-#define LAMINA_ABI 1
+#define LAMINA_ABI 2
 
 enum lamina_kind { LAMINA_INT8 = 8, LAMINA_INT4 = 4 };
-enum lamina_level { LAMINA_PORTABLE = 0, LAMINA_AVX2 = 1, LAMINA_AVX512_VNNI = 2 };
+// A processor has some of them; a higher one is the better one.
+enum lamina_level {
+    LAMINA_PORTABLE = 0,
+    LAMINA_AVX2 = 1,
+    LAMINA_AVX512_VNNI = 2,
+    LAMINA_NEON = 3,
+    LAMINA_NEON_DOTPROD = 4,
+};
 enum lamina_activation {
     LAMINA_RELU = 0,
     LAMINA_RELU2 = 1,
@@ -44,7 +51,8 @@ typedef struct {
     lamina_norm attention_norm, feedforward_norm;
     lamina_norm query_norm, key_norm;  // of each head; weight null: none
     const float *cosines, *sines;      // (context, head_dim / 2), or null: no rotary positions; read later
-    float *store;                      // (2 * kv_heads, slots, head_dim): keys, then values; read later
+    void *store;                       // (2 * kv_heads, slots, head_dim): keys, then values; read later
+    float *scales;                     // (2 * kv_heads, slots) of int8 numbers in `store`; null: they are float32
     int64_t heads, kv_heads, head_dim, inner;
     int64_t activation, gated;
 } lamina_layer;

@@ -2,6 +2,11 @@
 #include "kernels.h"
 #include "lamina.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 namespace lamina {
 
 namespace {
@@ -14,6 +19,11 @@ bool has(int64_t level) {
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vnni");
+#elif defined(__aarch64__)
+    if (level == LAMINA_NEON) return true;
+#if defined(__linux__)
+    if (level == LAMINA_NEON_DOTPROD) return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#endif
 #endif
     return level == LAMINA_PORTABLE;
 }
@@ -21,16 +31,19 @@ bool has(int64_t level) {
 }  // namespace
 
 int64_t best_level(int64_t wanted) {
-    const int64_t highest = wanted < 0 || wanted > LAMINA_AVX512_VNNI ? int64_t{LAMINA_AVX512_VNNI} : wanted;
+    const int64_t highest = wanted < 0 || wanted > LAMINA_NEON_DOTPROD ? int64_t{LAMINA_NEON_DOTPROD} : wanted;
     for (int64_t level = highest; level > LAMINA_PORTABLE; --level)
         if (has(level)) return level;
     return LAMINA_PORTABLE;
 }
 
 const Kernels &kernels_of(int64_t level) {
-    if (level == LAMINA_AVX512_VNNI && avx512_kernels() != nullptr) return *avx512_kernels();
-    if (level == LAMINA_AVX2 && avx2_kernels() != nullptr) return *avx2_kernels();
-    return *portable_kernels();
+    const Kernels *found = nullptr;
+    if (level == LAMINA_AVX2) found = avx2_kernels();
+    if (level == LAMINA_AVX512_VNNI) found = avx512_kernels();
+    if (level == LAMINA_NEON) found = neon_kernels();
+    if (level == LAMINA_NEON_DOTPROD) found = dotprod_kernels();
+    return found != nullptr ? *found : *portable_kernels();
 }
 
 }  // namespace lamina

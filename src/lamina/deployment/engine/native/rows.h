@@ -1,5 +1,9 @@
 // What is done to one row of hidden states: norms, inputs of the products, activations, rotation. See vectors.h.
 
+#ifndef LARGEST_INPUT
+#define LARGEST_INPUT 32767  // of a group of inputs
+#endif
+
 static void norm(const float *x, const float *weight, const float *bias, float epsilon, int64_t width, float *out) {
     const int64_t whole = (width + LANES - 1) / LANES * LANES;
     float mean = 0.0f;
@@ -34,7 +38,7 @@ static void quantize(const float *row_of_x, int64_t row, const Inputs &out, int6
             poison += load(x + i) * 0.0f;  // NaN where x is no number: integers could not say so
         }
         const float most = largest(limit);
-        const float factor = most > 0.0f ? 32767.0f / most : 0.0f;
+        const float factor = most > 0.0f ? float(LARGEST_INPUT) / most : 0.0f;
         IntVec total{};
         for (int64_t i = 0; i < kGroup; i += LANES) {
             const IntVec steps = __builtin_convertvector(nearest(load(x + i) * factor), IntVec);
@@ -44,10 +48,28 @@ static void quantize(const float *row_of_x, int64_t row, const Inputs &out, int6
         }
         int32_t whole = 0;
         for (int i = 0; i < LANES; ++i) whole += total[i];
-        const float scale = most / 32767.0f + sum(poison);
+        const float scale = most / float(LARGEST_INPUT) + sum(poison);
         out.scales[row * out.groups + g] = scale;
         out.sums[row * out.groups + g] = scale * static_cast<float>(whole);
     }
+}
+
+// A scale of its own for each head of each token: the largest number becomes 127.
+static void narrow(const float *x, int64_t head_dim, int8_t *out, float *scale) {
+    Vec limit{}, poison{};
+    for (int64_t i = 0; i < head_dim; i += LANES) {
+        limit = larger(limit, magnitude(load(x + i)));
+        poison += load(x + i) * 0.0f;
+    }
+    const float most = largest(limit);
+    const float factor = most > 0.0f ? 127.0f / most : 0.0f;
+    for (int64_t i = 0; i < head_dim; i += LANES) {
+        const IntVec steps = __builtin_convertvector(nearest(load(x + i) * factor), IntVec);
+        // by way of 16 bits, which compilers know how to do
+        const ByteVec bytes = __builtin_convertvector(__builtin_convertvector(steps, ShortVec), ByteVec);
+        __builtin_memcpy(out + i, &bytes, sizeof bytes);
+    }
+    *scale = most / 127.0f + sum(poison);
 }
 
 static inline Vec sigmoid(Vec v) { return 1.0f / (1.0f + exponential(-v)); }

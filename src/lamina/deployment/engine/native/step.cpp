@@ -13,6 +13,8 @@ constexpr int64_t kPhasesOfAdapters = 2 * LAMINA_PRODUCTS;
 constexpr int64_t kPhasesBeside = 3;     // embeddings, the last norm, the head
 // Up to so many rows the stored tokens of each are attended to in spans by several threads.
 constexpr int64_t kFewRows = 8;
+// Neighbours in a prompt that read stored tokens together.
+constexpr int64_t kTogether = 4;
 // Columns of a feed-forward's inner row that a thread activates at a time.
 constexpr int64_t kActivated = 512;
 
@@ -52,7 +54,10 @@ void Decoder::prepare() {
         dim = std::max(dim, layer.given.head_dim);
     }
     prepare_adapters();
-    fit(parts_, (rows > kFewRows ? threads_ : rows) * heads * most_spans_ * (dim + 2));
+    bool neighbours = asked_.blocks == 0;
+    for (int64_t row = 1; row < rows; ++row) neighbours &= asked_.positions[row] == asked_.positions[row - 1] + 1;
+    together_ = neighbours ? kTogether : 1;
+    fit(parts_, (rows > kFewRows ? threads_ * together_ : rows) * heads * most_spans_ * (dim + 2));
     inputs_.fit(std::max(rows, asked_.count), std::max({width_, attended_stride_, inner_stride_}));
 }
 
@@ -126,26 +131,39 @@ void Decoder::place(const Layer &layer, int64_t row) {
     const int64_t slot = block * given_.block_tokens + position % given_.block_tokens;
     for (int64_t head = 0; head < 2 * given.kv_heads; ++head) {
         const float *values = qkv + (given.heads + head) * dim;
-        std::copy(values, values + dim, given.store + (head * given_.slots + slot) * dim);
+        const int64_t at = head * given_.slots + slot;
+        if (given.scales != nullptr)
+            kernels_.narrow(values, dim, static_cast<int8_t *>(given.store) + at * dim, given.scales + at);
+        else
+            std::copy(values, values + dim, static_cast<float *>(given.store) + at * dim);
     }
 }
 
-// One span of a row's tokens for the query heads of key-value head `head`; `parts` are theirs, `spans` apart.
-void Decoder::attend(const Layer &layer, int64_t row, int64_t head, int64_t span, float *parts, int64_t spans) {
+// One span of the tokens of `rows` rows for the query heads of key-value head `head`; `parts` are theirs.
+void Decoder::attend(const Layer &layer, int64_t row, int64_t rows, int64_t head, int64_t span, float *parts) {
     const lamina_layer &given = layer.given;
     const int64_t dim = given.head_dim, group = given.heads / given.kv_heads, part = dim + 2;
     Span task{};
     task.queries = qkv_.data() + row * qkv_stride_ + head * group * dim;
+    task.rows = rows;
+    task.query_stride = qkv_stride_;
     task.heads = group;
     task.head_dim = dim;
-    task.keys = given.store + head * given_.slots * dim;
-    task.values = given.store + (given.kv_heads + head) * given_.slots * dim;
+    const int64_t keys = head * given_.slots, values = (given.kv_heads + head) * given_.slots;
+    const int64_t bytes = dim * (given.scales == nullptr ? sizeof(float) : sizeof(int8_t));
+    task.keys = static_cast<const uint8_t *>(given.store) + keys * bytes;
+    task.values = static_cast<const uint8_t *>(given.store) + values * bytes;
+    if (given.scales != nullptr) {
+        task.key_scales = given.scales + keys;
+        task.value_scales = given.scales + values;
+    }
     task.table = asked_.tables + row * asked_.blocks;
     task.block_tokens = given_.block_tokens;
     task.begin = span * kSpan;
-    task.end = std::min(task.begin + kSpan, asked_.positions[row] + 1);
+    task.seen = asked_.positions[row] + 1;
     task.out = parts + span * part;
-    task.out_stride = spans * part;
+    task.out_stride = most_spans_ * part;
+    task.row_stride = group * most_spans_ * part;
     kernels_.attend(task);
 }
 
@@ -156,7 +174,7 @@ void Decoder::attend_in_spans(Worker &worker, const Layer &layer) {
     worker.share(asked_.rows * given.kv_heads * most, [&](int64_t task) {
         const int64_t span = task % most, head = task / most % given.kv_heads, row = task / most / given.kv_heads;
         float *parts = parts_.data() + (row * given.heads + head * group) * most * (given.head_dim + 2);
-        if (span < spans(row)) attend(layer, row, head, span, parts, most);
+        if (span < spans(row)) attend(layer, row, 1, head, span, parts);
     });
 }
 
@@ -168,17 +186,20 @@ void Decoder::join(const Layer &layer, int64_t row) {
                       attended_.data() + row * attended_stride_ + head * given.head_dim);
 }
 
-// A phase: with many rows each key-value head of a row is one task, and its parts are the thread's own.
+// A phase: with many rows a key-value head of some neighbours is one task, and its parts are the thread's own.
 void Decoder::attend_by_rows(Worker &worker, const Layer &layer) {
     const lamina_layer &given = layer.given;
     const int64_t group = given.heads / given.kv_heads, part = given.head_dim + 2, most = most_spans_;
-    float *parts = parts_.data() + worker.index() * given.heads * most * part;
-    worker.share(asked_.rows * given.kv_heads, [&](int64_t task) {
-        const int64_t head = task % given.kv_heads, row = task / given.kv_heads;
-        for (int64_t span = 0; span < spans(row); ++span) attend(layer, row, head, span, parts, most);
-        for (int64_t h = 0; h < group; ++h)
-            kernels_.join(parts + h * most * part, spans(row), part, given.head_dim,
-                          attended_.data() + row * attended_stride_ + (head * group + h) * given.head_dim);
+    float *parts = parts_.data() + worker.index() * together_ * given.heads * most * part;
+    worker.share((asked_.rows + together_ - 1) / together_ * given.kv_heads, [&](int64_t task) {
+        const int64_t head = task % given.kv_heads, first = task / given.kv_heads * together_;
+        const int64_t rows = std::min(together_, asked_.rows - first);
+        for (int64_t span = 0; span < spans(first + rows - 1); ++span) attend(layer, first, rows, head, span, parts);
+        for (int64_t n = 0; n < rows * group; ++n) {
+            const int64_t row = first + n / group;
+            kernels_.join(parts + n * most * part, spans(row), part, given.head_dim,
+                          attended_.data() + row * attended_stride_ + (head * group + n % group) * given.head_dim);
+        }
     });
 }
 

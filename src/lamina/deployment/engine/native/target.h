@@ -12,5 +12,10 @@
 #define TARGET_END LAMINA_PRAGMA(GCC pop_options)
 #endif
 
+#if defined(__clang__)
+#define TARGET_DOTPROD LAMINA_TARGET("dotprod")
+#else
+#define TARGET_DOTPROD LAMINA_TARGET("arch=armv8.2-a+dotprod")
+#endif
 #define TARGET_AVX2 LAMINA_TARGET("avx2,fma,f16c")
 #define TARGET_AVX512 LAMINA_TARGET("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
