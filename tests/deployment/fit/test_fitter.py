@@ -131,7 +131,8 @@ def test_another_machine_or_a_spoilt_file_is_measured_anew(machine, engine, tmp_
     assert fitter.fit(engine(fitter), "v1").measured
     for file in tmp_path.iterdir():
         file.write_text("{}")
-    assert fitter.fit(engine(fitter), "v1").measured
+    again = machine.fitter(tmp_path)
+    assert again.fit(engine(again), "v1").measured
 
 
 def test_what_was_measured_on_a_busy_machine_is_not_kept(machine, engine, tmp_path, monkeypatch) -> None:
@@ -139,6 +140,9 @@ def test_what_was_measured_on_a_busy_machine_is_not_kept(machine, engine, tmp_pa
     fitter = machine.fitter(tmp_path)
     assert fitter.fit(engine(fitter), "v1").measured
     assert not list(tmp_path.iterdir())
+    assert not fitter.fit(engine(fitter), "v2").measured, "but for a swap in this process"
+    again = machine.fitter(tmp_path)
+    assert again.fit(engine(again), "v1").measured
 
 
 def test_what_the_stack_file_says_stands(machine, engine, tmp_path) -> None:

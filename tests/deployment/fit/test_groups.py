@@ -6,6 +6,7 @@ Only groups of its own are made, below those that the test runs in.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -14,10 +15,10 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
-
-from lamina.kit.limits import GROUPS, OWN
 
 MB = 2**20
 #: A random model with much to keep for a token, in an engine that is asked again and again; JSON lines say what is.
@@ -79,65 +80,23 @@ while True:
 """
 
 
-class Group:
-    """A control group for processor time and memory below our own."""
-
-    def __init__(self) -> None:
-        self.cpu, self.memory, self.version = self._folders()
-        made = []
-        try:
-            for folder in {self.cpu, self.memory}:
-                folder.mkdir()
-                made.append(folder)
-            self.limit_cpu(1.0)
-            self.limit_memory(900 * MB)
-        except OSError as error:
-            for folder in made:
-                folder.rmdir()
-            pytest.skip(f"no control groups can be made here: {error}")
-
-    @staticmethod
-    def _folders() -> tuple[Path, Path, int]:
-        own = {}
-        for line in OWN.read_text().splitlines() if OWN.is_file() else []:
-            _, kinds, path = line.split(":", 2)
-            own |= dict.fromkeys(kinds.split(",") if kinds else [""], path.lstrip("/"))
-        name = f"lamina-test-{os.getpid()}"
-        if {"cpu", "memory"} <= own.keys():
-            return GROUPS / "cpu" / own["cpu"] / name, GROUPS / "memory" / own["memory"] / name, 1
-        if "" not in own:
-            pytest.skip("this system has no control groups")
-        return GROUPS / own[""] / name, GROUPS / own[""] / name, 2
-
-    def limit_cpu(self, processors: float) -> None:
-        if self.version == 1:
-            (self.cpu / "cpu.cfs_quota_us").write_text(str(int(processors * 100000)))
-        else:
-            (self.cpu / "cpu.max").write_text(f"{int(processors * 100000)} 100000")
-
-    def limit_memory(self, size: int) -> None:
-        (self.memory / ("memory.limit_in_bytes" if self.version == 1 else "memory.max")).write_text(str(size))
-
-    def used(self) -> int:
-        name = "memory.usage_in_bytes" if self.version == 1 else "memory.current"
-        return int((self.memory / name).read_text())
-
-    def enter(self, pid: int) -> None:
-        for folder in {self.cpu, self.memory}:
-            (folder / "cgroup.procs").write_text(str(pid))
-
-    def close(self) -> None:
-        for folder in {self.cpu, self.memory}:
-            for _ in range(100):
-                with suppress(OSError):
-                    folder.rmdir()
-                    break
-                time.sleep(0.05)
+def load_groups() -> ModuleType:
+    """``benchmarks/groups.py``, which is no package."""
+    file = Path(__file__).resolve().parents[3] / "benchmarks" / "groups.py"
+    spec = importlib.util.spec_from_file_location("groups", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
-def group() -> Iterator[Group]:
-    made = Group()
+def group() -> Iterator[Any]:
+    try:
+        made = load_groups().Group("test", processors=1, memory=900 * MB)
+    except OSError as error:
+        pytest.skip(f"no control groups can be made here: {error}")
     yield made
     made.close()
 
@@ -145,7 +104,7 @@ def group() -> Iterator[Group]:
 class Child:
     """The program above, in ``group``."""
 
-    def __init__(self, group: Group, folder: Path) -> None:
+    def __init__(self, group: Any, folder: Path) -> None:
         code = "import sys; sys.stdin.readline()\n" + CHILD
         pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = subprocess.Popen([sys.executable, "-c", code, str(folder)], text=True, **pipe)  # type: ignore[call-overload]
@@ -167,18 +126,18 @@ class Child:
         return said
 
 
-def test_an_engine_follows_its_quota_and_its_memory_limit(group: Group, tmp_path: Path) -> None:
+def test_an_engine_follows_its_quota_and_its_memory_limit(group: Any, tmp_path: Path) -> None:
     child = Child(group, tmp_path)
     try:
         first = child.until(lambda said: said["done"] > 0, 60)
         assert (first["threads"], first["memory"], first["capped"]) == (1, 900 * MB, True)
         assert first["may"] < 700 * MB, "beside the process there is no more"
         if len(os.sched_getaffinity(0)) > 1:
-            group.limit_cpu(2.0)
+            group.limit_processors(2.0)
             child.until(lambda said: said["threads"] == 2, 10)
-            group.limit_cpu(1.5)
+            group.limit_processors(1.5)
             child.until(lambda said: said["threads"] == 1, 10)
-            group.limit_cpu(2.0)
+            group.limit_processors(2.0)
         full = child.until(lambda said: said["held"] > 100 * MB, 60)
         # The kernel cannot take what is held: the limit comes down in steps, as long as the cache follows.
         target = group.used() - 60 * MB

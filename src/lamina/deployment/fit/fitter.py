@@ -76,6 +76,7 @@ class Fitter:
         self._folder, self.goal, self._given = folder, goal, dict(given)
         self.limits, self.use, self._threads = limits, use, threads
         self.fits: dict[str, Fit] = {}  # by version
+        self._measured: dict[Path, Rates] = {}  # by this process, whether or not it is kept
 
     def options(self, model: Transformer, options: Mapping[str, Any]) -> dict[str, Any]:
         """An engine's options before anything is measured: addresses for the largest cache that it may ever have.
@@ -146,7 +147,7 @@ class Fitter:
         place = self._place(engine, threads)
         if (kept := self._kept(place)) is not None:
             return kept, False
-        rates = measure(engine.runner, context=engine.context, most_threads=threads)
+        rates = self._measured[place] = measure(engine.runner, context=engine.context, most_threads=threads)
         if os.getloadavg()[0] > (os.cpu_count() or 1):
             _log.warning("other work keeps this machine busy: what was measured is not kept for the next start")
         else:
@@ -154,6 +155,8 @@ class Fitter:
         return rates, True
 
     def _kept(self, place: Path) -> Rates | None:
+        if place in self._measured:
+            return self._measured[place]
         try:
             return Rates.restored(json.loads(place.read_bytes()))
         except (OSError, ValueError, CorruptError):
