@@ -38,8 +38,8 @@ app.add_typer(vectors, name="vectors")
 app.add_typer(releases, name="releases")
 app.add_typer(model, name="model")
 app.add_typer(keys, name="keys")
-app.command()(compress)
 app.add_typer(bench, name="bench")
+app.command()(compress)
 
 
 def _version(wanted: bool) -> None:
@@ -184,6 +184,18 @@ def trace(
     with open_lineage(open_stack_file(stack, set)) as lineage:
         found = lineage.trace(id)
     write_out(describe(found, as_json=json), json)
+
+
+@app.command()
+def replay(id: str, stack: StackFile = DEFAULT, set: Settings = None, json: AsJson = False) -> None:
+    """Make a stored answer again, by the same version, adapter, prompt and seed: is it the same?"""
+    from lamina.recipes.replay import described
+    from lamina.recipes.replay import replay as run
+
+    found = run(open_stack_file(stack, set), id)
+    write_out(described(found, as_json=json), as_json=json)
+    if not found.identical:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from lamina.deployment.compress.quantize import dequantize, quantize
 from lamina.deployment.engine.adapters import EngineAdapter, fuse_adapter
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.native.binding import describe, open_library
+from lamina.deployment.engine.speculation import Speculation
 from lamina.kit.errors import ModelFileError
 from lamina.model.adapters import read_adapter
 from lamina.model.lora import add_lora, load_lora, lora_parameters, merge_lora, save_lora
@@ -169,15 +170,20 @@ def test_rows_of_compiled_kernels_do_not_see_the_adapters_of_others(engine, adap
     assert ask(one, asked[1], None, 20).tokens != alone[1]
 
 
-def test_guesses_are_checked_with_the_adapter(engine, adapter, tiny_model, tiny_tokenizer) -> None:
-    one = engine(speculate=True)
-    folder = adapter("a")
-    fused = fuse(one, folder)
-    prompt = [5, 6, 7, 8] * 6
-    one._stepper._speculation.plain(1.0)
-    one._stepper._speculation.checked(7, 0.1)
-    expected = naive(merged(tiny_model(), folder), prompt, 12, tiny_tokenizer.end_ids[0])
-    assert ask(one, prompt, fused, 1).tokens == expected
+def test_guesses_are_checked_with_the_adapter(engine, adapter, monkeypatch) -> None:
+    """Of a few tokens that come again and again, so that there is something to guess; the scores say which."""
+    folder, prompt = adapter("a"), [9, 41, 60, 7] * 6
+    sampling = SamplingParams(temperature=0.0, max_tokens=40, logit_bias=tuple((t, 60.0) for t in (9, 41, 60, 7)))
+    tokens, checked = [], []
+    for guess in (0, 4):
+        monkeypatch.setattr(Speculation, "length", lambda *_, guess=guess: guess)
+        one = engine(speculate=True)
+        check = one.runner.check
+        monkeypatch.setattr(one.runner, "check", lambda *a, check=check: (checked.append(a), check(*a))[1])
+        tokens.append(ask(one, prompt, fuse(one, folder), guess, sampling).tokens)
+    assert len(checked) > 3
+    assert tokens[0] == tokens[1]
+    assert ask(one, prompt, None, 9, sampling).tokens != tokens[0]
 
 
 def test_an_adapter_on_the_head_is_refused(engine, adapter) -> None:

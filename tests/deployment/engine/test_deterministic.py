@@ -100,25 +100,26 @@ def run(tiny_model, tiny_tokenizer, tmp_path, monkeypatch):
 
 ALONE = [[n] for n in range(8)]
 WAYS = [
-    pytest.param("auto", True, id="native", marks=NATIVE_HERE),
-    pytest.param("torch", True, id="torch int8"),
-    pytest.param("torch", False, id="torch float32"),
+    pytest.param("auto", True, {}, id="native", marks=NATIVE_HERE),
+    pytest.param("auto", True, {"cache": "int8"}, id="native, int8 keys", marks=NATIVE_HERE),
+    pytest.param("torch", True, {"cache": "int8"}, id="torch int8, int8 keys"),
+    pytest.param("torch", False, {}, id="torch float32"),
 ]
 
 
-@pytest.mark.parametrize(("kernels", "int8"), WAYS)
-def test_bits_depend_on_the_request_alone(run, kernels: str, int8: bool) -> None:
+@pytest.mark.parametrize(("kernels", "int8", "how"), WAYS)
+def test_bits_depend_on_the_request_alone(run, kernels: str, int8: bool, how: dict[str, object]) -> None:
     """One by one against: all at once in other chunks; few blocks, so that some are preempted; over prefixes that are
     there; with guesses, few at a time."""
-    quiet, _ = run(kernels, int8, ALONE)
+    quiet, _ = run(kernels, int8, ALONE, **how)
     assert len(set(quiet)) == 8
     order = random.Random(3).sample(range(8), 8)
-    crowd, _ = run(kernels, int8, [order], chunk=8, wide_chunk=24)
+    crowd, _ = run(kernels, int8, [order], chunk=8, wide_chunk=24, **how)
     assert crowd == quiet
-    narrow, preempted = run(kernels, int8, [order[::-1]], blocks=16, chunk=16)
+    narrow, preempted = run(kernels, int8, [order[::-1]], blocks=16, chunk=16, **how)
     assert preempted
     assert narrow == quiet
-    again, _ = run(kernels, int8, [ALONE[5] + ALONE[3], order], guess=4, max_sequences=2)
+    again, _ = run(kernels, int8, [ALONE[5] + ALONE[3], order], guess=4, max_sequences=2, **how)
     assert again == quiet
 
 

@@ -88,6 +88,7 @@ class Decoder {
     // low_rank.cpp
     void prepare_adapters();
     const lamina_low_rank *parts_of(int64_t row, int64_t layer, int64_t product) const;
+    template <class Visit> void for_rows(int64_t block, int64_t layer, int64_t product, const Visit &visit);
     void add_adapters(Worker &worker, const Layer &layer, int64_t product, const Rows &x, const Rows &out);
     int64_t spans(int64_t row) const { return (asked_.positions[row] + kSpan) / kSpan; }
 
@@ -104,8 +105,9 @@ class Decoder {
     Asked asked_{};
     int threads_ = 1;
     int64_t most_spans_ = 0;
-    int64_t most_ranks_ = 0;  // of an adapter's parts of one product together; 0: no row has an adapter
     int64_t together_ = 1;  // neighbouring rows that attend together
+    int64_t rows_a_task_ = 1;
+    int64_t most_ranks_ = 0;  // of an adapter's parts of one product together; 0: no row has an adapter
     Asked next_{};
 
     // A row of each begins at a multiple of its stride; what lies behind a row's end is zero.
