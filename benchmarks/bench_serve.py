@@ -45,7 +45,7 @@ def side(*arguments: str) -> Side:
 
 def requests(prompt: str, answer: str, seed: int) -> Iterator[Asked]:
     made = Synthetic(
-        prompt=Lengths.read(prompt, where=""), answer=Lengths.read(answer, where=""), model="v1", frame=20.0
+        prompt=Lengths.read(prompt, where=""), answer=Lengths.read(answer, where=""), model="champion", frame=20.0
     )
     return made.requests(seed)
 

@@ -111,6 +111,11 @@ class ServingService(TextAsking, AdapterAsking):
         finally:
             self._let_go(loaded)
 
+    def check_room(self, key: str, active: int) -> None:
+        """Raise ``BusyError`` where the champion has no room for ``key``; ``active`` requests were let in before it."""
+        if isinstance(self._champion.serving, Engine):
+            self._champion.serving.check_room(key, active)
+
     def count_tokens(self, request: Request) -> int:
         """Tokens of the request's prompt, as the champion's (or the named, loaded version's) tokenizer has it."""
         loaded = self._find(request.model) or self._champion

@@ -201,3 +201,15 @@ def test_many_cancels_leave_nothing_behind(slow) -> None:
     assert len(one._scheduler.waiting) == one._scheduler.waiting.tokens == 0
     assert all_free(one)
     assert ask(one, 1).tokens
+
+
+def test_requests_that_are_on_their_way_take_their_room(slow) -> None:
+    one = slow(max_sequences=1, queue_tokens=100)
+    with one._wake:
+        ask(one, 1)
+        ask(one, 2)  # 24 tokens wait
+        one.check_room("", active=2)
+        one.check_room("", active=4)
+        with pytest.raises(QueueFullError):
+            one.check_room("", active=200)
+    one.check_room("other", active=0)

@@ -154,12 +154,17 @@ class Engine:
         with self._wake:
             if self._closing:
                 raise BusyError("this model is being unloaded", hint="ask again")
-            self._room.check(sequence)
+            self._room.admit(sequence.key, len(sequence.tokens))
             if id in self._live:
                 raise InputError(f"a request with the id '{id}' is running")
             self._live[id] = sequence
             self._scheduler.add(sequence)
             self._wake.notify()
+
+    def check_room(self, key: str, active: int) -> None:
+        """Raise ``QueueFullError`` where ``submit`` would, once those of ``active`` requests that are under way came."""
+        with self._wake:
+            self._room.check(key, 1, coming=max(0, active - len(self._live)))
 
     def abort(self, id: str) -> None:
         """End a request at the next step; nothing more is delivered for it. Unknown ids are ignored."""
@@ -172,8 +177,7 @@ class Engine:
     def load(self) -> Load:
         """How busy the engine is."""
         with self._wake:
-            running = len(self._scheduler.running)
-            waiting = len(self._scheduler.waiting)
+            running, waiting = len(self._scheduler.running), len(self._scheduler.waiting)
             age = time.monotonic() - self._stepped if running or waiting else None
             return Load(running=running, waiting=waiting, cache_usage=self._blocks.usage, step_age=age)
 
@@ -269,8 +273,7 @@ class Engine:
         self._stepped = time.monotonic()
 
     def _end_all(self, why: str) -> None:
-        """The way out of what should not be: whatever is broken, nobody is left waiting and the next request is
-        answered."""
+        """Whatever is broken: nobody is left waiting, and the next request is answered."""
         for sequence in list(self._live.values()):
             try:
                 self._end(sequence, LaminaError(why))

@@ -6,6 +6,8 @@ from lamina.deployment.engine.scheduler import Scheduler
 from lamina.deployment.engine.sequence import Sequence
 from lamina.kit.errors import QueueFullError
 
+_WEIGHT = 0.05  # of a prompt in the mean of their lengths
+
 
 class Room:
     """The room in the queue of ``scheduler``: ``tokens``, and no more than leave it in ``seconds`` by measurement.
@@ -16,6 +18,7 @@ class Room:
 
     def __init__(self, scheduler: Scheduler, tokens: int, seconds: float | None) -> None:
         self._scheduler, self._tokens, self._seconds = scheduler, tokens, seconds
+        self._usual = 0.0  # tokens of a prompt
 
     @property
     def tokens(self) -> int:
@@ -23,16 +26,23 @@ class Room:
         rate = self._scheduler.pace.rate() if self._seconds is not None else None
         return self._tokens if rate is None else min(self._tokens, int(rate * (self._seconds or 0.0)))
 
-    def check(self, sequence: Sequence) -> None:
-        """Raise ``QueueFullError`` where ``sequence`` has no room. A key has room for its share; so has the first."""
-        queue, size, room = self._scheduler.waiting, len(sequence.tokens), self.tokens
-        over = queue.tokens + size - room
-        if not queue.tokens or over <= 0:
+    def check(self, key: str, size: int, *, coming: int = 0) -> None:
+        """Raise ``QueueFullError`` where ``size`` tokens of ``key`` have no room. A key has room for its share, and so
+        has whoever finds nobody waiting. ``coming`` requests more will soon wait, of the usual length."""
+        queue, room = self._scheduler.waiting, self.tokens
+        waiting = queue.tokens + int(coming * self._usual)
+        over = waiting + size - room
+        if not waiting or over <= 0:
             return
-        own, keys = queue.share(sequence.key)
+        own, keys = queue.share(key)
         if keys > 1 and own + size <= room // keys:
             return
         raise self._refusal(over, room)
+
+    def admit(self, key: str, size: int) -> None:
+        """``check``, and remember the length."""
+        self.check(key, size)
+        self._usual += (size - self._usual) * _WEIGHT
 
     def late(self, sequence: Sequence, now: float) -> QueueFullError | None:
         """The refusal of one that has waited in vain; None of any other."""

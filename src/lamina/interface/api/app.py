@@ -21,7 +21,7 @@ from lamina.interface.api.gui import GuiRoutes
 from lamina.interface.api.health import HealthRoutes
 from lamina.interface.api.lookups import LookupRoutes
 from lamina.interface.api.openai import OpenAIRoutes
-from lamina.interface.api.ports import ApiSettings, Documents, Keys, Store
+from lamina.interface.api.ports import ApiSettings, Bounded, Documents, Keys, Store
 from lamina.interface.api.replays import ReplayRoutes
 from lamina.interface.api.routes import Routes
 from lamina.interface.api.security import Guard
@@ -77,7 +77,8 @@ def create_app(
     routes.add("GET", "/openapi.json", description, scope="infer")
     GuiRoutes().add_to(routes)
     add_error_handlers(app)
-    app.add_middleware(Guard, routes=routes, keys=keys, settings=settings)
+    bounded = service if isinstance(service, Bounded) else None
+    app.add_middleware(Guard, routes=routes, keys=keys, settings=settings, bounded=bounded)
     app.state.routes = routes
     app.state.context = context
     routes.check()

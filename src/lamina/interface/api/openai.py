@@ -39,8 +39,8 @@ class OpenAIRoutes:
         """Serve them."""
         routes.add("GET", "/v1/models", self.models, scope="infer")
         routes.add("GET", "/v1/models/{id}", self.model, scope="infer")
-        routes.add("POST", "/v1/chat/completions", self.chat, scope="infer", body=ChatRequest)
-        routes.add("POST", "/v1/completions", self.completions, scope="infer", body=CompletionRequest)
+        routes.add("POST", "/v1/chat/completions", self.chat, scope="infer", body=ChatRequest, queued=True)
+        routes.add("POST", "/v1/completions", self.completions, scope="infer", body=CompletionRequest, queued=True)
 
     async def models(self, request: Request) -> Response:
         """The versions that answer now, their aliases, and the stack's own name."""

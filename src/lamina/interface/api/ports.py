@@ -75,6 +75,18 @@ class Store(InteractionStore, Protocol):
 
 
 @runtime_checkable
+class Bounded(Protocol):
+    """A service that takes only so much at once."""
+
+    def check_room(self, key: str, active: int) -> None:
+        """Raise ``BusyError`` where a request of ``key`` would be refused now, whatever it asks; it costs nothing.
+
+        ``active`` requests were let in and have not ended; those that the service does not know yet are on their way.
+        """
+        ...
+
+
+@runtime_checkable
 class Learner(Protocol):
     """A retriever that takes a correction up at once."""
 

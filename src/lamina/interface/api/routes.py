@@ -27,6 +27,7 @@ class Declared:
     path: str
     pattern: re.Pattern[str]
     scope: Scope
+    queued: bool = False  # its requests wait for the model: they are refused unread while there is no room
 
 
 class Routes:
@@ -36,9 +37,17 @@ class Routes:
         self._app = app
         self._table: list[Declared] = []
         self._schemas: dict[str, Any] = {}
+        self._queued: set[tuple[str, str]] = set()
 
     def add(
-        self, method: str, path: str, endpoint: Endpoint, *, scope: Scope, body: type[BaseModel] | None = None
+        self,
+        method: str,
+        path: str,
+        endpoint: Endpoint,
+        *,
+        scope: Scope,
+        body: type[BaseModel] | None = None,
+        queued: bool = False,
     ) -> None:
         """Serve ``endpoint``; ``body`` is the wire type that it reads, for the API description."""
         extra: dict[str, Any] = {}
@@ -49,7 +58,9 @@ class Routes:
         self._app.add_api_route(
             path, endpoint, methods=[method], response_model=None, response_class=Response, openapi_extra=extra
         )
-        self._table.append(Declared(method, path, compile_path(path)[0], scope))
+        self._table.append(Declared(method, path, compile_path(path)[0], scope, queued))
+        if queued:
+            self._queued.add((method, path))
 
     def __iter__(self) -> Iterator[Declared]:
         return iter(self._table)
@@ -74,6 +85,10 @@ class Routes:
                     return declared.scope
                 fallback = fallback or declared.scope
         return fallback if fallback not in (None, "public") else "admin"
+
+    def queued(self, method: str, path: str) -> bool:
+        """Whether a request waits for the model."""
+        return (method, path) in self._queued
 
     def check(self) -> None:
         """Raise ``ConfigError`` for a route that the application serves and nobody declared."""

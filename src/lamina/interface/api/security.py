@@ -21,7 +21,7 @@ from lamina.interface.api.errors import (
     WrongHostError,
     error_response,
 )
-from lamina.interface.api.ports import ApiSettings, Caller, Keys
+from lamina.interface.api.ports import ApiSettings, Bounded, Caller, Keys
 from lamina.interface.api.routes import Routes
 from lamina.kit.errors import InputError, RefusedError, TooLargeError
 from lamina.kit.identity import new_id
@@ -86,13 +86,21 @@ def check_bind(host: str, keys: Keys) -> None:
 
 
 class Guard:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the whole application.
 
-    def __init__(self, app: ASGIApp, *, routes: Routes, keys: Keys, settings: ApiSettings) -> None:
+    ``bounded`` is asked for room before anything is read: under overload most requests are refused, and what that costs
+    is taken from those that are answered.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, routes: Routes, keys: Keys, settings: ApiSettings, bounded: Bounded | None = None
+    ) -> None:
         self._app = app
         self._routes = routes
         self._keys = keys
         self._settings = settings
+        self._bounded = bounded
+        self._active = 0  # requests to the model that were let in and have not ended
         self._hosts = allowed_hosts(settings)
         self._refreshed = -math.inf  # when the keys were last read
 
@@ -111,9 +119,16 @@ class Guard:
             caller = await self._caller(scope, headers)
             self._check_origin(scope, headers)
             self._check_body(scope, headers)
+            queued = self._bounded is not None and self._routes.queued(scope["method"], scope["path"])
+            if queued and self._bounded is not None:
+                self._bounded.check_room(caller.user, self._active)
             scope.setdefault("state", {})["caller"] = caller
             scope["state"]["request_id"] = answer.request_id
-            await self._app(scope, _Body(receive, self._settings), answer)
+            self._active += queued
+            try:
+                await self._app(scope, _Body(receive, self._settings), answer)
+            finally:
+                self._active -= queued
         except Exception as error:
             if answer.started:
                 raise  # the server closes the connection: an answer that was cut must not look whole
