@@ -68,6 +68,7 @@ def test_a_goal_that_cannot_be_held_is_said() -> None:
     assert choice.sequences == 1
     assert "not held even alone" in choice.why["sequences"]
     assert "beyond 5 ms" in choice.why["chunk"]
+    assert choose(RATES, goal=Objective(itl=0.005, ttft=0.01)).wide_chunk == 256, "then the fastest"
 
 
 def test_a_short_ttft_makes_wide_chunks_shorter() -> None:

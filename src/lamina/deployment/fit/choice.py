@@ -75,8 +75,9 @@ def choose(rates: Rates, *, goal: Goal, threads: int | None = None, sequences: i
     count, why["sequences"] = (sequences, "given in the stack file") if sequences else _together(step, goal)
     chunk, why["chunk"] = _part(lambda n: rates.prompt(most, n), step(count), goal)
     longest = goal.ttft or _PLAIN_TTFT_S
-    wide = [n for n in CHUNKS if n >= chunk and rates.prompt(most, n) <= longest] or [chunk]
-    wide_chunk = min(wide, key=lambda n: rates.prompt(most, n) / n)
+    wider = [n for n in CHUNKS if n >= chunk] or [chunk]
+    wide = [n for n in wider if rates.prompt(most, n) <= longest]
+    wide_chunk = min(wide or wider, key=lambda n: rates.prompt(most, n) / n)
     why["wide_chunk"] = f"the fastest a token ({1e6 * rates.prompt(most, wide_chunk) / wide_chunk:.0f} µs)"
     return Choice(
         threads=decoding,

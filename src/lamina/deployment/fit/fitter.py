@@ -180,8 +180,8 @@ def in_words(fit: Fit) -> str:
     choice = fit.choice
     return (
         f"fitted to {fit.limits.processors} of {fit.limits.affinity} processors and {fit.limits.memory // _MB} MiB"
-        f"{'' if fit.measured else ', by rates that were measured before'}: {choice.threads} threads for tokens, "
-        f"{choice.prompt_threads} for prompts, {choice.sequences} sequences, "
+        f"{'' if fit.measured else ', by rates that were measured before'}: threads for tokens: {choice.threads}, "
+        f"for prompts: {choice.prompt_threads}; {choice.sequences} sequences, "
         f"{choice.chunk} tokens of a prompt in a step, {fit.cache_bytes // _MB} MiB of keys and values"
     )
 

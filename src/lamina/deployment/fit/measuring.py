@@ -77,29 +77,37 @@ def measure(runner: Runner, *, context: int, most_threads: int, budget_s: float 
     """
     clock = _Clock(budget_s)
     counts = [most_threads, *(2**i for i in reversed(range(most_threads.bit_length())) if 2**i < most_threads)]
-    memory, steps, prompts = [], [], []
+    memory: list[tuple[int, float]] = []
+    steps: list[tuple[int, int, float]] = []
+    prompts: list[tuple[int, int, float]] = []
     before = min(CONTEXT, context // 2)
     place = Place(range(-(-context // runner.block_tokens)), 0)
     later = Place(place.blocks, before)
     vocabulary = runner.model.spec.stack.embeddings.vocabulary
     some = [token % vocabulary for token in range(1, 1 + max(CHUNKS))]
     first = [n for n in CHUNKS if n <= context] or [context]
-    for threads in counts:
-        whole = threads == most_threads
-        if not whole and clock.over():
-            break
-        runner.use_threads(threads)
-        middle = first[min(1, len(first) - 1)]
-        for tokens in sorted(first, key=lambda n: n != middle) if whole else [middle]:
-            if tokens == middle or not clock.over():
-                prompts.append(
-                    (threads, tokens, clock.best(partial(runner.prefill, some[:tokens], place, scores=True)))
-                )
-        for rows in ROWS if whole else ROWS[:1]:
-            if rows == 1 or not clock.over():
-                steps.append((threads, rows, clock.best(partial(runner.decode, [1] * rows, [later] * rows))))
-        memory.append((threads, _memory(runner, clock)))
+    middle = first[min(1, len(first) - 1)]
+
+    def prompt(threads: int, tokens: int) -> None:
+        seconds = clock.best(partial(runner.prefill, some[:tokens], place, scores=True))
+        prompts.append((threads, tokens, seconds))
+
+    def step(threads: int, rows: int) -> None:
+        steps.append((threads, rows, clock.best(partial(runner.decode, [1] * rows, [later] * rows))))
+
+    for threads in counts:  # what threads are chosen by comes first
+        if threads == most_threads or not clock.over():
+            runner.use_threads(threads)
+            prompt(threads, middle)
+            step(threads, ROWS[0])
+            memory.append((threads, _memory(runner, clock)))
     runner.use_threads(most_threads)
+    for rows in ROWS[1:]:
+        if not clock.over():
+            step(most_threads, rows)
+    for tokens in first:
+        if tokens != middle and not clock.over():
+            prompt(most_threads, tokens)
     runner.give_back(range(-(-max(CHUNKS) // runner.block_tokens)))
     return Rates(
         weights=weights_of(runner),

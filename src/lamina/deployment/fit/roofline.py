@@ -70,21 +70,21 @@ def in_lines(told: dict[str, Any]) -> str:
     quota = "" if machine["quota"] is None else f", a quota of {machine['quota']:g}"
     lines = [
         f"machine   {machine['processor']}; native kernels: {machine['native_kernels']}",
-        f"limits    {machine['processors']} threads (of {machine['affinity']} processors{quota}), "
+        f"limits    threads: {machine['processors']} (processors: {machine['affinity']}{quota}), "
         f"{machine['memory'] // _MB:,} MiB of memory{' by its control group' if machine['capped'] else ''}",
         f"roofline  a token reads {roof['bytes_per_token'] / 1e6:.1f} MB (weights, and keys and values of "
         f"{told['rates']['context']} tokens)",
-        f"          memory gives {roof['bandwidth'] / _GB:.1f} GB/s to {roof['threads']} threads: at most "
+        f"          memory gives {roof['bandwidth'] / _GB:.1f} GB/s (threads: {roof['threads']}): at most "
         f"{roof['bound_tokens_per_s']:.0f} tokens/s",
         f"          reached: {roof['tokens_per_s']:.0f} tokens/s, {roof['share']:.0%} of it, by the "
         f"{told['rates']['kernels']} kernels, measured {'now' if told['rates']['measured_now'] else 'before'}",
         *(
-            f"decoding  {one['threads']} threads, {one['rows']:>2} sequences: {1e3 * one['seconds']:8.1f} ms a step, "
+            f"decoding  threads {one['threads']}, sequences {one['rows']:>2}: {1e3 * one['seconds']:8.1f} ms a step, "
             f"{one['tokens_per_s']:7.0f} tokens/s"
             for one in told["steps"]
         ),
         *(
-            f"prompts   {one['threads']} threads, {one['tokens']:>3} tokens:   {1e3 * one['seconds']:8.1f} ms, "
+            f"prompts   threads {one['threads']}, tokens   {one['tokens']:>3}: {1e3 * one['seconds']:8.1f} ms, "
             f"{one['tokens_per_s']:13.0f} tokens/s"
             for one in told["prompts"]
         ),
