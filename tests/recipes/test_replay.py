@@ -13,7 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
+from lamina.cli import app
 from lamina.contracts.replay import Replayed
 from lamina.kit.database import Database
 from lamina.kit.errors import NotFoundError
@@ -102,8 +104,8 @@ def _running(root: Path) -> Iterator[Running]:
         registry.add(root / "v1", role="base")
         registry.promote("v1", because="first")
     with (
-        make_app(stack, open_progress("quiet")) as app,
-        TestClient(app, base_url="http://127.0.0.1") as client,
+        make_app(stack, open_progress("quiet")) as served,
+        TestClient(served, base_url="http://127.0.0.1") as client,
     ):
         yield Running(stack, client)
 
@@ -131,6 +133,8 @@ def test_an_answer_is_made_again(running: Running, asked: dict[str, Any]) -> Non
 
 def test_the_recipe_opens_the_version_itself(running: Running) -> None:
     (id,) = running.ask(model="legal", grounding="weights + documents")
+    answer = running.client.get(f"/v1/trace/{id}").json()["links"][0]
+    assert answer["facts"]["adapter"].startswith("legal@")
     found = replay(running.stack, id)
     assert found.identical
     assert described(found, as_json=False).startswith(f"{id}: identical, {len(found.tokens)} tokens (v1 with legal")
@@ -173,6 +177,16 @@ def test_it_says_where_and_why_an_answer_differs(running: Running) -> None:
     assert len(found.reasons) == 2
     assert "differs from token 3 on, of 9" in described(found, as_json=False)
     assert again(running, id, tokens=tokens[:5]).differs == 5
+
+
+def test_the_command_says_it_by_its_exit_code(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    (id,) = running.ask(grounding="weights only")
+    same = replay(running.stack, id)
+    asked = ["replay", id, "--stack", str(running.stack.file)]
+    for found, code in ((same, 0), (replace(same, differs=2, reasons=("for a test",)), 1)):
+        monkeypatch.setattr("lamina.recipes.replay.replay", lambda *_, found=found: found)
+        result = CliRunner().invoke(app, asked)
+        assert (result.exit_code, id in result.output) == (code, True), result.output
 
 
 def test_what_is_not_there_any_more_is_said(running: Running) -> None:

@@ -44,6 +44,7 @@ class StackLineage:
             {
                 "asked": interaction.messages[-1].content if interaction.messages else "",
                 "answer": interaction.answer,
+                "adapter": json.loads(interaction.made or "{}").get("adapter", ""),
                 "grounding": interaction.grounding,
                 "sources": list(interaction.sources),
                 "created": interaction.created.isoformat(),

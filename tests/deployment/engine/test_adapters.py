@@ -115,27 +115,29 @@ def merged(model, folder: Path | None):
 
 
 @pytest.mark.parametrize(
-    ("family", "kernels", "targets"),
+    ("family", "bits", "targets"),
     [
-        ("llama", "torch", ALL),
-        ("gpt2", "torch", ("o", "up", "down")),
-        pytest.param("llama", "native", ALL, marks=NATIVE_HERE),
-        pytest.param("gpt2", "native", ("o", "up", "down"), marks=NATIVE_HERE),
+        ("llama", None, ALL),
+        ("gpt2", None, ("o", "up", "down")),
+        pytest.param("llama", "int8", ALL, marks=NATIVE_HERE),
+        pytest.param("llama", "int4", ALL, marks=NATIVE_HERE),
+        pytest.param("gpt2", "int8", ("o", "up", "down"), marks=NATIVE_HERE),
     ],
 )
 def test_rows_of_a_batch_answer_as_their_merged_models(
-    family, kernels, targets, engine, adapter, tiny_model, tiny_tokenizer
+    family, bits, targets, engine, adapter, tiny_model, tiny_tokenizer
 ) -> None:
-    """Two adapters and none in one batch, in chunks; the base is int8 where the library computes it."""
+    """Two adapters and none in one batch, in chunks; the base is quantised where the library computes."""
     folders = [adapter("a", family, targets=targets), adapter("other", family, rank=9, targets=targets), None]
-    plain = tiny_model(family) if kernels == "torch" else dequantize(quantize(tiny_model(family)), torch.float32)
+    plain = dequantize(quantize(tiny_model(family), bits), torch.float32) if bits else tiny_model(family)
     asked = prompts(6, longest=40)
     expected = []
     for number, prompt in enumerate(asked):
         whole = merged(tiny_model(family), None)
         whole.load_state_dict(plain.state_dict())
         expected.append(naive(merged(whole, folders[number % 3]), prompt, 12, tiny_tokenizer.end_ids[0]))
-    one = engine(tiny_model(family) if kernels == "torch" else quantize(tiny_model(family)), kernels=kernels, chunk=8)
+    base, kernels = (quantize(tiny_model(family), bits), "native") if bits else (tiny_model(family), "torch")
+    one = engine(base, kernels=kernels, chunk=8)
     fused = [fuse(one, folder) if folder else None for folder in folders]
     answers = [ask(one, prompt, fused[number % 3], number) for number, prompt in enumerate(asked)]
     assert [a.tokens for a in answers] == expected
