@@ -58,11 +58,17 @@ def test_files_by_their_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "what"),
-    [('pequod = "v.bin"', "taken"), ('champion = "v.bin"', "taken"), ('words = "none.bin"', "no file")],
+    [
+        ('pequod = "v.bin"', "taken"),
+        ('tuned = "v.bin"', "taken"),
+        ('champion = "v.bin"', "taken"),
+        ('words = "none.bin"', "no file"),
+    ],
 )
 def test_names_that_are_taken_and_files_that_are_not_there(tmp_path: Path, line: str, what: str) -> None:
     write_vectors(keyed("whale", "sea"), tmp_path / "v.bin")
-    stack = opened(tmp_path, f'[model]\nbase = "b"\n[deployment.vectors]\n{line}\n')
+    adapters = '[deployment.adapters]\ntuned = "a"\n'
+    stack = opened(tmp_path, f'[model]\nbase = "b"\n{adapters}[deployment.vectors]\n{line}\n')
     with pytest.raises(ConfigError, match=what) as raised:
         served_vectors(stack)
     assert "deployment.vectors." in str(raised.value)

@@ -26,7 +26,7 @@ def served_vectors(stack: Stack) -> list[WordVectors]:
     from lamina.model.vectors.gram_files import read_with_grams
 
     found = _embedding(stack)
-    taken = {stack.name, *get_args(Alias), *(one.name for one in found)}
+    taken = {stack.name, *get_args(Alias), *stack.deployment.adapters, *(one.name for one in found)}
     for name, given in stack.deployment.vectors.items():
         where, file = f"deployment.vectors.{name}", stack.folder / given
         if name in taken:
