@@ -24,6 +24,7 @@ from lamina.kit.tokenizer import open_tokenizer
 from lamina.model.checkpoint import open_model
 from lamina.model.evaluate.bits_per_byte import bits_per_byte
 from lamina.recipes.corpus import train_tokenizer
+from lamina.recipes.feedback_training import own_shards
 from lamina.recipes.fresh import fresh_model
 from lamina.recipes.plan import Plan
 from lamina.recipes.prune_section import PruneSection
@@ -143,6 +144,9 @@ def test_the_base_is_pruned_and_recovers(plan: Callable[..., Plan], made: Path) 
     whale = old.encode(" whale")
     assert set(whale) <= set(kept)
     assert not set(old.encode(" blqingly")) <= set(kept)
+    shards = opened.stack.state / "tokens" / str(found.tokens)
+    assert [s.path.name for s in own_shards(shards, new, open_progress("quiet"))] == ["documents", "replay"]
+    assert own_shards(shards, old, open_progress("quiet")) == []
     _remade(opened, found)
 
 

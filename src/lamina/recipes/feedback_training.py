@@ -19,6 +19,7 @@ from lamina.recipes.training import open_base, train_on_parts
 if TYPE_CHECKING:
     from lamina.data.batches import Part
     from lamina.data.shards import Shards
+    from lamina.kit.tokenizer import ModelTokenizer
 
 _KEPT = {"rank", "alpha", "batch", "length", "seed"}  # what is taken over from [model.train]
 _RATE = 4e-4  # of accepted answers
@@ -70,7 +71,6 @@ def _accepted(
 ) -> None:
     """Answers as conversations, with document and chat rows mixed in so that nothing else is lost."""
     from lamina.data.replay import write_rows
-    from lamina.data.shards import Shards
     from lamina.kit.tokenizer import open_tokenizer
 
     tokenizer = open_tokenizer(start)
@@ -79,7 +79,7 @@ def _accepted(
     )
     parts: list[tuple[Shards, float] | Part] = [(feedback, 1.0 - settings.replay)]
     if tokens is not None and settings.replay:
-        parts += [(Shards(p), settings.replay / 2) for p in sorted(tokens.iterdir()) if p.is_dir()]
+        parts += [(shards, settings.replay / 2) for shards in own_shards(tokens, tokenizer, progress)]
     section = _section(settings, context["stack"], replay=settings.replay if len(parts) > 1 else 0.0)
     longest = seconds(settings.budget, where="interface.improve.budget")
     train_on_parts(
@@ -93,6 +93,19 @@ def _accepted(
         longest=longest,
         context=context,
     )
+
+
+def own_shards(tokens: Path, tokenizer: ModelTokenizer, progress: Progress) -> list[Shards]:
+    """The shards in the folder ``tokens`` whose ids are the tokenizer's: a vocabulary may have been pruned since."""
+    from lamina.data.shards import Shards
+
+    found = [Shards(place) for place in sorted(tokens.iterdir()) if place.is_dir()]
+    own = [shards for shards in found if shards.facts["vocabulary"] == tokenizer.vocabulary]
+    if len(own) < len(found):
+        progress.say(
+            "the documents lie there as tokens of another vocabulary and are not learned from: run `lamina up`"
+        )
+    return own
 
 
 def _preferred(
