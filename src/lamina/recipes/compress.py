@@ -30,8 +30,8 @@ def compress(
 ) -> Any:
     """Measure ``plans`` (none named: all) of the champion; take the one that meets ``slo`` and register it.
 
-    ``slo``: see ``Target.read``; default: the stack's. ``take``: this plan, whatever the times; the registry still refuses what loses more
-    than the quality budget. Raises ``InputError`` where no plan meets what was asked.
+    ``slo``: see ``Target.read``; default: the stack's. ``take``: this plan, whatever the times; the registry still
+    refuses what loses more than the quality budget. Raises ``InputError`` where no plan meets what was asked.
     """
     target = Target.read(slo or stack.deployment.slo, stack.deployment.quality)
     progress = open_progress("json" if json else "auto")

@@ -81,7 +81,7 @@ class Target:
         for name in ("ttft", "itl"):
             bound = getattr(self.times, name)
             if bound is not None and row[name] > bound:
-                found.append(f"{name} {row[name] * 1e3:.1f} ms > {bound * 1e3:.1f} ms")
+                found.append(f"{name} {row[name] * 1e3:.1f} ms > {bound * 1e3:g} ms")
         if row["change"] > self.quality:
             found.append(f"quality {-row['change']:+.2%} < {-self.quality:+.2%}")
         return found

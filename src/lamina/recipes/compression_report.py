@@ -58,7 +58,7 @@ def lines(table: Mapping[str, Any]) -> str:
 
 def verdict(table: Mapping[str, Any]) -> str:
     """Which plan was taken, and for what."""
-    wanted = [f"{name} at most {bound * 1e3:.0f} ms" for name, bound in table["slo"].items()]
+    wanted = [f"{name} at most {bound * 1e3:g} ms" for name, bound in table["slo"].items()]
     wanted.append(f"at most {table['quality']:.2%} more bits per byte than the parent")
     said = ", ".join(wanted)
     if table["chosen"] is None:

@@ -6,7 +6,9 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ from lamina.deployment.compress.quantize import open_served, quantize, save_serv
 from lamina.deployment.compress.smoothquant import int8_error, smooth, smoothing
 from lamina.kit.errors import InputError, LaminaError
 from lamina.model.architectures.gpt import qwen2, qwen3
+from lamina.model.architectures.presets import preset
 from lamina.model.spec import (
     AttentionSpec,
     BlockSpec,
@@ -297,3 +300,57 @@ def test_hooks_and_blocks_are_as_before(batches: list[Tensor]) -> None:
     list(walk(model, batches))
     assert model.stack.blocks is blocks
     assert not any(m._forward_pre_hooks for m in model.modules() if isinstance(m, nn.Linear))
+
+
+@pytest.fixture(scope="module")
+def real(material: Callable[[str], Path]) -> Transformer:
+    """The first block of SmolLM2-135M between its first 2,048 tokens; the file has it in blocks of 4 bits."""
+    from gguf import GGUFReader, quants
+
+    file = next(material("smollm2").rglob("*.gguf"))
+    tensors = {t.name: t for t in GGUFReader(file).tensors}
+
+    def values(name: str, rows: int | None = None) -> Tensor:
+        tensor = tensors[f"{name}.weight"]
+        data = tensor.data if rows is None else tensor.data[:rows]
+        return torch.from_numpy(np.array(quants.dequantize(data, tensor.tensor_type), np.float32))
+
+    stack = preset("smollm2-135m").stack
+    embeddings = replace(stack.embeddings, vocabulary=2048)
+    spec = ModelSpec(
+        decoder=replace(stack, embeddings=embeddings, blocks=stack.blocks[:1]), head=HeadSpec(), max_positions=64
+    )
+    model = Transformer(spec).eval().requires_grad_(False)
+    block = model.stack.blocks[0]
+    model.stack.embeddings.token.weight.copy_(values("token_embd", 2048))
+    model.stack.norm.weight.copy_(values("output_norm"))
+    for module, names in (
+        (block.attention, {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output"}),
+        (block.feedforward, {"gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"}),
+        (block, {"attention_norm": "attn_norm", "feedforward_norm": "ffn_norm"}),
+    ):
+        for ours, theirs in names.items():
+            getattr(module, ours).weight.copy_(values(f"blk.0.{theirs}"))
+    return model
+
+
+def test_on_real_weights_folding_is_exact_and_both_methods_lose_less_than_rounding(real: Transformer) -> None:
+    generator = torch.Generator().manual_seed(5)
+    batches = list(torch.randint(0, 2048, (16, 64), generator=generator).split(8))
+    kept = quantize_calibrated(copy.deepcopy(real), "gptq", batches).stack.blocks[0]
+    assert torch.equal(kept.attention.q.widened(), real.stack.blocks[0].attention.q.weight)  # its own 4 bits
+    model = copy.deepcopy(real)
+    plain = model.logits(model(batches[0]))
+    for link in links(model.stack.blocks[0]):  # now no weight is of 4 bits any more
+        link.fold(link.even(torch.rand(link.layers[0].in_features, generator=generator) * 1.5 + 0.5))
+    torch.testing.assert_close(model.logits(model(batches[0])), plain, rtol=1e-4, atol=1e-4)
+    want = torch.cat([model(ids) for ids in batches])
+    lost = {}
+    for name, done in (
+        ("plain", quantize(copy.deepcopy(model), "int4")),
+        ("awq", quantize_calibrated(copy.deepcopy(model), "awq", batches)),
+        ("gptq", quantize_calibrated(copy.deepcopy(model), "gptq", batches)),
+    ):
+        lost[name] = float((torch.cat([done(ids) for ids in batches]) - want).square().mean())
+    assert lost["awq"] < 0.9 * lost["plain"]
+    assert lost["gptq"] < 0.9 * lost["plain"]
