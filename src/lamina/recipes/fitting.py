@@ -44,6 +44,7 @@ def explain(stack: Stack, *, as_json: bool) -> Any:
         "max_sequences": deployment.max_sequences,
         "cache_mb": deployment.cache_mb,
         "cache": deployment.cache,
+        "deterministic": deployment.deterministic,
         "context": deployment.context,
     }
     with open_registry(stack) as registry:

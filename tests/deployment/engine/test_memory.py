@@ -45,6 +45,16 @@ def test_blocks_are_given_back_and_their_neighbours_stay(dtype: torch.dtype) -> 
     assert bool((rows[:, 100:300] == 3).all()), "they can be written to again"
 
 
+def test_scales_beside_a_store_are_given_back_where_they_fill_pages() -> None:
+    scales = make_store((HEADS, BLOCKS * BLOCK), torch.float32, torch.device("cpu"))
+    scales.fill_(7)
+    full = resident(scales)
+    give_back([scales], range(100, 400), BLOCK)
+    assert full - resident(scales) >= HEADS * 3 * mmap.PAGESIZE
+    kept = [slot for slot in range(BLOCKS * BLOCK) if not 100 * BLOCK <= slot < 400 * BLOCK]
+    assert bool((scales[:, kept] == 7).all())
+
+
 def test_memory_comes_as_it_is_written_to() -> None:
     store = make_store((HEADS, 64 * BLOCKS * BLOCK, DIM), torch.float32, torch.device("cpu"))
     before = resident(store)

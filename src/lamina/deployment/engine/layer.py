@@ -71,7 +71,7 @@ def make_layer(
     products: tuple[Any, ...] = (fuse([attention.q, attention.k, attention.v]), attention.o, up, feedforward.down)
     kv_heads, device = spec.attention.kv_heads, products[0].weight.device
     store = make_store((2 * kv_heads, slots, spec.attention.head_dim), dtype, device)
-    scales = torch.empty((2 * kv_heads, slots), device=device) if dtype == torch.int8 else None
+    scales = make_store((2 * kv_heads, slots), torch.float32, device) if dtype == torch.int8 else None
     return Layer(
         spec=spec,
         attention_norm=norm(block.attention_norm, spec.norm),

@@ -137,7 +137,8 @@ class Runner:
 
     def give_back(self, blocks: Sequence[int]) -> None:
         """Give the memory of ``blocks`` back to the system; what they held is lost."""
-        give_back((layer.store for layer in self._layers), blocks, self.block_tokens)
+        stores = [store for layer in self._layers for store in (layer.store, layer.scales) if store is not None]
+        give_back(stores, blocks, self.block_tokens)
 
     @torch.inference_mode()
     def decode(self, tokens: Sequence[int], places: Sequence[Place]) -> Tensor:
