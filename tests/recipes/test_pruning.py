@@ -16,13 +16,14 @@ from lamina.contracts.corpus import DOCUMENTS
 from lamina.data.shards import Shards
 from lamina.kit import config
 from lamina.kit.durable import publish
-from lamina.kit.errors import ConfigError
+from lamina.kit.errors import ConfigError, StageError
 from lamina.kit.log import read_metrics
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Stage, Workshop
 from lamina.kit.tokenizer import open_tokenizer
 from lamina.model.checkpoint import open_model
 from lamina.model.evaluate.bits_per_byte import bits_per_byte
+from lamina.recipes import prune_stages
 from lamina.recipes.corpus import train_tokenizer
 from lamina.recipes.feedback_training import own_shards
 from lamina.recipes.fresh import fresh_model
@@ -117,8 +118,15 @@ def _adopt(workshop: Workshop, stage: Stage, source: Path) -> None:
     workshop.adopt(stage, lambda staging: shutil.copytree(source, staging, dirs_exist_ok=True) and None)
 
 
-def test_the_base_is_pruned_and_recovers(plan: Callable[..., Plan], made: Path) -> None:
+def test_the_base_is_pruned_and_recovers(
+    plan: Callable[..., Plan], made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = plan(STACK)
+    with monkeypatch.context() as broken:
+        broken.setattr(prune_stages, "run_training", _stopped)
+        with pytest.raises(StageError, match="the machine stopped"):
+            deployed(opened)
+    monkeypatch.setattr(prune_stages, "write_pruned", _stopped)  # what a killed run has cut is not cut again
     found = deployed(opened)
     run, model = found.source, open_model(found.source / "model")
     before, facts = open_model(made / "base"), json.loads((found.source / "run.json").read_bytes())
@@ -148,6 +156,10 @@ def test_the_base_is_pruned_and_recovers(plan: Callable[..., Plan], made: Path) 
     assert [s.path.name for s in own_shards(shards, new, open_progress("quiet"))] == ["documents", "replay"]
     assert own_shards(shards, old, open_progress("quiet")) == []
     _remade(opened, found)
+
+
+def _stopped(*given: object, **named: object) -> None:
+    raise StageError("the machine stopped")
 
 
 def _only(opened: Plan, shelf: str) -> str:
