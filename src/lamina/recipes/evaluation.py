@@ -179,7 +179,7 @@ def _asker(
     from lamina.deployment.engine.engine import Engine
 
     def ask(name: str, conversations: Sequence[tuple[Message, ...]]) -> list[str]:
-        options = {"max_sequences": 8, "cache_mb": 128, "queue_tokens": 1 << 24}
+        options: dict[str, Any] = {"max_sequences": 8, "cache_mb": 128, "queue_tokens": 1 << 24}
         engine = Engine(model, tokenizer, version="evaluation", cache=cache, **options)
         done = threading.Semaphore(0)
         texts: list[list[str]] = [[] for _ in conversations]
