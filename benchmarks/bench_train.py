@@ -1,8 +1,10 @@
-"""Training steps: `bench_train.py [gpt] [bert] [seq2seq] [lora] [--quick] [--device cpu|cuda] [--threads N] [--json]`.
+"""Training steps: `bench_train.py [gpt] [bert] [seq2seq] [lora] [share] [quality] [--quick] [--device cpu|cuda]`.
 
 Each side is a process of its own that does its steps when it is told to, in turns, over the same texts: ours is the
 trainer as it comes (packed rows, the precision that it measures to be fastest), the peers as ``train_peers.py`` says.
-A rate counts real tokens, without padding; a step holds the same texts on all sides. ``quality`` gives first losses.
+A rate counts real tokens, without padding; a step holds the same texts on all sides. The column "quality" gives first
+losses. "share" is the rate of the GPT's step against its own matrix products run alone: the share of the matrix rate
+that the step reaches. "quality" trains both sides for ``--seconds`` (see ``train_quality.py``); it runs when asked for.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import train_work  # beside this file
+import train_quality  # beside this file
+import train_work
 from machine import machine, versions_of
 from sides import Side
 from train_work import SHAPES
@@ -26,27 +29,38 @@ PEERS = {
         "nanogpt": "nanoGPT as shipped",
         "plain": "nanoGPT's model, bf16 autocast, torch.compile",
         "trainer": "transformers Trainer, bf16",
+        "litgpt": "litgpt, bf16-mixed, torch.compile",
     },
     "bert": {"trainer": "transformers Trainer, bf16, padded"},
     "seq2seq": {"trainer": "transformers Trainer, bf16, padded"},
     "lora": {"peft": "peft and transformers Trainer, bf16"},
+    "share": {"products": "the step's own matrix products, run alone"},
 }
+_OWN_ENVIRONMENT = {"trainer": "peft", "peft": "peft", "litgpt": "litgpt"}
+_SCRIPTS = {"litgpt": ["train_litgpt.py"], "products": ["train_products.py"]}
 _WARM = 3  # steps that are not counted
 
 
 def python_of(side: str) -> str:
     """The interpreter of a side's environment, or this one where the peer is installed beside us."""
-    own = HERE.parent / ".bench" / "peft" / "bin" / "python"
-    return str(own) if side in ("trainer", "peft") and own.exists() else sys.executable
+    own = HERE.parent / ".bench" / _OWN_ENVIRONMENT.get(side, side) / "bin" / "python"
+    return str(own) if side in _OWN_ENVIRONMENT and own.exists() else sys.executable
+
+
+def command_of(side: str, work: str, rest: list[str]) -> list[str]:
+    """How the process of a side is started."""
+    script, *given = _SCRIPTS.get(side, ["train_peers.py", side])
+    return [python_of(side), str(HERE / script), work, *given, *rest]
 
 
 def row(work: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """All peers of one kind of work, in turns with ours."""
-    shape = train_work.quick(SHAPES[work]) if arguments.quick else SHAPES[work]
+    model = "gpt" if work == "share" else work
+    shape = train_work.quick(SHAPES[model]) if arguments.quick else SHAPES[model]
     extra = ["quick"] if arguments.quick else []
     peers = {k: v for k, v in PEERS[work].items() if not arguments.peers or k in arguments.peers}
-    commands = {"ours": [sys.executable, str(HERE / "train_ours.py"), work, arguments.device, *extra]}
-    commands |= {s: [python_of(s), str(HERE / "train_peers.py"), work, s, arguments.device, *extra] for s in peers}
+    commands = {"ours": [sys.executable, str(HERE / "train_ours.py"), model, arguments.device, *extra]}
+    commands |= {side: command_of(side, model, [arguments.device, *extra]) for side in peers}
     sides = {name: Side(command, arguments.threads) for name, command in commands.items()}
     times: dict[str, list[float]] = {name: [] for name in sides}
     last: dict[str, dict[str, Any]] = {}
@@ -68,7 +82,7 @@ def row(work: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     finally:
         for side in sides.values():
             side.close()
-    tokens = train_work.tokens_of(work, shape)
+    tokens = train_work.tokens_of(model, shape)
     told = {"work": f"{work}, {arguments.device}, {shape.layers} layers of {shape.width}, {tokens:,.0f} tokens a step"}
     found = []
     for name, words in peers.items():
@@ -88,7 +102,9 @@ def row(work: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 "runs": arguments.runs,
                 "spread": f"{min(ratios):.2f}-{max(ratios):.2f}",
                 "quality": f"first loss {first['ours']:.3f} against {first[name]:.3f}; "
-                f"peak memory {memory[0]:,.0f} against {memory[1]:,.0f} MB",
+                f"peak memory {memory[0]:,.0f} against {memory[1]:,.0f} MB"
+                if work != "share"
+                else "the ratio is the share of the matrix rate",
                 "versions": versions_of("lamina", "torch", "transformers", "peft"),
                 "machine": machine() + _on(arguments),
             }
@@ -105,6 +121,12 @@ def _on(arguments: argparse.Namespace) -> str:
     return f", {torch.cuda.get_device_name()}"
 
 
+def quality(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Bits per byte of both sides after the same time."""
+    seconds, seeds = (20.0, 1) if arguments.quick else (arguments.seconds, arguments.seeds)
+    return train_quality.rows(seconds=seconds, seeds=seeds, steps_from=arguments.steps_from)
+
+
 def main() -> int:
     """Print a row for each peer."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -115,14 +137,18 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="in a turn")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--seconds", type=float, default=600.0, help="of quality")
+    parser.add_argument("--seeds", type=int, default=3, help="of quality")
+    parser.add_argument("--steps-from", type=Path, help="of quality: speeds of both sides, measured there at first")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if unknown := set(arguments.rows) - set(PEERS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; rows: {', '.join(PEERS)}")
+    if unknown := set(arguments.rows) - {*PEERS, "quality"}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; rows: {', '.join(PEERS)}, quality")
     for work in arguments.rows or PEERS:
-        for found in row(work, arguments):
-            words = f"{found['work']}: {found['ratio']:.2f}x {found['peer']} ({found['spread']}), {found['ours']:,.0f}"
-            sys.stdout.write((json.dumps(found) if arguments.json else f"{words} tokens/s; {found['quality']}") + "\n")
+        for found in quality(arguments) if work == "quality" else row(work, arguments):
+            words = f"{found['work']}: {found['ratio']:.2f}x {found['peer']} ({found['spread']}), {found['ours']:,.4g}"
+            line = json.dumps(found) if arguments.json else f"{words} {found['unit']}; {found['quality']}"
+            sys.stdout.write(line + "\n")
             sys.stdout.flush()
     return 0
 

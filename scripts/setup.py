@@ -150,6 +150,7 @@ def found(program: str) -> bool:
 def bench() -> None:
     """The peers of the benchmarks, each in .bench/<name>."""
     torch = ["-c", "constraints.txt", "torch", "gguf", "numpy"]
+    alone = next(x for x in (ROOT / "constraints.txt").read_text().split() if x.startswith("torch=="))
     peers = {
         "transformers": [*torch, "transformers"],
         "peft": [*torch, "peft", "transformers"],
@@ -158,6 +159,7 @@ def bench() -> None:
         "nlpaug": ["nlpaug==1.1.11", "nltk", "numpy<2", "pandas", "pyarrow"],
         "textattack": [*torch, "textattack==0.3.11"],
         "gensim": ["gensim==4.4.0"],
+        "litgpt": [alone, "numpy", "litgpt==0.5.13"],  # the other packages that it needs are older than ours
     }
     for name, packages in peers.items():
         folder = ROOT / ".bench" / name
