@@ -169,6 +169,7 @@ def test_what_was_taken_is_a_version_with_table_card_and_seal(stack: Stack, foun
     page = (report / "report.html").read_text()
     assert all(row["name"] in page for row in found["plans"])
     assert (report / "frontier.svg").read_text().count("<circle") == 6
+    assert all(f">{row['name']}</text>" in (report / "frontier.svg").read_text() for row in found["plans"])
 
 
 def test_what_was_measured_is_not_measured_again(stack: Stack, found: dict[str, Any]) -> None:

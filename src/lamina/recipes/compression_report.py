@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -11,6 +12,8 @@ from lamina.kit.page import table as html_table
 
 _HEAD = ("plan", "MB", "parameters", "tokens/s", "ttft ms", "itl ms", "bandwidth", "bits/byte", "perplexity", "change")
 _MORE = ("KL, nats", "top-1", "")
+_POINT = re.compile(r'<circle [^>]*cx="([\d.]+)" cy="([\d.]+)"[^>]*><title>([^<]*)</title></circle>')
+_MIDDLE = 230  # of the picture's width
 
 
 def cells(row: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
@@ -73,7 +76,14 @@ def figure(table: Mapping[str, Any]) -> str:
     edge = sorted((row["tokens_per_s"], row["change"] * 100) for row in rows if row["frontier"])
     marks = [("the quality budget", table["quality"] * 100)]
     title = "bits per byte more than the parent, %"
-    return curves(title, points, across="tokens/s", faint=edge, marks=marks)
+    return _POINT.sub(_named, curves(title, points, across="tokens/s", faint=edge, marks=marks))
+
+
+def _named(point: re.Match[str]) -> str:
+    """A point with its plan's name below it, to the side where there is room."""
+    x, y, name = float(point[1]), float(point[2]), point[3]
+    anchor = ' text-anchor="end"' if x > _MIDDLE else ""
+    return f'{point[0]}<text x="{x:.1f}" y="{y + 15:.1f}"{anchor}>{name}</text>'
 
 
 def figure_file(table: Mapping[str, Any]) -> str:
