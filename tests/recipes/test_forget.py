@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,9 @@ def settled(stack: Stack) -> None:
 
 
 def test_everything_follows_and_a_signed_manifest_tells_it(stack: Stack) -> None:
+    learned = stack.state / "vectors" / "learned"  # word vectors, of the tokens
+    learned.mkdir(parents=True)
+    remember(stack, replace(recall(stack), vectors=learned.name))
     before = recall(stack)
     assert "quokka" in said(stack)
     assert "quokka" in tokens_say(stack)
@@ -166,6 +170,8 @@ def test_everything_follows_and_a_signed_manifest_tells_it(stack: Stack) -> None
     assert (facts["old"], facts["documents"]) == (before.corpus, {"named": 1})
     assert facts["new"] == recall(stack).corpus
     assert manifest["artefacts"]["tokens"] == {before.tokens: recall(stack).tokens}
+    assert recall(stack).vectors is None
+    assert not learned.exists()
     assert manifest["artefacts"]["passages"] == {before.passages: recall(stack).passages}
     assert (manifest["versions"], manifest["runs"]) == (["v1"], ["run-1"])
     assert "Jane" not in json.dumps(manifest)
