@@ -26,7 +26,9 @@ def explain(fit: Fit, goal: Goal) -> dict[str, Any]:
     rates, choice = fit.rates, fit.choice
     threads, most = choice.threads, max(rates.threads())
     per_token = rates.weights + rates.store * CONTEXT
-    bound, reached = rates.bandwidth(threads) / per_token, 1 / rates.step(threads, 1)
+    reached = 1 / rates.step(threads, 1)
+    bandwidth = max(rates.bandwidth(threads), reached * per_token)  # what a token got, memory has given
+    bound = bandwidth / per_token
     return {
         "machine": {
             "processor": processor_name(),
@@ -41,7 +43,7 @@ def explain(fit: Fit, goal: Goal) -> dict[str, Any]:
         "roofline": {
             "threads": threads,
             "bytes_per_token": per_token,
-            "bandwidth": rates.bandwidth(threads),
+            "bandwidth": bandwidth,
             "bound_tokens_per_s": bound,
             "tokens_per_s": reached,
             "share": reached / bound,
@@ -118,6 +120,8 @@ def _more_cores(rates: Rates, most: int, share: float) -> str:
             else "one was measured, and memory bounds it"
         )
     gained = rates.step(1, 1) / rates.step(most, 1)
+    if gained <= 1.0:
+        return f"{most} threads are no faster than one here ({gained:.2f} times): more bring nothing to a token"
     reading = rates.bandwidth(most) / rates.bandwidth(1)
     parallel = min(1.0, max(0.0, (1 - 1 / gained) / (1 - 1 / most)))
     twice = (1 - parallel + parallel / most) / (1 - parallel + parallel / (2 * most))
