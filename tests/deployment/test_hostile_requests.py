@@ -17,6 +17,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from lamina.contracts.feedback import Interaction
 from lamina.deployment.load.client import Asked, Target
 from lamina.deployment.load.generator import open_loop
 from lamina.deployment.registry import ModelRegistry
@@ -52,6 +53,13 @@ class Served:
         return not self.engine._live and self.engine._blocks.usage == 0
 
 
+class Forgetful(MemoryStore):
+    """Keeps no answers: what they take is not what is looked for here."""
+
+    def add_interaction(self, interaction: Interaction) -> None:
+        pass
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, tokenizer_folder, save_tiny: Callable[..., Path]) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("hostile")
@@ -68,7 +76,7 @@ def served(tmp_path_factory, tokenizer_folder, save_tiny: Callable[..., Path]) -
             lineage=MemoryLineage(),
             jobs=MemoryJobs(),
             retriever=None,
-            store=MemoryStore(),
+            store=Forgetful(),
             documents=FixedRetriever(),
             keys=NoKeys(),
             metrics=CollectorRegistry(),

@@ -41,6 +41,17 @@ def test_a_client_that_leaves_before_a_whole_answer_aborts_it(serve, eventually)
     assert eventually(lambda: api.service.aborted == 1)
 
 
+def test_a_client_that_leaves_before_its_body_is_whole_is_no_failure_of_the_server(serve, eventually, caplog) -> None:
+    api = serve()
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    raw = socket.create_connection(("127.0.0.1", api.port))
+    raw.sendall(head.encode() + b'content-length: 1000\r\n\r\n{"messages": ')
+    raw.close()
+    with api.http() as client:
+        assert eventually(lambda: client.get("/health/live").status_code == 200)
+    assert not eventually(lambda: any(record.levelname == "ERROR" for record in caplog.records), seconds=0.3)
+
+
 async def _endless(closed: list[bool]) -> AsyncGenerator[bytes, None]:
     try:
         while True:

@@ -162,7 +162,7 @@ class Engine:
             self._wake.notify()
 
     def check_room(self, key: str, active: int) -> None:
-        """Raise ``QueueFullError`` where ``submit`` would, once those of ``active`` requests that are under way came."""
+        """Raise ``QueueFullError`` where ``submit`` would, once those of ``active`` requests still on the way came."""
         with self._wake:
             self._room.check(key, 1, coming=max(0, active - len(self._live)))
 

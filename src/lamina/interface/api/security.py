@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterable
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lamina.interface.api.errors import (
@@ -129,6 +130,8 @@ class Guard:
                 await self._app(scope, _Body(receive, self._settings), answer)
             finally:
                 self._active -= queued
+        except ClientDisconnect:
+            return  # before its body was whole: nobody is there to be answered, and nothing went wrong
         except Exception as error:
             if answer.started:
                 raise  # the server closes the connection: an answer that was cut must not look whole
