@@ -173,9 +173,7 @@ def _grounder(passages: Path, count: int) -> Callable[[tuple[Message, ...]], tup
 Ask = Callable[[str, Sequence[tuple[Message, ...]]], list[str]]
 
 
-def _asker(
-    model: Transformer, tokenizer: ModelTokenizer, system: str | None, progress: Progress, cache: Cache
-) -> Ask:
+def _asker(model: Transformer, tokenizer: ModelTokenizer, system: str | None, progress: Progress, cache: Cache) -> Ask:
     from lamina.deployment.engine.engine import Engine
 
     def ask(name: str, conversations: Sequence[tuple[Message, ...]]) -> list[str]:
