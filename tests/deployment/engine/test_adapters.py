@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
 import torch
 
-from lamina.contracts.inference import Chunk, SamplingParams
+from lamina.contracts.inference import SamplingParams
 from lamina.deployment.compress.quantize import dequantize, quantize
 from lamina.deployment.engine.adapters import EngineAdapter, fuse_adapter
 from lamina.deployment.engine.engine import Engine
@@ -17,34 +16,11 @@ from lamina.deployment.engine.speculation import Speculation
 from lamina.kit.errors import ModelFileError
 from lamina.model.adapters import read_adapter
 from lamina.model.lora import add_lora, load_lora, lora_parameters, merge_lora, save_lora
+from lamina.testing import Answer
 
 ALL = ("q", "k", "v", "o", "gate", "up", "down")
 GREEDY = SamplingParams(temperature=0.0, max_tokens=12)
 NATIVE_HERE = pytest.mark.skipif(open_library() is None, reason=f"native kernels: {describe()}")
-
-
-class Answer:
-    """What comes of one request."""
-
-    def __init__(self) -> None:
-        self.items: list[Chunk] = []
-        self.done = threading.Event()
-
-    def __call__(self, item) -> None:
-        self.items.append(item)
-        if not isinstance(item, Chunk) or item.finish_reason:
-            self.done.set()
-
-    @property
-    def last(self) -> Chunk:
-        assert self.done.wait(60)
-        assert isinstance(self.items[-1], Chunk), self.items[-1]
-        return self.items[-1]
-
-    @property
-    def tokens(self) -> list[int]:
-        assert self.last
-        return [token for chunk in self.items for token in chunk.tokens]
 
 
 @pytest.fixture

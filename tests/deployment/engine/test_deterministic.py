@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import threading
 from pathlib import Path
 
 import pytest
 import torch
 
-from lamina.contracts.inference import Chunk, SamplingParams
+from lamina.contracts.inference import SamplingParams
 from lamina.deployment.compress.quantize import quantize
 from lamina.deployment.engine.adapters import fuse_adapter
 from lamina.deployment.engine.engine import Engine
@@ -17,29 +16,18 @@ from lamina.deployment.engine.native.binding import describe, open_library
 from lamina.deployment.engine.speculation import Speculation
 from lamina.model.adapters import read_adapter
 from lamina.model.lora import add_lora, lora_parameters, save_lora
+from lamina.testing import Answer
 
 NATIVE_HERE = pytest.mark.skipif(open_library() is None, reason=f"native kernels: {describe()}")
 
 
-class Answer:
-    """What comes of one request, to the last bit of its log-probabilities."""
-
-    def __init__(self) -> None:
-        self.items: list[Chunk] = []
-        self.done = threading.Event()
-
-    def __call__(self, item) -> None:
-        self.items.append(item)
-        if not isinstance(item, Chunk) or item.finish_reason:
-            self.done.set()
+class Exactly(Answer):
+    """An answer to the last bit of its log-probabilities."""
 
     @property
     def bits(self) -> tuple[object, ...]:
-        assert self.done.wait(60)
-        last = self.items[-1]
-        assert isinstance(last, Chunk), last
-        told = [(p.token, p.logprob, p.top) for c in self.items for p in c.logprobs]
-        return (tuple(told), last.finish_reason, last.mean_logprob, last.mean_entropy)
+        told = [(p.token, p.logprob, p.top) for chunk in self.chunks for p in chunk.logprobs]
+        return (tuple(told), self.last.finish_reason, self.last.mean_logprob, self.last.mean_entropy)
 
 
 def requests() -> list[tuple[list[int], SamplingParams, bool]]:
@@ -85,7 +73,7 @@ def run(tiny_model, tiny_tokenizer, tmp_path, monkeypatch):
             for together in order:
                 for number in together:
                     prompt, sampling, with_adapter = asked[number]
-                    answers[number] = Answer()
+                    answers[number] = Exactly()
                     given = {"adapter": adapter} if with_adapter else {}
                     engine.submit(f"r{number}", prompt, sampling, answers[number], **given)
                 seen += list(engine._live.values())

@@ -1,59 +1,22 @@
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 
 import pytest
 import torch
 
-from lamina.contracts.inference import Chunk, SamplingParams
+from lamina.contracts.inference import SamplingParams
 from lamina.deployment.compress.quantize import dequantize, quantize
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.native.binding import describe, open_library
 from lamina.kit.errors import BusyError, InputError, LaminaError
+from lamina.testing import Answer
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=24)
 
 NATIVE_HERE = pytest.mark.skipif(open_library() is None, reason=f"native kernels: {describe()}")
 NATIVE = pytest.param(True, "native", marks=NATIVE_HERE)
-
-
-class Answer:
-    """Collects what the engine delivers for one request."""
-
-    def __init__(self) -> None:
-        self.items: list[Chunk | LaminaError] = []
-        self.done = threading.Event()
-
-    def __call__(self, item: Chunk | LaminaError) -> None:
-        self.items.append(item)
-        if isinstance(item, LaminaError) or item.finish_reason:
-            self.done.set()
-
-    def wait(self, seconds: float = 60.0) -> Answer:
-        assert self.done.wait(seconds), "no answer"
-        return self
-
-    @property
-    def chunks(self) -> list[Chunk]:
-        self.wait()
-        for item in self.items:
-            if isinstance(item, LaminaError):
-                raise item
-        return self.items  # type: ignore[return-value]
-
-    @property
-    def last(self) -> Chunk:
-        return self.chunks[-1]
-
-    @property
-    def tokens(self) -> list[int]:
-        return [t for c in self.chunks for t in c.tokens]
-
-    @property
-    def text(self) -> str:
-        return "".join(c.text for c in self.chunks)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -13,30 +12,10 @@ from lamina.deployment.engine import stepping
 from lamina.deployment.engine.admission import Standing
 from lamina.deployment.engine.engine import Engine
 from lamina.kit.errors import LaminaError, QueueFullError
+from lamina.testing import Answer
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=12, ignore_eos=True)
 POISON = SamplingParams(temperature=0.0, max_tokens=12, ignore_eos=True, seed=13)
-
-
-class Answer:
-    def __init__(self) -> None:
-        self.items: list[Chunk | LaminaError] = []
-        self.done = threading.Event()
-
-    def __call__(self, item: Chunk | LaminaError) -> None:
-        self.items.append(item)
-        if isinstance(item, LaminaError) or item.finish_reason:
-            self.done.set()
-
-    @property
-    def last(self) -> Chunk | LaminaError:
-        assert self.done.wait(60), "nobody was told"
-        return self.items[-1]
-
-    @property
-    def tokens(self) -> list[int]:
-        assert isinstance(self.last, Chunk), self.last
-        return [t for c in self.items for t in c.tokens]
 
 
 @pytest.fixture
@@ -81,7 +60,7 @@ def test_a_draw_that_fails_for_the_batch_ends_the_one_that_is_to_blame(engine, m
 
     monkeypatch.setattr(stepping, "draw_together", poisoned)
     *good, bad = together(one, (0, GREEDY), (1, GREEDY), (2, GREEDY), (13, POISON))
-    assert isinstance(bad.last, LaminaError)
+    assert isinstance(bad.ended, LaminaError)
     assert [answer.tokens for answer in good] == alone
     assert all_free(one)
 
@@ -108,8 +87,8 @@ def test_what_breaks_the_loop_is_told_and_the_next_is_answered(engine, monkeypat
             monkeypatch.setattr(one._blocks, "release", broken)
         else:
             monkeypatch.setattr(one._stepper, "observer", Watcher())
-    assert all(isinstance(answer.last, LaminaError | Chunk) for answer in answers)
-    assert any(isinstance(answer.last, LaminaError) for answer in answers) or where != "schedule"
+    assert all(isinstance(answer.ended, LaminaError | Chunk) for answer in answers)
+    assert any(isinstance(answer.ended, LaminaError) for answer in answers) or where != "schedule"
     assert ask(one, 5).tokens == before
     assert all_free(one)
 
@@ -127,7 +106,7 @@ def test_a_text_that_cannot_be_ended_is_its_requests_fault_alone(engine, tiny_to
     bad = ask(one, 1, SamplingParams(temperature=0.0, max_tokens=140, ignore_eos=True), timeout=0.05)
     monkeypatch.setattr(tiny_tokenizer, "stream", stream)
     good = ask(one, 2)
-    assert isinstance(bad.last, LaminaError)
+    assert isinstance(bad.ended, LaminaError)
     assert len(good.tokens) == 12
     assert all_free(one)
 
@@ -154,11 +133,11 @@ def test_nobody_waits_longer_than_was_promised(slow) -> None:
     one = slow(max_sequences=1, max_wait=0.4)
     with one._wake:
         answers = [ask(one, n) for n in range(12)]  # 0.12 s each, one after another; nothing was measured yet
-    lasts = [answer.last for answer in answers]
+    lasts = [answer.ended for answer in answers]
     given_up = [last for last in lasts if isinstance(last, QueueFullError)]
     assert 0 < len(given_up) < 12
     assert all(last.retry_after > 0 for last in given_up)
-    answered = [answer for answer in answers if isinstance(answer.last, Chunk)]
+    answered = [answer for answer in answers if isinstance(answer.ended, Chunk)]
     assert all(len(answer.tokens) == 12 for answer in answered)
     assert all_free(one)
 

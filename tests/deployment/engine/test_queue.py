@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
 
-from lamina.contracts.inference import Chunk, SamplingParams
+from lamina.contracts.inference import SamplingParams
 from lamina.deployment.engine.admission import Standing
 from lamina.deployment.engine.engine import Engine
-from lamina.kit.errors import DeadlineError, LaminaError, QueueFullError
+from lamina.kit.errors import DeadlineError, QueueFullError
+from lamina.testing import Answer
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=20, ignore_eos=True)
-
-
-class Answer:
-    def __init__(self) -> None:
-        self.items: list[Chunk | LaminaError] = []
-        self.done = threading.Event()
-
-    def __call__(self, item: Chunk | LaminaError) -> None:
-        self.items.append(item)
-        if isinstance(item, LaminaError) or item.finish_reason:
-            self.done.set()
-
-    def last(self) -> Chunk | LaminaError:
-        assert self.done.wait(30)
-        return self.items[-1]
 
 
 @pytest.fixture
@@ -77,7 +62,7 @@ def test_retry_after_is_the_truth(slow) -> None:
     assert all(0 < seconds < 3 for seconds in told)
     assert kept >= 3, "whoever waits as long as he was told finds room"
     for answer in answers:
-        assert answer.last().finish_reason == "length"
+        assert answer.ended.finish_reason == "length"
 
 
 def test_a_key_has_room_for_its_share(slow) -> None:
@@ -90,7 +75,7 @@ def test_a_key_has_room_for_its_share(slow) -> None:
         answers += [ask(engine, number, key="modest") for number in range(50, 54)]
         with pytest.raises(QueueFullError):
             ask(engine, 54, key="modest")
-    assert {a.last().finish_reason for a in answers} == {"length"}
+    assert {a.ended.finish_reason for a in answers} == {"length"}
 
 
 def test_a_deadline_ends_an_answer_within_a_step(slow) -> None:
@@ -98,25 +83,25 @@ def test_a_deadline_ends_an_answer_within_a_step(slow) -> None:
     first = ask(engine, 1, timeout=0.03)
     second = ask(engine, 2, timeout=0.03)  # waits for the first one all its time
     third = ask(engine, 3)
-    cut, late = first.last(), second.last()
+    cut, late = first.ended, second.ended
     assert cut.finish_reason == "deadline"
     assert 0 < cut.usage.completion_tokens < 20
     assert isinstance(late, DeadlineError) or late.finish_reason == "deadline"
-    assert third.last().finish_reason == "length"
+    assert third.ended.finish_reason == "length"
     assert engine._blocks.free == engine._blocks.total
 
 
 def test_an_urgent_request_overtakes_and_the_preempted_answer_is_the_same(slow) -> None:
     engine = slow(max_sequences=1)
     plain = ask(engine, 7)
-    plain.last()
+    plain.wait()
     alone = [c.tokens for c in plain.items]
     low = Answer()
     engine.submit("low", [7] * 30, GREEDY, low, standing=Standing(priority=5))
     while len(low.items) < 3:
         time.sleep(0.001)
     urgent = ask(engine, 9)
-    assert urgent.last().finish_reason == "length"
+    assert urgent.ended.finish_reason == "length"
     assert not low.done.is_set()
-    low.last()
+    low.wait()
     assert [c.tokens for c in low.items] == alone

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lamina.contracts.inference import Chunk, SamplingParams
+from lamina.contracts.inference import SamplingParams
 from lamina.deployment.compress.quantize import quantize
 from lamina.deployment.engine.change import Change
 from lamina.deployment.engine.engine import Engine
@@ -19,8 +18,9 @@ from lamina.deployment.fit.fitter import Fitter
 from lamina.deployment.fit.follower import Follower
 from lamina.deployment.fit.roofline import explain, in_lines
 from lamina.deployment.load.objective import Objective
-from lamina.kit.errors import InputError, LaminaError
+from lamina.kit.errors import InputError
 from lamina.kit.limits import Limits, MemoryUse
+from lamina.testing import Answer
 
 MB = 2**20
 LONG = SamplingParams(temperature=0.0, max_tokens=120, ignore_eos=True)
@@ -71,22 +71,6 @@ def engine(tiny_model, tiny_tokenizer):
     yield make
     for one in made:
         one.close()
-
-
-class Answer:
-    def __init__(self) -> None:
-        self.items: list[Chunk | LaminaError] = []
-        self.done = threading.Event()
-
-    def __call__(self, item: Chunk | LaminaError) -> None:
-        self.items.append(item)
-        if isinstance(item, LaminaError) or item.finish_reason:
-            self.done.set()
-
-    def tokens(self) -> list[int]:
-        assert self.done.wait(60)
-        assert not isinstance(self.items[-1], LaminaError), self.items[-1]
-        return [token for item in self.items for token in item.tokens]  # type: ignore[union-attr]
 
 
 def until(condition, seconds: float = 20.0) -> None:
@@ -162,7 +146,7 @@ def test_threads_change_between_steps_and_the_answer_is_the_same(machine, engine
     made._runner.use_threads = lambda threads: (use(threads), count(threads))
     alone = Answer()
     made.submit("alone", [1, 2, 3], LONG, alone)
-    expected = alone.tokens()
+    expected = alone.tokens
     follower = Follower(fitter, lambda: {"v1": made}, poll_s=0.02)
     try:
         answers = [Answer() for _ in range(8)]
@@ -171,7 +155,7 @@ def test_threads_change_between_steps_and_the_answer_is_the_same(machine, engine
         until(lambda: len(answers[0].items) > 3)
         machine.limits = replace(machine.limits, processors=1, quota=1.5)
         until(lambda: used and used[-1] == 1)
-        assert [answer.tokens() for answer in answers] == [expected] * 8
+        assert [answer.tokens for answer in answers] == [expected] * 8
     finally:
         follower.close()
     assert fitter.fits["v1"].choice.threads == 1
@@ -185,7 +169,7 @@ def test_memory_pressure_shrinks_the_cache_and_nobody_is_dropped(machine, engine
     for number in range(40):
         answer = Answer()
         made.submit(f"fill {number}", [number % 26, number % 7, *range(20)], replace(LONG, max_tokens=20), answer)
-        answer.tokens()
+        answer.wait()
     full = made.cache().touched
     assert full > 30
     running = Answer()
@@ -198,7 +182,7 @@ def test_memory_pressure_shrinks_the_cache_and_nobody_is_dropped(machine, engine
     try:
         machine.use = replace(machine.use, used=4000 * MB)
         follower.look()
-        assert len(running.tokens()) == 120, "it had room to its end"
+        assert len(running.tokens) == 120, "it had room to its end"
         until(lambda: made.cache().touched < full)
         assert len(given) >= full - 12
         assert made.context <= 20 * 16
@@ -211,7 +195,7 @@ def test_memory_pressure_shrinks_the_cache_and_nobody_is_dropped(machine, engine
         until(lambda: made.cache().limit > 12)
         after = Answer()
         made.submit("after", [3, 4, 5], LONG, after)
-        assert after.tokens() == running.tokens()
+        assert after.tokens == running.tokens
     finally:
         follower.close()
 
