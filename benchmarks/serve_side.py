@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import tempfile
 import threading
@@ -25,7 +24,7 @@ from lamina.deployment.service import ServingService
 from lamina.deployment.streaming import answer
 from lamina.interface.api.app import create_app
 from lamina.interface.api.ports import ApiSettings, NoKeys
-from lamina.interface.api.server import server
+from lamina.interface.api.server import in_thread
 from lamina.kit.database import Database
 from lamina.testing import FixedRetriever, MemoryJobs, MemoryLineage, MemoryReleases, MemoryStore
 
@@ -97,9 +96,9 @@ class NoService:
         return answer(self._engine, Letters(), request)  # type: ignore[arg-type]
 
 
-def serve(service: Any, releases: Any) -> str:
-    """The API over ``service``; where it answers."""
-    app = create_app(
+def api(service: Any, releases: Any) -> Any:
+    """The API over ``service``."""
+    return create_app(
         service=service,
         releases=releases,
         lineage=MemoryLineage(),
@@ -111,12 +110,6 @@ def serve(service: Any, releases: Any) -> str:
         metrics=CollectorRegistry(),
         settings=ApiSettings(name="bench", grounding="weights only"),
     )
-    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    running = server(app, host="127.0.0.1", port=0, drain_s=1)
-    threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True).start()
-    while not running.started:
-        time.sleep(0.01)
-    return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def facts(url: str) -> dict[str, Any]:
@@ -127,8 +120,8 @@ def facts(url: str) -> dict[str, Any]:
 def main() -> None:
     """Answer until nobody asks for more."""
     if sys.argv[1] == "noop":
-        url = serve(NoService(), MemoryReleases("v1"))
-        return _turns(url)
+        with in_thread(api(NoService(), MemoryReleases("v1"))) as url:
+            return _turns(url)
     options = {name: float(value) for name, _, value in (given.partition("=") for given in sys.argv[2:])}
     with tempfile.TemporaryDirectory() as place, Database.open(Path(place) / "lamina.db") as database:
         registry = ModelRegistry(database, Path(place) / "models")
@@ -136,7 +129,8 @@ def main() -> None:
         registry.promote("v1", because="bench")
         service = ServingService(registry, **options)  # type: ignore[arg-type]
         try:
-            _turns(serve(service, registry))
+            with in_thread(api(service, registry)) as url:
+                _turns(url)
         finally:
             service.close()
 

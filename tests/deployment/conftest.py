@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import socket
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -23,7 +21,7 @@ from lamina.deployment.registry import ModelRegistry
 from lamina.deployment.service import ServingService
 from lamina.interface.api.app import create_app
 from lamina.interface.api.ports import ApiSettings, NoKeys
-from lamina.interface.api.server import server
+from lamina.interface.api.server import in_thread
 from lamina.kit.database import Database
 from lamina.model.architectures.gpt import qwen2, qwen3, smollm3
 from lamina.model.checkpoint import copy_companions
@@ -234,12 +232,5 @@ def client(tmp_path_factory, tokenizer_folder, chat_template) -> Iterator[openai
             metrics=CollectorRegistry(),
             settings=ApiSettings(name="pequod", grounding="weights only"),
         )
-        listener = socket.create_server(("127.0.0.1", 0))
-        running = server(app, host="127.0.0.1", port=0, drain_s=1)
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        stays.callback(listener.close)
-        stays.callback(thread.join, 10)
-        stays.callback(setattr, running, "should_exit", True)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        yield openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=30)
+        url = stays.enter_context(in_thread(app))
+        yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from lamina.deployment.registry import ModelRegistry
 from lamina.deployment.service import ServingService
 from lamina.interface.api.app import create_app
 from lamina.interface.api.ports import ApiSettings, NoKeys
-from lamina.interface.api.server import server
+from lamina.interface.api.server import in_thread
 from lamina.kit.database import Database
 from lamina.kit.errors import InputError, ModelFileError, NotFoundError, RefusedError, TooLargeError
 from lamina.model.checkpoint import open_model
@@ -94,14 +93,7 @@ def served(tmp_path_factory, tokenizer_folder) -> Iterator[Served]:
             settings=ApiSettings(name="pequod", grounding="weights only"),
             adapters=service,
         )
-        listener = socket.create_server(("127.0.0.1", 0))
-        running = server(app, host="127.0.0.1", port=0, drain_s=1)
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        stays.callback(listener.close)
-        stays.callback(thread.join, 10)
-        stays.callback(setattr, running, "should_exit", True)
-        http = stays.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30))
+        http = stays.enter_context(httpx.Client(base_url=stays.enter_context(in_thread(app)), timeout=30))
         yield Served(service, registry, http, allowed, app)
 
 

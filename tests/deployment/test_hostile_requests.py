@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from lamina.deployment.registry import ModelRegistry
 from lamina.deployment.service import ServingService
 from lamina.interface.api.app import create_app
 from lamina.interface.api.ports import ApiSettings, NoKeys
-from lamina.interface.api.server import server
+from lamina.interface.api.server import in_thread
 from lamina.kit.database import Database
 from lamina.testing import FixedRetriever, MemoryJobs, MemoryLineage, MemoryStore
 
@@ -82,14 +81,7 @@ def served(tmp_path_factory, tokenizer_folder, save_tiny: Callable[..., Path]) -
             metrics=CollectorRegistry(),
             settings=ApiSettings(name="pequod", grounding="weights only", max_tokens=10**6),
         )
-        listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-        running = server(app, host="127.0.0.1", port=0, drain_s=1)
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        stays.callback(listener.close)
-        stays.callback(thread.join, 10)
-        stays.callback(setattr, running, "should_exit", True)
-        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", service)
+        yield Served(stays.enter_context(in_thread(app)), service)
 
 
 CLIENT = httpx.Client(timeout=30, trust_env=False, verify=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from lamina.contracts.inference import Passage
 from lamina.interface.api.app import create_app
 from lamina.interface.api.ports import ApiSettings, NoKeys
-from lamina.interface.api.server import server
+from lamina.interface.api.server import in_thread
 from lamina.interface.keys import KeyRing
 from lamina.interface.store import FeedbackStore
 from lamina.kit.database import Database
@@ -81,21 +79,8 @@ def parts(**replaced: Any) -> dict[str, Any]:
 def serving(**replaced: Any) -> Iterator[Api]:
     given = parts(**replaced)
     app = create_app(**given)
-    listener = socket.create_server(("127.0.0.1", 0))
-    running = server(app, host="127.0.0.1", port=0, drain_s=1)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not running.started:
-        assert time.monotonic() < deadline, "the server did not start"
-        time.sleep(0.01)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    try:
+    with in_thread(app) as url:
         yield Api(url, app, given["service"], given["store"], given["releases"], given["retriever"])
-    finally:
-        running.should_exit = True
-        thread.join(10)
-        listener.close()
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from lamina.interface.api.app import create_app
 from lamina.interface.api.ports import ApiSettings, NoKeys
-from lamina.interface.api.server import server
+from lamina.interface.api.server import in_thread
 from lamina.kit.errors import ConfigError, FetchError, InputError, NotFoundError, QueueFullError, RefusedError
 from lamina.recipes.bench_serve import Settings, bench_serve
 from lamina.testing import EchoService, FixedRetriever, MemoryJobs, MemoryLineage, MemoryReleases, MemoryStore
@@ -38,16 +35,8 @@ def url(service) -> Iterator[str]:
         metrics=CollectorRegistry(),
         settings=ApiSettings(name="pequod", grounding="weights only"),
     )
-    listener = socket.create_server(("127.0.0.1", 0))
-    running = server(app, host="127.0.0.1", port=0, drain_s=1)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    running.should_exit = True
-    thread.join(10)
-    listener.close()
+    with in_thread(app) as address:
+        yield address
 
 
 def measured(tmp_path, url: str | None, **settings) -> dict:

@@ -7,8 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +20,7 @@ from lamina.contracts.inference import Passage, Request
 from lamina.contracts.lineage import Link, ModelVersion, Receipt, Trace
 from lamina.interface.api.app import create_app
 from lamina.interface.api.ports import ApiSettings, Caller, NoKeys
-from lamina.interface.api.server import server
+from lamina.interface.api.server import in_thread
 from lamina.testing import EchoService, FixedRetriever, MemoryJobs, MemoryLineage, MemoryReleases, MemoryStore
 
 if TYPE_CHECKING:
@@ -246,20 +244,8 @@ def serve(stack: Stack) -> Iterator[Stack]:
             ),
         ),
     )
-    running = server(app, host="127.0.0.1", port=0, drain_s=1)
-    thread = threading.Thread(target=running.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not running.started:
-        assert thread.is_alive()
-        assert time.monotonic() < deadline, "the server did not start"
-        time.sleep(0.02)
-    stack.url = f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
-    try:
+    with in_thread(app) as stack.url:
         yield stack
-    finally:
-        running.should_exit = True
-        thread.join(timeout=10)
 
 
 def missing(what: str) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import uvicorn
@@ -11,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_HEAD = 16 * 1024
 HEAD_DEADLINE_S = 10.0
+_START_S = 20.0
 
 
 class Protocol(H11Protocol):
@@ -78,3 +83,22 @@ def server(app: Any, *, host: str, port: int, drain_s: int = 60, log_level: str 
         h11_max_incomplete_event_size=MAX_HEAD,
     )
     return uvicorn.Server(config)
+
+
+@contextmanager
+def in_thread(app: Any, *, drain_s: int = 1, backlog: int = 2048) -> Iterator[str]:
+    """While inside, ``app`` answers at the address that is given, from a thread: for tests and measurements."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=backlog)) as listener:
+        running = server(app, host="127.0.0.1", port=0, drain_s=drain_s)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            deadline = time.monotonic() + _START_S
+            while not running.started:
+                if not thread.is_alive() or time.monotonic() > deadline:
+                    raise RuntimeError("the server did not start")
+                time.sleep(0.005)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            running.should_exit = True
+            thread.join(10 + drain_s)
