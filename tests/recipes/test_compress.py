@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,13 +15,14 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from lamina.deployment.compress.prune import Kept, carved
 from lamina.deployment.load.objective import Objective
 from lamina.kit.durable import publish
 from lamina.kit.errors import ConfigError, InputError, RefusedError
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Stage, Workshop
 from lamina.model.architectures.presets import preset
-from lamina.model.checkpoint import save_model
+from lamina.model.checkpoint import open_model, save_model
 from lamina.model.transformer import Transformer
 from lamina.recipes.calibration import calibration_batches
 from lamina.recipes.compress import compress
@@ -287,9 +289,43 @@ def test_the_rule_of_the_choice() -> None:
 
 
 def test_a_pruned_model_has_plans_of_its_own(tmp_path: Path) -> None:
-    plans = {p.name: p for p in plans_of(tmp_path, "model", [], {"pruned": tmp_path / "pruned"})}
+    plans = {p.name: p for p in plans_of(tmp_path, "model", [], pruned=tmp_path / "pruned")}
     assert len(plans) == 12
     assert plans["pruned+int4+gptq"].source == tmp_path / "pruned"
     assert plans["pruned+int4+gptq"].form == plans["int4+gptq"].form
-    some = plans_of(tmp_path, "model", ["pruned"], {"pruned": tmp_path / "pruned"})
+    some = plans_of(tmp_path, "model", ["pruned"], pruned=tmp_path / "pruned")
     assert [p.name for p in some] == ["none", "pruned"]
+
+
+def test_a_pruned_champion_is_compared_with_what_it_was_cut_from(stack: Stack) -> None:
+    cut = stack.state / "runs" / ("d" * 32)
+    with publish(cut) as staging:
+        whole = open_model(base_of(stack))
+        carve = Kept(blocks=(0,), groups=(tuple(range(whole.spec.stack.blocks[0].attention.kv_heads)),), channels=())
+        carve = replace(carve, channels=(tuple(range(whole.spec.stack.blocks[0].feedforward.inner)),))
+        save_model(carved(whole, carve), staging / "model", like=base_of(stack))
+        (staging / "run.json").write_text(json.dumps({"pruning": {"of": f"bases/{BASE}", "part": ""}}))
+    quiet = open_progress("quiet")
+    served = Workshop(stack.state, quiet).run(served_stage(stack, cut, part="model", corpus=None))
+    before = _champion(stack)
+    register(stack, served, {"role": "documents", "run": cut.name, "corpus": CORPUS, "metrics": {}}, quiet)
+    try:
+        assert _champion(stack) != before
+        found = compress(stack, slo="quality=-10000%", plans=["int8", "pruned+int8"], take="pruned+int8", json=True)
+        rows = {row["name"]: row for row in found["plans"]}
+        assert list(rows) == ["none", "int8", "pruned+int8"]
+        assert rows["pruned+int8"]["parameters"] < rows["none"]["parameters"]
+        assert rows["none"]["change"] == 0
+        taken = compress(stack, slo="quality=-10000%", plans=["int8", "pruned+int8"], take="int8", json=True)
+        with open_registry(stack) as registry:
+            assert registry.resolve(found["version"]).run == cut.name
+            assert registry.resolve(taken["version"]).run is None
+            assert [registry.resolve(one["version"]).parent for one in (found, taken)] == [_champion(stack)] * 2
+    finally:
+        with open_registry(stack) as registry:
+            registry.rollback(because="the other tests")
+
+
+def _champion(stack: Stack) -> str:
+    with open_registry(stack) as registry:
+        return registry.resolve("champion").id

@@ -13,10 +13,11 @@ from lamina.kit.errors import ConfigError, InputError
 from lamina.kit.limits import processor_name, processors
 from lamina.kit.progress import Progress, open_progress
 from lamina.kit.stages import Stage, Workshop
-from lamina.recipes.compression_plans import PARENT, CompressionPlan, Target, chosen, frontier, plans_of
+from lamina.recipes.compression_plans import PARENT, PRUNED, CompressionPlan, Target, chosen, frontier, plans_of
 from lamina.recipes.compression_report import lines, verdict
 from lamina.recipes.compression_stages import FIGURE, QUALITY, REPORT, SPEED
 from lamina.recipes.current import read_json, recall
+from lamina.recipes.pruning import unpruned
 from lamina.recipes.served import form_stage, how_served
 from lamina.recipes.stack import Stack
 from lamina.recipes.tasks import task_files
@@ -37,14 +38,14 @@ def compress(
     progress = open_progress("json" if json else "auto")
     parent = _parent(stack)
     wanted = [*plans, *([take] if take is not None and plans and take not in plans else [])]
-    tried = plans_of(parent.source, parent.part, wanted, {})
+    tried = plans_of(parent.source, parent.part, wanted, pruned=parent.pruned)
     if take is not None and take not in [plan.name for plan in tried]:
         raise InputError(f"there is no plan '{take}'", where="--take", hint=", ".join(plan.name for plan in tried))
     workshop = Workshop(stack.state, progress)
     rows, served = _measured(stack, workshop, parent, tried, progress)
     table = _table(stack, parent.version, rows, target, take)
     folder = workshop.run(_report_stage(table, served, parent.source / parent.part / "README.md"))
-    version = _registered(stack, folder, parent.version, table, target)
+    version = _registered(stack, folder, parent, table, target)
     found = {**table, "folder": str(folder), "version": version}
     if version is None:
         hint = f"{_nearest(rows, target)}; what was measured: {folder / REPORT}"
@@ -56,12 +57,17 @@ def compress(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parent:
-    """The version that answers, its full-precision model (``source``, in it ``part``), and the documents."""
+    """The version that answers, its full-precision model (``source``, in it ``part``), and the documents.
+
+    Of a version that was pruned the parent is what it was cut from, of the training run ``run``; ``pruned`` is its own.
+    """
 
     version: ModelVersion
     source: Path
     part: str
     corpus: Path
+    run: str | None
+    pruned: Path | None = None
 
 
 def _parent(stack: Stack) -> _Parent:
@@ -75,14 +81,20 @@ def _parent(stack: Stack) -> _Parent:
         )
     with open_registry(stack) as registry:
         version = registry.resolve("champion")
-    if version.run is not None:
-        source, part = stack.state / "runs" / version.run, "model"
+    run, pruned = version.run, None
+    if run is not None:
+        source, part = stack.state / "runs" / run, "model"
+        if (whole := unpruned(stack.state, run)) is not None:
+            pruned = source
+            source, part = whole
+            run = source.name if part else None
     else:
         source, part = stack.state / "bases" / str(current.base), ""
     way = how_served(source / part)
     if way.reason is not None or not way.writes:
         raise ConfigError(way.reason or "only models that go on with texts are compressed", where=stack.file.name)
-    return _Parent(version=version, source=source, part=part, corpus=stack.state / "corpora" / current.corpus)
+    corpus = stack.state / "corpora" / current.corpus
+    return _Parent(version=version, source=source, part=part, corpus=corpus, run=run, pruned=pruned)
 
 
 def _measured(
@@ -183,21 +195,20 @@ def _report_stage(table: Mapping[str, Any], served: Mapping[str, Path], card: Pa
     )
 
 
-def _registered(
-    stack: Stack, folder: Path, parent: ModelVersion, table: Mapping[str, Any], target: Target
-) -> str | None:
+def _registered(stack: Stack, folder: Path, parent: _Parent, table: Mapping[str, Any], target: Target) -> str | None:
     """The id of the version that the plan became; None where none was taken."""
     if table["chosen"] is None:
         return None
     row = next(row for row in table["plans"] if row["name"] == table["chosen"])
+    old = parent.version
     with open_registry(stack) as registry:
         version = registry.add(
             folder / "model",
-            role=parent.role,
-            parent=parent.id,
-            run=parent.run,
-            corpus=parent.corpus,
-            snapshot=parent.snapshot,
+            role=old.role,
+            parent=old.id,
+            run=old.run if row["name"].startswith(PRUNED) else parent.run,
+            corpus=old.corpus,
+            snapshot=old.snapshot,
             metrics={"bits_per_byte": row["bits_per_byte"], "compression": row["name"], "change": row["change"]},
             seal=read_json(folder / "seal.json"),
             quality=target.quality,
@@ -213,9 +224,11 @@ def _nearest(rows: Sequence[Mapping[str, Any]], target: Target) -> str:
 
 def _next(table: Mapping[str, Any], folder: Path, version: str) -> list[str]:
     row = next(row for row in table["plans"] if row["name"] == table["chosen"])
-    calibrated = "" if row["calibrate"] == "none" else f', calibrate = "{row["calibrate"]}"'
+    more = "" if row["calibrate"] == "none" else f', calibrate = "{row["calibrate"]}"'
+    if not row["name"].startswith(PRUNED) and any(other["name"].startswith(PRUNED) for other in table["plans"]):
+        more += ", and no [deployment.prune]"
     return [
         f'it is {version}: lamina releases promote {version} --because "…"',
-        f'so that `lamina up` makes it, too: [deployment] quantize = "{row["quantize"]}"{calibrated}',
+        f'so that `lamina up` makes it, too: [deployment] quantize = "{row["quantize"]}"{more}',
         f"{folder / TABLE}, {FIGURE}, {REPORT}",
     ]

@@ -12,7 +12,7 @@ from lamina.deployment.quality import read_quality
 from lamina.kit.errors import InputError
 from lamina.recipes.served import Form
 
-PARENT = "none"
+PARENT, PRUNED = "none", "pruned"
 BUDGET = 0.01  # of its bits per byte that a model may lose where nobody says otherwise
 FORMS: Mapping[str, Form] = {
     PARENT: Form("none"),
@@ -34,18 +34,20 @@ class CompressionPlan:
     part: str = ""
 
 
-def plans_of(source: Path, part: str, wanted: Sequence[str], pruned: Mapping[str, Path]) -> list[CompressionPlan]:
-    """The parent first, then the ``wanted`` plans (none named: all), then each form of what was ``pruned`` of it.
+def plans_of(source: Path, part: str, wanted: Sequence[str], *, pruned: Path | None = None) -> list[CompressionPlan]:
+    """The parent first, then the ``wanted`` plans (none named: all), with each form of what was ``pruned`` of it.
 
-    ``pruned``: model folders by name; "pruned+int8" and the like are their plans. Raises ``InputError`` for a name
-    that is not known.
+    ``pruned``: the run that did, "pruned+int8" and the like are its plans. Raises ``InputError`` for a name that is not
+    known.
     """
     every = [CompressionPlan(name=name, form=form, source=source, part=part) for name, form in FORMS.items()]
-    every += [
-        CompressionPlan(name=name if form == PARENT else f"{name}+{form}", form=FORMS[form], source=folder)
-        for name, folder in pruned.items()
-        for form in FORMS
-    ]
+    if pruned is not None:
+        every += [
+            CompressionPlan(
+                name=PRUNED if name == PARENT else f"{PRUNED}+{name}", form=form, source=pruned, part="model"
+            )
+            for name, form in FORMS.items()
+        ]
     known = [plan.name for plan in every]
     unknown = [name for name in wanted if name not in known]
     if unknown:
