@@ -83,7 +83,7 @@ def test_a_model_begins_as_its_vectors(tmp_path: Path, settings: dict[str, str],
     words -= words.mean(axis=0)
     width = min(words.shape[1], table.shape[1])
     mine, theirs = (a @ a.T for a in (table[known].numpy()[:, :width], words))
-    assert np.corrcoef(mine.ravel(), theirs.ravel())[0, 1] > 0.9
+    assert np.corrcoef(mine.ravel(), theirs.ravel())[0, 1] > 0.8
     assert table.std().item() == pytest.approx(0.02, rel=0.2)
     runs = state / "runs"
     assert torch.equal(trained(only(runs)), table) == (train == "false")
