@@ -67,7 +67,7 @@ def test_a_rate_is_measured_and_everything_is_written_down(tmp_path, url, servic
 
 def test_without_a_rate_the_rates_follow_from_what_the_server_can_do(tmp_path, url, capsys) -> None:
     text = bench_serve(
-        Settings(url=url, duration="0.4s", prompt_tokens="5", answer_tokens="2", out=tmp_path / "out"),
+        Settings(url=url, duration="0.8s", prompt_tokens="5", answer_tokens="2", out=tmp_path / "out"),
         file=tmp_path / "lamina.toml",
         assignments=[],
         json=False,

@@ -1,4 +1,4 @@
-"""The whole loop, rehearsed: documents, tiny model, simulated users, one promotion, one rejection."""
+"""The whole loop, rehearsed: documents, tiny model, simulated users, one promotion, and one version that is not promoted."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ Lamina = Callable[..., Any]
 Serve = Callable[..., AbstractContextManager[str]]
 
 
-def test_the_demo_promotes_once_and_rejects_once(rehearsed: Rehearsed) -> None:
+def test_the_demo_promotes_what_was_taught_and_not_what_was_random(rehearsed: Rehearsed) -> None:
     _, said = rehearsed
-    assert "first: promote; second: reject" in said, said
+    # Nearly always "reject"; where the loss of what was learned is small, the interval may not rule chance out.
+    assert re.search(r"first: promote; second: (reject|inconclusive);", said), said
     before, after = map(float, re.search(r"bits per byte ([\d.]+) -> ([\d.]+)", said).groups())  # type: ignore[union-attr]
     assert after < before
     assert "simulated users" in said
@@ -49,7 +50,9 @@ def test_the_promoted_version_answers_as_it_was_taught(rehearsed: Rehearsed, lam
 def test_releases_tell_both_verdicts(rehearsed: Rehearsed, lamina: Lamina) -> None:
     folder, _ = rehearsed
     found = json.loads(lamina("releases", "list", "--json", folder=folder).stdout)
-    assert [r["verdict"] for r in found["receipts"]] == ["promote", "reject"]
+    first, second = (r["verdict"] for r in found["receipts"])
+    assert first == "promote"
+    assert second in ("reject", "inconclusive")
     assert found["aliases"]["champion"] == found["receipts"][0]["challenger"]
 
 
