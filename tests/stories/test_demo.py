@@ -1,4 +1,4 @@
-"""The whole loop, rehearsed: documents, tiny model, simulated users, one promotion, and one version that is not promoted."""
+"""The whole loop, rehearsed: documents, tiny model, simulated users, one promotion, and none of what was random."""
 
 from __future__ import annotations
 
