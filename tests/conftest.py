@@ -56,7 +56,7 @@ def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     def guarded(self: socket.socket, address: object) -> None:
         if isinstance(address, tuple) and not ipaddress.ip_address(str(address[0]).split("%")[0]).is_loopback:
             raise AssertionError(f"a test tried to connect to {address}")
-        connect(self, address)  # type: ignore[arg-type]
+        connect(self, address)  # type: ignore[arg-type]  # what a family takes is its own matter
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
