@@ -43,7 +43,7 @@ def test_ask_open_vote_correct_and_be_answered_at_once(
         page.get_by_role("button", name="Correct this answer").nth(1).click()
         page.get_by_role("textbox", name="The answer that should have come").fill(BETTER)
         page.get_by_role("button", name="Save").click()
-        page.locator(".said", has_text="Saved").last.wait_for()
+        page.get_by_text("Your correction answers similar questions from now on").wait_for()
         page.get_by_role("button", name="New chat").click()
         ask(page, "Where is lamp oil of the Corran light kept?", 0)
         assert page.locator(".answer-foot", has_text="From a correction").count() == 1

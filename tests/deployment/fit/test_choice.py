@@ -85,7 +85,7 @@ def limits(memory: int, *, capped: bool = True) -> Limits:
 
 
 def test_the_cache_is_what_the_limit_leaves() -> None:
-    sizes = {"used": 700 * MB, "weights": 130 * MB, "need": 3000 * MB}
+    sizes = {"used": 700 * MB, "weights": 130 * MB, "need": 3000 * MB, "token": 46080}
     two, why = cache_bytes(limits(2048), **sizes)
     assert two == pytest.approx((2048 - 700 - 260 - 204.8) * MB, abs=MB)
     assert "2048 MiB" in why
@@ -94,7 +94,7 @@ def test_the_cache_is_what_the_limit_leaves() -> None:
     assert quarter == pytest.approx((8192 - 700 - 260 - 819.2) * MB / 4, abs=MB)
     assert "a quarter of the machine" in why
     least, why = cache_bytes(limits(1024), **sizes)
-    assert least == 16 * MB
+    assert least == 1024 * 46080
     assert "no room for a second version" in why
 
 

@@ -60,7 +60,7 @@ class Admission:
     ) -> None:
         self._tokenizer = tokenizer
         self._version = version
-        self.context = context
+        self.context = self.longest = context  # now, and where memory is not short
         self._vocabulary = vocabulary
         self._generation = generation
         self._seed = seed
@@ -131,10 +131,11 @@ class Admission:
         if left >= 1 and (sampling.max_tokens or 0) <= left:
             return
         asked = f" and an answer of {sampling.max_tokens}" if sampling.max_tokens else ""
+        hint = "shorten the conversation" if left < 1 else f"ask for at most {left} tokens"
         error = InputError(
             f"the prompt of {len(prompt)} tokens{asked} does not fit into the context of {self.context}",
             where="messages",
-            hint="shorten the conversation" if left < 1 else f"ask for at most {left} tokens",
+            hint=hint if self.context >= self.longest else f"{hint}; the server is short of memory, ask again later",
         )
         error.code = "context_length_exceeded"
         raise error

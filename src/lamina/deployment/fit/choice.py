@@ -16,7 +16,7 @@ from lamina.kit.limits import Limits
 MOST_SEQUENCES = 64
 FULL = 0.92  # of a memory limit: caches shrink above it
 _MB = 2**20
-_LEAST_CACHE = 16 * _MB
+LEAST_TOKENS = 1024  # of keys and values that are kept however short memory is: a question with its sources
 _SEQUENCES = (1, 2, 4, 8, 12, 16, 24, 32, 48, MOST_SEQUENCES)
 _PARTS = (16, 32, 48, 64, 96, 128, 192, 256)  # chunks of a prompt
 _PLAIN, _PLAIN_MOST = 8, 32  # sequences, at least and at most, where no SLO says how long a step may be
@@ -90,9 +90,10 @@ def choose(rates: Rates, *, goal: Goal, threads: int | None = None, sequences: i
     )
 
 
-def cache_bytes(limits: Limits, *, used: int, weights: int, need: int) -> tuple[int, str]:
+def cache_bytes(limits: Limits, *, used: int, weights: int, need: int, token: int) -> tuple[int, str]:
     """(bytes of keys and values that fit, why): what the limit leaves beside what is ``used`` without a cache, a second
-    version while it is loaded (its ``weights`` and their packed copy) and a reserve; never more than ``need``.
+    version while it is loaded (its ``weights`` and their packed copy) and a reserve; never more than ``need``, nor less
+    than ``LEAST_TOKENS`` of ``token`` bytes.
 
     Where nothing but the machine bounds the memory, a quarter of that: others live there, too.
     """
@@ -102,8 +103,8 @@ def cache_bytes(limits: Limits, *, used: int, weights: int, need: int) -> tuple[
     if need <= share:
         return need, "all sequences at their longest fit"
     where = "the limit" if limits.capped else "a quarter of the machine's memory"
-    if share < _LEAST_CACHE:
-        return _LEAST_CACHE, f"the least: {where} has no room for a second version beside this one"
+    if share < (least := LEAST_TOKENS * token):
+        return least, f"the least: {where} has no room for a second version beside this one"
     kept = f"{used // _MB} MiB in use, {2 * weights // _MB} for a second version, {reserve // _MB} in reserve"
     return share, f"what {where} of {limits.memory // _MB} MiB leaves ({kept})"
 

@@ -85,12 +85,13 @@ class Fitter:
         """
         longest = min(options.get("context") or model.spec.max_positions, model.spec.max_positions)
         sequences = self._given.get("max_sequences") or MOST_SEQUENCES
-        need = sequences * longest * bytes_per_token(model, options.get("cache"))
+        token = bytes_per_token(model, options.get("cache"))
+        need = sequences * longest * token
         found = {"max_sequences": sequences}
         if not self._given.get("cache_mb"):
             most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
             if _strict():
-                most = cache_bytes(self.limits(), used=self.use().used, weights=0, need=need)[0]
+                most = cache_bytes(self.limits(), used=self.use().used, weights=0, need=need, token=token)[0]
             found["cache_mb"] = max(1, -(-min(need, most) // _MB))
         return {**options, **found}
 
@@ -129,7 +130,7 @@ class Fitter:
         if given := self._given.get("cache_mb"):
             size, why = given * _MB, "given in the stack file"
         else:
-            size, why = cache_bytes(limits, used=used, weights=rates.weights, need=need)
+            size, why = cache_bytes(limits, used=used, weights=rates.weights, need=need, token=rates.store)
         return Fit(
             limits=limits,
             rates=rates,

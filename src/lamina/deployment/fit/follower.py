@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from lamina.deployment.engine.change import Change
 from lamina.deployment.engine.engine import Engine
-from lamina.deployment.fit.choice import FULL, spare, surplus
+from lamina.deployment.fit.choice import FULL, LEAST_TOKENS, spare, surplus
 from lamina.deployment.fit.fitter import Fitter
 
 _log = logging.getLogger(__name__)
@@ -67,12 +67,13 @@ class Follower:
             self._grow(engines, spare(use.limit, use.used))
 
     def _shrink(self, engines: Mapping[str, Engine], over: int, held: int) -> None:
-        """Each gives back in proportion to what it holds; the last block stays."""
+        """Each gives back in proportion to what it holds; ``LEAST_TOKENS`` stay, without which it would answer nobody."""
         self._pressed = time.monotonic()
         for version, engine in engines.items():
             state = engine.cache()
             own = over * state.touched // max(1, held) + 1
-            blocks = max(1, state.touched - own)
+            least = -(-min(engine.longest, LEAST_TOKENS) // state.block_tokens)
+            blocks = max(least, state.touched - own)
             if state.touched and blocks < state.limit:
                 _log.warning("memory is short: %s keeps %d of %d blocks of its cache", version, blocks, state.limit)
                 engine.adapt(Change(blocks=blocks))
