@@ -10,7 +10,7 @@ prefix      16 prompts at once that share their first 1,500 tokens (new ones eac
             tokens a second; peers may keep what prompts have in common
 start       from the start of a process to the first token, files in the cache of the system: ours through the API
 
-``quality``: nats per token of both on the same text; of llama.cpp those of its file's weights, by our reader.
+``quality``: nats per token of both on the same text; of peers that read a GGUF file, by our reader of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from machine import ROOT, machine, smollm2, versions_of  # beside this file
+from engine_peers import PEERS, gguf, open_side, version_of  # beside this file
+from machine import ROOT, machine, smollm2, versions_of
 from sides import Side
 
 HERE = Path(__file__).resolve().parent
@@ -34,13 +35,6 @@ TEXT = (
     "thirty years. From the gallery he could see the harbour, the fishing boats, and far away the grey line of the "
     "mainland. Nothing ever changed here, he thought, and that was how he liked it."
 )
-#: By the word on the command line: what a peer is called, its kind of weights, and ours against it.
-PEERS = {
-    "transformers": ("transformers generate, bf16", None, "int8"),
-    "q8": ("llama.cpp (xllamacpp), Q8_0", "Q8_0", "int8"),
-    "q40": ("llama.cpp (xllamacpp), Q4_0", "Q4_0", "int4"),
-    "q41": ("llama.cpp (xllamacpp), Q4_1", "base", "int4"),
-}
 OWN = 32  # tokens of a prompt that others do not share
 #: Rows: prompts, their tokens, tokens of each answer.
 WORK = {
@@ -49,21 +43,6 @@ WORK = {
     "concurrent": [("16 requests at once, 256 in, 128 out", 16, 256, 128)],
     "prefix": [("16 requests at once that share 1,500 tokens", 16, 1532, 1)],
 }
-
-
-def gguf(kind: str) -> Path:
-    """A GGUF file of these weights: the base's own, or written from it."""
-    if kind == "base":
-        places = json.loads((ROOT / ".cache" / "material" / "places.json").read_text())
-        return next(Path(places["smollm2"]).rglob("*.gguf"))
-    path = ROOT / ".cache" / f"smollm2-{kind}.gguf"
-    if not path.is_file():
-        from lamina.model.checkpoint import open_model
-        from lamina.model.gguf import export_gguf
-
-        model = open_model(smollm2())
-        export_gguf(model.state_dict(), model.spec, smollm2(), path, kind=kind)  # type: ignore[arg-type]
-    return path
 
 
 def served(bits: str, source: Path | None = None) -> Path:
@@ -85,20 +64,10 @@ def served(bits: str, source: Path | None = None) -> Path:
 def open_sides(names: list[str], streams: int, threads: int) -> dict[str, Side]:
     """Ours in the forms that the peers need, and the peers."""
     found = {}
-    for bits in dict.fromkeys(PEERS[name][2] for name in names):
+    for bits in dict.fromkeys(PEERS[name].ours for name in names):
         command = [sys.executable, str(HERE / "engine_ours.py"), str(served(bits)), str(streams)]
         found[bits] = Side(command, threads)
     return found | {name: open_side(name, streams, threads) for name in names}
-
-
-def open_side(name: str, streams: int, threads: int) -> Side:
-    """A peer."""
-    kind = PEERS[name][1]
-    if kind is None:
-        return Side([sys.executable, str(HERE / "peer_generate.py"), str(smollm2())], threads)
-    python = ROOT / ".bench" / "llamacpp" / "bin" / "python"
-    command = [str(python) if python.exists() else sys.executable, str(HERE / "peer_llamacpp.py")]
-    return Side([*command, str(gguf(kind)), str(threads), str(streams)], threads)
 
 
 def prompts(count: int, length: int, turn: int) -> list[list[int]]:
@@ -123,7 +92,7 @@ def rate(work: str, told: dict[str, float], count: int, length: int, tokens: int
 
 def start(names: list[str], runs: int, threads: int) -> list[dict[str, Any]]:
     """Seconds from the start of a process to its first token; the whole server of ours."""
-    seconds: dict[str, list[float]] = {side: [] for side in (*dict.fromkeys(PEERS[n][2] for n in names), *names)}
+    seconds: dict[str, list[float]] = {side: [] for side in (*dict.fromkeys(PEERS[n].ours for n in names), *names)}
     for turn in range(runs + 1):
         for side in seconds:
             begun = time.perf_counter()
@@ -139,10 +108,10 @@ def start(names: list[str], runs: int, threads: int) -> list[dict[str, Any]]:
                 process.close()
     found = []
     for name in names:
-        peer, _, bits = PEERS[name]
+        bits = PEERS[name].ours
         ratios = [b / a for a, b in zip(seconds[bits], seconds[name], strict=True)]
         found.append(
-            row("start to the first token", peer, seconds[bits], seconds[name], ratios, "s")
+            row("start to the first token", name, seconds[bits], seconds[name], ratios, "s")
             | {"quality": f"ours {bits}, with the API", "machine": f"{machine()}; {threads} threads"}
         )
     return found
@@ -164,24 +133,25 @@ def first_token(url: str) -> None:
     assert outcome.error is None, outcome.error
 
 
-def row(work: str, peer: str, ours: list[float], theirs: list[float], ratios: list[float], unit: str) -> dict[str, Any]:
+def row(work: str, name: str, ours: list[float], theirs: list[float], ratios: list[float], unit: str) -> dict[str, Any]:
     """The figures of a row."""
     return {
         "work": work,
-        "peer": peer,
+        "peer": PEERS[name].words,
         "ours": statistics.median(ours),
         "theirs": statistics.median(theirs),
         "ratio": statistics.median(ratios),
         "unit": unit,
         "runs": len(ratios),
         "spread": f"{min(ratios):.2f}-{max(ratios):.2f}",
-        "versions": versions_of("lamina", "torch", "transformers", "xllamacpp"),
+        "versions": versions_of("lamina", "torch") | version_of(PEERS[name]),
     }
 
 
 def rows(work: str, names: list[str], runs: int, threads: int) -> list[dict[str, Any]]:
     """All rows of one kind of work."""
     streams = max(count for _, count, _, _ in WORK[work])
+    names = [name for name in names if streams == 1 or not PEERS[name].alone]
     sides = open_sides(names, streams, threads)
     try:
         nats = nats_of(sides, names)
@@ -194,11 +164,11 @@ def rows(work: str, names: list[str], runs: int, threads: int) -> list[dict[str,
                     if turn:  # the first is not counted
                         rates[side].append(rate(work, told, count, length, tokens))
             for name in names:
-                peer, _, bits = PEERS[name]
+                bits = PEERS[name].ours
                 ratios = [a / b for a, b in zip(rates[bits], rates[name], strict=True)]
                 quality = f"ours {bits}; {nats[bits]:.3f} against {nats[name]:.3f} nats per token"
                 found.append(
-                    row(words, peer, rates[bits], rates[name], ratios, "tokens/s")
+                    row(words, name, rates[bits], rates[name], ratios, "tokens/s")
                     | {"quality": quality, "machine": f"{machine()}; {threads} threads"}
                 )
         return found
@@ -219,10 +189,10 @@ def nats_of(sides: dict[str, Side], names: list[str]) -> dict[str, float]:
     ids = open_tokenizer(smollm2()).encode(TEXT)
     found: dict[str, float] = {}
     for side, process in sides.items():
-        kind = PEERS[side][1] if side in names else None
-        if kind is None:
+        if side not in names or PEERS[side].told:
             found[side] = process.turn({"text": list(ids)})["nats"]
             continue
+        kind = PEERS[side].weights or ""
         folder = ROOT / ".cache" / f"smollm2-{kind}-whole"
         if not (folder / "config.json").is_file():
             import_gguf(gguf(kind), folder)

@@ -159,6 +159,10 @@ def bench() -> None:
         "nlpaug": ["nlpaug==1.1.11", "nltk", "numpy<2", "pandas", "pyarrow"],
         "textattack": [*torch, "textattack==0.3.11"],
         "gensim": ["gensim==4.4.0"],
+        "llamacpp": ["xllamacpp"],
+        "openvino": ["openvino-genai==2026.4.1.0"],
+        "ctranslate2": [*torch, "ctranslate2==4.8.5", "transformers"],
+        "mistralrs": ["mistralrs==0.9.5"],
         "litgpt": [alone, "numpy", "litgpt==0.5.13"],  # the other packages that it needs are older than ours
     }
     for name, packages in peers.items():

@@ -71,7 +71,7 @@ preset = "nano"
 
 [model.train]
 method = "full"
-steps = 300
+steps = 200
 batch = 4
 length = 128
 learning_rate = 4e-3
