@@ -1,0 +1,79 @@
+"""The peers of `bench_engine.py`: what they are called, what they read, and how they are opened."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from machine import ROOT, smollm2  # beside this file
+from sides import Side
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """``weights``: which GGUF file it reads, None: the Hugging Face folder; ``ours``: the form of ours against it;
+    ``alone``: one prompt at a time only; ``told``: whether it tells its nats (else those of its file's weights);
+    ``package``: whose version counts."""
+
+    words: str
+    package: str
+    script: str
+    ours: str
+    weights: str | None = None
+    alone: bool = False
+    told: bool = False
+
+    @property
+    def place(self) -> str:
+        """Of its environment, in .bench."""
+        return {"peer_generate": "transformers"}.get(self.script, self.script.removeprefix("peer_"))
+
+
+#: By the word on the command line.
+PEERS = {
+    "transformers": Peer("transformers generate, bf16", "transformers", "peer_generate", "int8", told=True),
+    "q8": Peer("llama.cpp (xllamacpp), Q8_0", "xllamacpp", "peer_llamacpp", "int8", "Q8_0"),
+    "q40": Peer("llama.cpp (xllamacpp), Q4_0", "xllamacpp", "peer_llamacpp", "int4", "Q4_0"),
+    "q41": Peer("llama.cpp (xllamacpp), Q4_1", "xllamacpp", "peer_llamacpp", "int4", "base"),
+    "openvino8": Peer("OpenVINO GenAI, from Q8_0", "openvino-genai", "peer_openvino", "int8", "Q8_0"),
+    "openvino4": Peer("OpenVINO GenAI, from Q4_1", "openvino-genai", "peer_openvino", "int4", "base"),
+    "ctranslate2": Peer("CTranslate2, int8", "ctranslate2", "peer_ctranslate2", "int8", told=True),
+    "mistralrs8": Peer("mistral.rs, Q8_0", "mistralrs", "peer_mistralrs", "int8", "Q8_0", alone=True),
+    "mistralrs4": Peer("mistral.rs, Q4_1", "mistralrs", "peer_mistralrs", "int4", "base", alone=True),
+}
+
+
+def gguf(kind: str) -> Path:
+    """A GGUF file of these weights: the base's own, or written from it."""
+    if kind == "base":
+        places = json.loads((ROOT / ".cache" / "material" / "places.json").read_text())
+        return next(Path(places["smollm2"]).rglob("*.gguf"))
+    path = ROOT / ".cache" / f"smollm2-{kind}.gguf"
+    if not path.is_file():
+        from lamina.model.checkpoint import open_model
+        from lamina.model.gguf import export_gguf
+
+        model = open_model(smollm2())
+        export_gguf(model.state_dict(), model.spec, smollm2(), path, kind=kind)  # type: ignore[arg-type]
+    return path
+
+
+def open_side(name: str, streams: int, threads: int) -> Side:
+    """A peer."""
+    peer = PEERS[name]
+    model = smollm2() if peer.weights is None else gguf(peer.weights)
+    python = ROOT / ".bench" / peer.place / "bin" / "python"
+    command = [str(python) if python.exists() else sys.executable, str(HERE / f"{peer.script}.py")]
+    return Side([*command, str(model), str(threads), str(streams)], threads)
+
+
+def version_of(peer: Peer) -> dict[str, str]:
+    """Of its package, in its environment or ours."""
+    own = [str(path) for path in (ROOT / ".bench" / peer.place / "lib").glob("python3.*/site-packages")]
+    found = {d.name: d.version for d in metadata.distributions(path=own or sys.path)}
+    return {peer.package: found[peer.package]} if peer.package in found else {}
