@@ -5,6 +5,7 @@ TORCH ?= auto
 BIN := .venv/bin
 STACK ?= examples/quickstart/lamina.toml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONDONTWRITEBYTECODE  # hundreds of processes are started, which would each compile the package anew
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev up corpus test test-all check lint types house docs web bench bench-setup clean

@@ -31,7 +31,7 @@ class Peer:
     @property
     def place(self) -> str:
         """Of its environment, in .bench."""
-        return {"peer_generate": "transformers"}.get(self.script, self.script.removeprefix("peer_"))
+        return "transformers" if self.script == "peer_generate" else self.script.removeprefix("peer_").replace("_", "-")
 
 
 #: By the word on the command line.
@@ -40,6 +40,9 @@ PEERS = {
     "q8": Peer("llama.cpp (xllamacpp), Q8_0", "xllamacpp", "peer_llamacpp", "int8", "Q8_0"),
     "q40": Peer("llama.cpp (xllamacpp), Q4_0", "xllamacpp", "peer_llamacpp", "int4", "Q4_0"),
     "q41": Peer("llama.cpp (xllamacpp), Q4_1", "xllamacpp", "peer_llamacpp", "int4", "base"),
+    "native8": Peer("llama.cpp, native flags, Q8_0", "llama-cpp-python", "peer_llamacpp_native", "int8", "Q8_0"),
+    "native40": Peer("llama.cpp, native flags, Q4_0", "llama-cpp-python", "peer_llamacpp_native", "int4", "Q4_0"),
+    "native41": Peer("llama.cpp, native flags, Q4_1", "llama-cpp-python", "peer_llamacpp_native", "int4", "base"),
     "openvino8": Peer("OpenVINO GenAI, from Q8_0", "openvino-genai", "peer_openvino", "int8", "Q8_0"),
     "openvino4": Peer("OpenVINO GenAI, from Q4_1", "openvino-genai", "peer_openvino", "int4", "base"),
     "ctranslate2": Peer("CTranslate2, int8", "ctranslate2", "peer_ctranslate2", "int8", told=True),

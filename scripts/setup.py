@@ -160,6 +160,7 @@ def bench() -> None:
         "textattack": [*torch, "textattack==0.3.11"],
         "gensim": ["gensim==4.4.0"],
         "llamacpp": ["xllamacpp"],
+        "llamacpp-native": ["llama-cpp-python==0.3.36"],  # compiled here, with the flags of this machine
         "openvino": ["openvino-genai==2026.4.1.0"],
         "ctranslate2": [*torch, "ctranslate2==4.8.5", "transformers"],
         "mistralrs": ["mistralrs==0.9.5"],

@@ -13,7 +13,7 @@ import pytest
 
 import lamina
 from lamina.kit import process_lock
-from lamina.kit.durable import publish, read_manifest
+from lamina.kit.durable import publish, read_manifest, remove
 from lamina.kit.errors import (
     BusyError,
     ConfigError,
@@ -176,9 +176,25 @@ def test_a_changed_input_makes_the_next_stage_stale(home, workshop):
 
 def test_a_damaged_input_is_never_read(home, workshop):
     numbers = workshop.run(count(home))
+    before = (numbers / "total.txt").stat()
     (numbers / "total.txt").write_text("7")  # the same size
+    os.utime(numbers / "total.txt", ns=(before.st_atime_ns, before.st_mtime_ns))  # and the same time
     with pytest.raises(CorruptError, match=r"total\.txt"):
         workshop.run(Stage(name="double", shelf="d", function="their_stage:double", inputs={"numbers": numbers}))
+
+
+def test_what_was_read_whole_and_not_touched_since_is_not_read_again(home, workshop, monkeypatch):
+    numbers = workshop.run(count(home))
+    read = []
+    monkeypatch.setattr("lamina.kit.stages.verify", lambda folder: read.append(folder.name))
+    double = Stage(name="double", shelf="d", function="their_stage:double", inputs={"numbers": numbers})
+    made = workshop.run(double)
+    assert read == [made.name]
+    monkeypatch.undo()
+    remove(made)
+    (numbers / "total.txt").write_text("7")
+    with pytest.raises(CorruptError):
+        workshop.run(double)
 
 
 def test_a_truncated_result_is_made_again(home, workshop):

@@ -39,6 +39,7 @@ from lamina.kit.errors import CorruptError, StorageError
 __all__ = [
     "MANIFEST",
     "AppendLog",
+    "Stamps",
     "append_lines",
     "atomic_write",
     "canonical",
@@ -51,10 +52,12 @@ __all__ = [
     "read_manifest",
     "remove",
     "sha256_file",
+    "stamps",
     "sweep",
     "verify",
 ]
 
+Stamps = frozenset[tuple[str, int, int, int, int]]
 MANIFEST = "manifest.json"
 _FORMAT = 1
 
@@ -235,6 +238,12 @@ def verify(path: Path) -> None:
                 raise CorruptError("the file's bytes do not have the recorded sha256", where=str(file))
     for file in found.values():
         raise CorruptError("the file was not published with the folder", where=str(file))
+
+
+def stamps(path: Path) -> Stamps:
+    """What the system says of everything in a folder: another value once a file was written to, replaced or renamed."""
+    found = ((file.relative_to(path).as_posix(), file.lstat()) for file in path.rglob("*"))
+    return frozenset((name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in found)
 
 
 def digest_folder(path: Path) -> str:

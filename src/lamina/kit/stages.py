@@ -23,6 +23,7 @@ from blake3 import blake3
 
 from lamina.kit import process_lock, spawn
 from lamina.kit.durable import (
+    Stamps,
     atomic_write,
     canonical,
     digest_folder,
@@ -31,6 +32,7 @@ from lamina.kit.durable import (
     open_append,
     publish,
     remove,
+    stamps,
     sweep,
     verify,
 )
@@ -76,6 +78,7 @@ class Workshop:
     def __init__(self, state: Path, progress: Progress) -> None:
         self.state = state.absolute()
         self._progress = progress
+        self._whole: dict[Path, Stamps] = {}  # folders of which every byte was read, and what their files were then
 
     def key(self, stage: Stage) -> str:
         """The name of the stage's result: blake3 (128 bits, hex) of all that goes into it."""
@@ -161,13 +164,20 @@ class Workshop:
 
     def _make(self, stage: Stage, key: str, folder: Path, held: int) -> None:
         for path in stage.inputs.values():
-            verify(path)
+            self._verify(path)
         sweep(folder, older_than_s=0)
         make_folder(self._work(key))
         with terminable():
             self._run_child(stage, folder, self._work(key), held)
-        verify(folder)
+        self._verify(folder)
         self._remember(stage, key)
+
+    def _verify(self, folder: Path) -> None:
+        """Read every byte of ``folder``, unless this object has, and no file was touched since."""
+        seen = stamps(folder)
+        if self._whole.get(folder) != seen:
+            verify(folder)
+            self._whole[folder] = seen
 
     def _remember(self, stage: Stage, key: str) -> None:
         note = {"key": key, "made": datetime.now(UTC).isoformat(timespec="seconds"), "recipe": self._recipe(stage)}

@@ -67,7 +67,7 @@ class Follower:
             self._grow(engines, spare(use.limit, use.used))
 
     def _shrink(self, engines: Mapping[str, Engine], over: int, held: int) -> None:
-        """Each gives back in proportion to what it holds; ``LEAST_TOKENS`` stay, without which it would answer nobody."""
+        """Each gives back in proportion to what it holds; ``LEAST_TOKENS`` stay, without which nobody is answered."""
         self._pressed = time.monotonic()
         for version, engine in engines.items():
             state = engine.cache()

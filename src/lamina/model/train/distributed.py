@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lamina.contracts.tokens import Batch
 from lamina.kit.errors import ConfigError
@@ -142,14 +141,27 @@ class Team:
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor that may be shared out; every process must ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if _is_shared(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def like(value: Tensor, parameter: Tensor) -> Tensor:
     """``value`` (whole) shared out as ``parameter`` is, where it has its shape."""
-    if isinstance(parameter, DTensor) and value.shape == parameter.shape:
+    if _is_shared(parameter) and value.shape == parameter.shape:
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        assert isinstance(parameter, DTensor)
         return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
     return value
+
+
+def _is_shared(tensor: Tensor) -> bool:
+    """Whether this process holds a part of it. Alone it does not, and need not load the module that would tell, which
+    takes over a second."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return False
+    from torch.distributed.tensor import DTensor
+
+    return isinstance(tensor, DTensor)
 
 
 def _belong_together(batch: Batch) -> bool:
