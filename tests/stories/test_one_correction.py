@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,7 +22,7 @@ BETTER = "The lamp of Tarvit is repaired by the smith Olaf Brandt."
 
 
 def test_one_correction_is_remembered_and_inconclusive(
-    tmp_path: Path, lamina: Callable[..., Any], serve: Callable[..., AbstractContextManager[str]]
+    tmp_path: Path, serve: Callable[..., AbstractContextManager[str]]
 ) -> None:
     write_documents(tmp_path)
     file = tmp_path / "lamina.toml"
@@ -41,11 +40,10 @@ def test_one_correction_is_remembered_and_inconclusive(
         again = ask(address, "Who repairs the lamp of Tarvit light?", str(UUID(int=1000)))
         assert again["sources"][0]["kind"] == "correction"
         assert again["sources"][0]["passage"] == BETTER
-    found = receipt(lamina("improve", "--json", folder=tmp_path).stdout)
-    assert found["verdict"] == "inconclusive"
-    assert found["challenger"] == "v2"
-    assert found["results"]["missing"] == 8
-    assert "8 more" in found["reasons"][-1]
+    found = improve(open_stack(file), progress=open_progress("quiet"))
+    assert (found.verdict, found.challenger) == ("inconclusive", "v2")
+    assert found.results["missing"] == 8
+    assert "8 more" in found.reasons[-1]
 
 
 def ask(address: str, question: str, conversation: str) -> dict[str, Any]:
@@ -58,8 +56,3 @@ def ask(address: str, question: str, conversation: str) -> dict[str, Any]:
     answer = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
-
-
-def receipt(said: str) -> dict[str, Any]:
-    """The receipt at the end of what ``--json`` printed."""
-    return dict(json.loads(said[said.index("{\n") :]))
