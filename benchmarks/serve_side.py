@@ -16,8 +16,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
 from lamina.contracts.inference import Chunk, Usage
 from lamina.deployment.registry import ModelRegistry
 from lamina.deployment.service import ServingService
@@ -26,7 +24,7 @@ from lamina.interface.api.app import create_app
 from lamina.interface.api.ports import ApiSettings, NoKeys
 from lamina.interface.api.server import in_thread
 from lamina.kit.database import Database
-from lamina.testing import FixedRetriever, MemoryJobs, MemoryLineage, MemoryReleases, MemoryStore
+from lamina.testing import MemoryReleases, stand_ins
 
 STEP_S = 0.02  # of the engine that computes nothing: every stream gets a token
 
@@ -99,16 +97,12 @@ class NoService:
 def api(service: Any, releases: Any) -> Any:
     """The API over ``service``."""
     return create_app(
-        service=service,
-        releases=releases,
-        lineage=MemoryLineage(),
-        jobs=MemoryJobs(),
-        retriever=None,
-        store=MemoryStore(),
-        documents=FixedRetriever(),
-        keys=NoKeys(),
-        metrics=CollectorRegistry(),
-        settings=ApiSettings(name="bench", grounding="weights only"),
+        **stand_ins(
+            service=service,
+            releases=releases,
+            keys=NoKeys(),
+            settings=ApiSettings(name="bench", grounding="weights only"),
+        )
     )
 
 

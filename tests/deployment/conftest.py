@@ -12,7 +12,6 @@ from pathlib import Path
 import openai
 import pytest
 import torch
-from prometheus_client import CollectorRegistry
 
 from lamina.contracts.chat import Message
 from lamina.contracts.tokens import Rendered
@@ -37,7 +36,7 @@ from lamina.model.spec import (
     StackSpec,
 )
 from lamina.model.transformer import Transformer
-from lamina.testing import FixedRetriever, MemoryJobs, MemoryLineage, MemoryStore
+from lamina.testing import stand_ins
 
 _LETTERS = "abcdefghij"
 TEXTS = [*"abcdefghijklmnopqrstuvwxyz ", *("".join(p) for p in itertools.product(_LETTERS, _LETTERS[:6])), ""]
@@ -221,16 +220,12 @@ def client(tmp_path_factory, tokenizer_folder, chat_template) -> Iterator[openai
         service = ServingService(registry, cache_mb=4, max_sequences=4)
         stays.callback(service.close)
         app = create_app(
-            service=service,
-            releases=registry,
-            lineage=MemoryLineage(),
-            jobs=MemoryJobs(),
-            retriever=None,
-            store=MemoryStore(),
-            documents=FixedRetriever(),
-            keys=NoKeys(),
-            metrics=CollectorRegistry(),
-            settings=ApiSettings(name="pequod", grounding="weights only"),
+            **stand_ins(
+                service=service,
+                releases=registry,
+                keys=NoKeys(),
+                settings=ApiSettings(name="pequod", grounding="weights only"),
+            )
         )
         url = stays.enter_context(in_thread(app))
         yield openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30)

@@ -13,7 +13,6 @@ from pathlib import Path
 import httpx
 import pytest
 import torch
-from prometheus_client import CollectorRegistry
 
 from lamina.contracts.inference import Chunk, Request, SamplingParams
 from lamina.deployment.adapters import AdapterLimits
@@ -26,7 +25,7 @@ from lamina.kit.database import Database
 from lamina.kit.errors import InputError, ModelFileError, NotFoundError, RefusedError, TooLargeError
 from lamina.model.checkpoint import open_model
 from lamina.model.lora import add_lora, lora_parameters, save_lora
-from lamina.testing import FixedRetriever, MemoryJobs, MemoryLineage, MemoryStore
+from lamina.testing import stand_ins
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=12, ignore_eos=True)
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
@@ -81,17 +80,13 @@ def served(tmp_path_factory, tokenizer_folder) -> Iterator[Served]:
         service = ServingService(registry, cache_mb=4, max_sequences=4, poll_s=0.02, adapters=limits)
         stays.callback(service.close)
         app = create_app(
-            service=service,
-            releases=registry,
-            lineage=MemoryLineage(),
-            jobs=MemoryJobs(),
-            retriever=None,
-            store=MemoryStore(),
-            documents=FixedRetriever(),
-            keys=NoKeys(),
-            metrics=CollectorRegistry(),
-            settings=ApiSettings(name="pequod", grounding="weights only"),
-            adapters=service,
+            **stand_ins(
+                service=service,
+                releases=registry,
+                keys=NoKeys(),
+                settings=ApiSettings(name="pequod", grounding="weights only"),
+                adapters=service,
+            )
         )
         http = stays.enter_context(httpx.Client(base_url=stays.enter_context(in_thread(app)), timeout=30))
         yield Served(service, registry, http, allowed, app)

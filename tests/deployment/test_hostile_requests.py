@@ -14,7 +14,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
 from lamina.contracts.feedback import Interaction
 from lamina.deployment.load.client import Asked, Target
@@ -25,7 +24,7 @@ from lamina.interface.api.app import create_app
 from lamina.interface.api.ports import ApiSettings, NoKeys
 from lamina.interface.api.server import in_thread
 from lamina.kit.database import Database
-from lamina.testing import FixedRetriever, MemoryJobs, MemoryLineage, MemoryStore
+from lamina.testing import MemoryStore, stand_ins
 
 #: 10,000 and 1,000 by hand: what is to be seen shows with fewer.
 CANCELS = int(os.environ.get("LAMINA_TEST_CANCELS", "300"))
@@ -70,16 +69,13 @@ def served(tmp_path_factory, tokenizer_folder, save_tiny: Callable[..., Path]) -
         service = ServingService(registry, cache_mb=4, max_sequences=4, queue_tokens=1000)
         stays.callback(service.close)
         app = create_app(
-            service=service,
-            releases=registry,
-            lineage=MemoryLineage(),
-            jobs=MemoryJobs(),
-            retriever=None,
-            store=Forgetful(),
-            documents=FixedRetriever(),
-            keys=NoKeys(),
-            metrics=CollectorRegistry(),
-            settings=ApiSettings(name="pequod", grounding="weights only", max_tokens=10**6),
+            **stand_ins(
+                service=service,
+                releases=registry,
+                store=Forgetful(),
+                keys=NoKeys(),
+                settings=ApiSettings(name="pequod", grounding="weights only", max_tokens=10**6),
+            )
         )
         yield Served(stays.enter_context(in_thread(app)), service)
 

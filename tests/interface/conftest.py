@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from prometheus_client import CollectorRegistry
 
 from lamina.contracts.inference import Passage
 from lamina.interface.api.app import create_app
@@ -21,7 +20,7 @@ from lamina.interface.api.server import in_thread
 from lamina.interface.keys import KeyRing
 from lamina.interface.store import FeedbackStore
 from lamina.kit.database import Database
-from lamina.testing import EchoService, FixedRetriever, MemoryJobs, MemoryLineage, MemoryReleases, MemoryStore
+from lamina.testing import EchoService, FixedRetriever, MemoryReleases, stand_ins
 
 PASSAGE = Passage(
     kind="document",
@@ -60,19 +59,15 @@ class Api:
 def parts(**replaced: Any) -> dict[str, Any]:
     """Everything that ``create_app`` needs, stand-ins where nothing is given."""
     retriever = replaced.pop("retriever", FixedRetriever(PASSAGE))
-    everything: dict[str, Any] = {
+    everything = {
         "service": EchoService(),
         "releases": MemoryReleases("v1", "v2"),
-        "lineage": MemoryLineage(),
-        "jobs": MemoryJobs(),
         "retriever": retriever,
-        "store": MemoryStore(),
         "documents": retriever if retriever is not None else FixedRetriever(),
         "keys": NoKeys(),
-        "metrics": CollectorRegistry(),
         "settings": ApiSettings(name="pequod", grounding="weights only"),
     }
-    return everything | replaced
+    return stand_ins(**everything | replaced)
 
 
 @contextmanager

@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from lamina.interface.api.app import create_app
 from lamina.interface.api.ports import ApiSettings, NoKeys
 from lamina.interface.api.server import in_thread
 from lamina.kit.errors import ConfigError, FetchError, InputError, NotFoundError, QueueFullError, RefusedError
 from lamina.recipes.bench_serve import Settings, bench_serve
-from lamina.testing import EchoService, FixedRetriever, MemoryJobs, MemoryLineage, MemoryReleases, MemoryStore
+from lamina.testing import EchoService, stand_ins
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +23,11 @@ def service() -> EchoService:
 @pytest.fixture(scope="module")
 def url(service) -> Iterator[str]:
     app = create_app(
-        service=service,
-        releases=MemoryReleases("v1"),
-        lineage=MemoryLineage(),
-        jobs=MemoryJobs(),
-        retriever=None,
-        store=MemoryStore(),
-        documents=FixedRetriever(),
-        keys=NoKeys(),
-        metrics=CollectorRegistry(),
-        settings=ApiSettings(name="pequod", grounding="weights only"),
+        **stand_ins(
+            service=service,
+            keys=NoKeys(),
+            settings=ApiSettings(name="pequod", grounding="weights only"),
+        )
     )
     with in_thread(app) as address:
         yield address

@@ -200,3 +200,22 @@ class FixedRetriever:
                     "text": passage.text,
                 }
         return None
+
+
+def stand_ins(**given: Any) -> dict[str, Any]:
+    """What ``create_app`` needs beside a service, settings and keys: stand-ins, and what is ``given`` in their places.
+
+    Without a ``retriever``, so that answers are by the weights alone.
+    """
+    from prometheus_client import CollectorRegistry
+
+    everything: dict[str, Any] = {
+        "releases": MemoryReleases("v1"),
+        "lineage": MemoryLineage(),
+        "jobs": MemoryJobs(),
+        "retriever": None,
+        "store": MemoryStore(),
+        "documents": FixedRetriever(),
+        "metrics": CollectorRegistry(),
+    }
+    return everything | given
