@@ -8,6 +8,7 @@ import torch
 
 from lamina.contracts.inference import SamplingParams
 from lamina.deployment.compress.quantize import dequantize, quantize
+from lamina.deployment.engine.change import Change
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.native.binding import describe, open_library
 from lamina.kit.errors import BusyError, InputError, LaminaError
@@ -256,6 +257,21 @@ def test_requests_that_cannot_be_answered_are_refused_at_once(engine) -> None:
         ask(one, [1] * 90)
         with pytest.raises(BusyError):
             ask(one, [1] * 90)
+
+
+def test_a_prompt_that_only_memory_refuses_is_told_so(engine) -> None:
+    one = engine()
+    one.adapt(Change(blocks=5))
+    deadline = time.monotonic() + 10
+    while one.context != 40 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    with pytest.raises(InputError, match="context of 40") as raised:
+        ask(one, [1] * 60)
+    assert "short of memory, ask again later" in raised.value.hint
+    one.adapt(Change(blocks=one.cache().total))
+    while one.context != 160 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert ask(one, [1] * 60).tokens
 
 
 def test_an_answer_fills_the_context_and_ends(engine) -> None:
