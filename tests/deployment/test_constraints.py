@@ -112,16 +112,16 @@ def test_a_hostile_constraint_is_answered_soon_and_stalls_nobody(client, name) -
 
 def test_what_takes_too_long_to_read_is_ended_and_others_are_read_meanwhile(client) -> None:
     """llguidance takes many seconds for it and cannot be interrupted: the child that reads it can."""
-    schema = {"type": "integer", "multipleOf": 100000007, "minimum": 0, "maximum": 10**15}
+    schema = {"type": "integer", "multipleOf": 100000037, "minimum": 0, "maximum": 10**15}
     with pytest.raises(openai.InternalServerError, match="takes long to read"):
         chat(client, extra_body={"guided_json": schema})
     deadline, said, read = time.monotonic() + 20, "", 0
-    while "took longer than 3 s" not in said and time.monotonic() < deadline:
+    while "took longer than 1 s" not in said and time.monotonic() < deadline:
         try:
             read += guided(client, guided_regex=f"a{{{read + 1}}}b") == "a" * (read + 1) + "b"
             chat(client, extra_body={"guided_json": schema})
         except openai.APIStatusError as error:
             said = str(error)
-    assert "took longer than 3 s" in said
+    assert "took longer than 1 s" in said
     assert read
     assert guided(client, guided_regex="[xy]z")[1] == "z"

@@ -46,6 +46,10 @@ def hang(payload, data):
 def sleep(payload, data):
     time.sleep(60)
 
+def nap(payload, data):
+    time.sleep(1.2)
+    return "awake"
+
 def eat(payload, data):
     return len(bytearray(300 * 2**20))
 
@@ -148,6 +152,10 @@ def test_a_call_goes_to_a_living_worker(jail):
     assert good(jail) == good(jail) != os.getpid()
     assert jail.call("parsers:echo", {})["length"] is None
     assert jail.call("parsers:echo", {}, b"")["length"] == 0
+
+
+def test_what_counts_is_processor_time_so_that_other_work_of_the_machine_costs_no_document(jail):
+    assert jail.call("parsers:nap", {}) == "awake"
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,13 @@ def _exactly(fd: int, count: int, deadline: float | None) -> bytes:
     return b"".join(pieces)
 
 
+def is_readable(fd: int, seconds: float) -> bool:
+    """Whether within ``seconds`` there is something to read, or the other side has gone."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
 def _wait(fd: int, event: int, deadline: float) -> None:
     left = deadline - time.monotonic()
     poll = select.poll()

@@ -32,7 +32,7 @@ _MOST_CHARS = 65536  # of a constraint
 _KEPT = 64  # constraints that are kept compiled
 _THREADS = 2
 PATIENCE_S = 0.15
-_TRIAL_S = 3.0  # that a constraint may take to be read; most take a few milliseconds, more beside other work
+_TRIAL_S = 1.0  # of processor time that a constraint may take to be read; most take a few milliseconds
 _TRIAL_MB = 512
 _TRIAL = "lamina.deployment.engine.trial:read"
 
@@ -72,7 +72,8 @@ class TokenGuide:
 class Guidance:
     """Compiles constraints for one model: ``vocabulary`` rows of scores, ``ends`` that end an answer.
 
-    Nobody waits longer than ``patience_s``: a slow constraint goes on being read meanwhile, for three seconds at most.
+    Nobody waits longer than ``patience_s``: a slow constraint goes on being read meanwhile, for a second of processor
+    time at most.
     """
 
     def __init__(
