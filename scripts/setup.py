@@ -119,8 +119,12 @@ def dev() -> None:
         return
     say("installing the development extra")
     pip("install", "--quiet", "-c", "constraints.txt", "-e", ".[dev]")
+    # pytest rewrites assertions once and keeps them: half a minute that passes beside the downloads.
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    rewriting = subprocess.Popen([str(PYTHON), "-m", "pytest", "--collect-only"], cwd=ROOT, **quiet)
     system()
     done = subprocess.run([str(PYTHON), "scripts/material.py"], cwd=ROOT, check=False)
+    rewriting.wait()
     if done.returncode:
         stop("the material of the tests could not be fetched; what went wrong stands above")
     stamp("dev", value)
