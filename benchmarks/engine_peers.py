@@ -78,5 +78,5 @@ def open_side(name: str, streams: int, threads: int) -> Side:
 def version_of(peer: Peer) -> dict[str, str]:
     """Of its package, in its environment or ours."""
     own = [str(path) for path in (ROOT / ".bench" / peer.place / "lib").glob("python3.*/site-packages")]
-    found = {d.name: d.version for d in metadata.distributions(path=own or sys.path)}
+    found = {d.name.lower().replace("_", "-"): d.version for d in metadata.distributions(path=own or sys.path)}
     return {peer.package: found[peer.package]} if peer.package in found else {}
