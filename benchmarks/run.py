@@ -1,8 +1,8 @@
 """Run benchmarks and write RESULTS.md from their rows: `run.py [NAME[:ROW]…] [--quick] [--take FILE]`.
 
 Each ``bench_<name>.py --json`` prints one object a line (see docs/how-to of each file's own head). Rows of benchmarks
-that did not run now are kept from ``rows.jsonl``. ``--take``: the rows are those of FILE, which NAME printed on another
-machine (one with a GPU).
+that did not run now, or ran on another kind of machine, are kept from ``rows.jsonl``. ``--take``: the rows are those of
+FILE, which NAME printed before, or on another machine (one with a GPU).
 """
 
 from __future__ import annotations
@@ -53,12 +53,16 @@ def main() -> int:
         now = datetime.now(UTC).date().isoformat()
         told = f"benchmarks/bench_{name}.py" + (f" {row}" if row else "")
         fresh = [found | {"benchmark": name, "date": now, "command": told} for found in fresh]
-        measured = {(name, row["work"], row["peer"]) for row in fresh}
-        rows = [row for row in rows if (row["benchmark"], row["work"], row["peer"]) not in measured] + fresh
-        rows.sort(key=lambda row: (row["benchmark"], row["work"], row["peer"]))
+        measured = {_name(row) for row in fresh}
+        rows = sorted([row for row in rows if _name(row) not in measured] + fresh, key=_name)
         ROWS.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
         RESULTS.write_text(HEAD + table(rows))
     return 0
+
+
+def _name(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    """What a row is a measurement of."""
+    return row["benchmark"], row["machine"], row["work"], row["peer"]
 
 
 def _printed(name: str, row: str, *, quick: bool) -> str:
@@ -68,14 +72,19 @@ def _printed(name: str, row: str, *, quick: bool) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown, a benchmark a section."""
+    """The rows as Markdown, a benchmark a section, a machine a table."""
     parts = []
     for name in dict.fromkeys(row["benchmark"] for row in rows):
-        parts.append(f"## {name}\n\n{COLUMNS}")
-        some = [row for row in rows if row["benchmark"] == name]
-        parts += [_line(row) for row in some]
-        facts = dict.fromkeys(f"{row['machine']}; {_versions(row['versions'])}; `{row['command']}`" for row in some)
-        parts += ["", *facts, ""]
+        parts.append(f"## {name}\n")
+        of_name = [row for row in rows if row["benchmark"] == name]
+        for machine in dict.fromkeys(row["machine"] for row in of_name):
+            some = [row for row in of_name if row["machine"] == machine]
+            parts += [f"{machine}:\n\n{COLUMNS}", *map(_line, some), ""]
+            versions: dict[str, list[str]] = {}
+            for row in some:
+                kinds = versions.setdefault(row["command"], [])
+                kinds += [one for one in _versions(row["versions"]).split(", ") if one not in kinds]
+            parts += [*(f"`{command}`; {', '.join(kinds)}  " for command, kinds in versions.items()), ""]
     return "\n".join(parts)
 
 
