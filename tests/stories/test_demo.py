@@ -50,7 +50,7 @@ def test_the_promoted_version_answers_as_it_was_taught(rehearsed: Rehearsed, lam
 def test_releases_tell_both_verdicts(rehearsed: Rehearsed, lamina: Lamina) -> None:
     folder, _ = rehearsed
     found = json.loads(lamina("releases", "list", "--json", folder=folder).stdout)
-    first, second = (r["verdict"] for r in found["receipts"])
+    first, second = (r["verdict"] for r in found["receipts"][:2])  # the page's story may have added one
     assert first == "promote"
     assert second in ("reject", "inconclusive")
     assert found["aliases"]["champion"] == found["receipts"][0]["challenger"]
