@@ -7,7 +7,6 @@ nats per token.
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sides import questions, tell  # beside this file
 from torch.nn import functional as F
 
 from lamina.contracts.inference import Chunk, SamplingParams
@@ -73,8 +73,7 @@ def main() -> None:
     engine = Engine(
         model, Endless(open_tokenizer(folder)), version="bench", max_sequences=streams, queue_tokens=1_000_000
     )
-    for number, line in enumerate(sys.stdin):
-        asked = json.loads(line)
+    for number, asked in enumerate(questions()):
         if "text" in asked:
             kept = kept or open_served(folder)
             ids = torch.tensor(asked["text"])
@@ -83,8 +82,7 @@ def main() -> None:
             told: dict[str, Any] = {"nats": float(F.cross_entropy(scores[:-1].float(), ids[1:]))}
         else:
             told = answer(engine, asked, number)
-        sys.stdout.write("turn " + json.dumps(told) + "\n")
-        sys.stdout.flush()
+        tell(told)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ is, times as tokens come. `{"text": [ids]}`: nats per token, by its own scores.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import ctranslate2
 import transformers
+from sides import questions, tell  # beside this file
 
 
 def answer(generator: Any, words: list[str], asked: dict[str, Any]) -> dict[str, float]:
@@ -51,15 +51,13 @@ def main() -> None:
     generator = ctranslate2.Generator(str(converted(folder)), intra_threads=int(sys.argv[2]))
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     words = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    for line in sys.stdin:
-        asked = json.loads(line)
+    for asked in questions():
         if "text" in asked:
             (scored,) = generator.score_batch([[words[id] for id in asked["text"]]])
             told: dict[str, Any] = {"nats": -sum(scored.log_probs) / len(scored.log_probs)}
         else:
             told = answer(generator, words, asked)
-        sys.stdout.write("turn " + json.dumps(told) + "\n")
-        sys.stdout.flush()
+        tell(told)
 
 
 if __name__ == "__main__":

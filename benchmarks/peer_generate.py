@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import Any
 
 import torch
 import transformers
+from sides import questions, tell  # beside this file
 from torch.nn import functional as F
 
 
@@ -51,8 +51,7 @@ def answer(model: Any, asked: dict[str, Any]) -> dict[str, float]:
 def main() -> None:
     """Answer until nobody asks for more."""
     model = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.bfloat16).eval()
-    for line in sys.stdin:
-        asked = json.loads(line)
+    for asked in questions():
         if "text" in asked:
             ids = torch.tensor(asked["text"])
             with torch.inference_mode():
@@ -60,8 +59,7 @@ def main() -> None:
             told: dict[str, Any] = {"nats": float(F.cross_entropy(scores[:-1].float(), ids[1:]))}
         else:
             told = answer(model, asked)
-        sys.stdout.write("turn " + json.dumps(told) + "\n")
-        sys.stdout.flush()
+        tell(told)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from sides import questions, tell  # beside this file
+
 
 def main() -> None:
     """Answer until nobody asks for more."""
@@ -40,15 +42,13 @@ def main() -> None:
         times = told["timings"]
         return {"prompt_s": times["prompt_ms"] / 1e3, "answer_s": times["predicted_ms"] / 1e3}
 
-    for line in sys.stdin:
-        asked = json.loads(line)
+    for asked in questions():
         began = time.perf_counter()
         with ThreadPoolExecutor(streams) as pool:
             ask = partial(answer, tokens=asked["tokens"], cache=bool(asked.get("cache")))
             found = list(pool.map(ask, asked["prompts"]))
         told = {"all_s": time.perf_counter() - began} | {k: max(f[k] for f in found) for k in found[0]}
-        sys.stdout.write("turn " + json.dumps(told) + "\n")
-        sys.stdout.flush()
+        tell(told)
 
 
 def _parsed(found: Any) -> dict[str, Any]:

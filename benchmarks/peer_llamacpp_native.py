@@ -7,7 +7,6 @@ The library of the package llama-cpp-python, which is compiled on installation, 
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import llama_cpp as library
 import numpy as np
+from sides import questions, tell  # beside this file
 
 LONGEST = 2304  # tokens of a prompt and its answer
 PART = 512
@@ -88,16 +88,14 @@ def main() -> None:
     params = library.llama_model_default_params()
     model = library.llama_model_load_from_file(str(path).encode(), params)
     kept: dict[bool, Sequences] = {}
-    for line in sys.stdin:
-        asked = json.loads(line)
+    for asked in questions():
         cache = bool(asked.get("cache"))
         if cache not in kept:
             kept[cache] = Sequences(model, threads, streams, shared=cache)
         prompts = asked["prompts"]
         common = beginning(prompts) if cache and len(prompts) > 1 else 0
         told = kept[cache].answer(prompts, asked["tokens"], common=common)
-        sys.stdout.write("turn " + json.dumps(told) + "\n")
-        sys.stdout.flush()
+        tell(told)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ from Python. Times by its own clock.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import mistralrs
+from sides import questions, tell  # beside this file
 
 
 def answer(runner: Any, prompt: list[int], tokens: int) -> dict[str, float]:
@@ -30,12 +30,10 @@ def main() -> None:
     """Answer until nobody asks for more."""
     model = Path(sys.argv[1])
     runner = mistralrs.Runner(mistralrs.Which.GGUF(str(model.parent), model.name), prefix_cache_n=0)
-    for line in sys.stdin:
-        asked = json.loads(line)
+    for asked in questions():
         (prompt,) = asked["prompts"]
         told = answer(runner, prompt, asked["tokens"])
-        sys.stdout.write("turn " + json.dumps(told | {"all_s": sum(told.values())}) + "\n")
-        sys.stdout.flush()
+        tell(told | {"all_s": sum(told.values())})
 
 
 if __name__ == "__main__":

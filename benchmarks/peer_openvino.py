@@ -6,7 +6,6 @@ are taken as tokens come. `"cache": true`: it may keep what prompts have in comm
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import openvino
 import openvino_genai as genai
+from sides import questions, tell  # beside this file
 
 BLOCK = 32  # tokens of a block of its cache on a processor
 LONGEST = 2304  # tokens of a prompt and its answer
@@ -60,13 +60,11 @@ def main() -> None:
     """Answer until nobody asks for more."""
     model, threads, streams = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     pipes: dict[bool, Any] = {}
-    for number, line in enumerate(sys.stdin):
-        asked = json.loads(line)
+    for number, asked in enumerate(questions()):
         cache = bool(asked.get("cache"))
         if cache not in pipes:
             pipes[cache] = open_pipe(model, threads, streams, cache=cache)
-        sys.stdout.write("turn " + json.dumps(answer(pipes[cache], asked, number)) + "\n")
-        sys.stdout.flush()
+        tell(answer(pipes[cache], asked, number))
 
 
 if __name__ == "__main__":

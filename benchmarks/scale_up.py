@@ -7,7 +7,6 @@ in each group as `lamina serve` sets it. Wants a quiet machine: a quota is an up
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 
 from groups import Group
 from machine import machine, smollm2
-from sides import Side
+from sides import Side, questions, tell
 
 WORK = {"1 stream": (1, 128), "8 streams": (8, 32)}  # sequences, tokens of each answer
 PROMPT = 64
@@ -84,14 +83,8 @@ def side(folder: Path) -> None:
         tokenizer = Endless(open_tokenizer(folder))
         engine = Engine(model, tokenizer, version="bench", sole=True, **options)
         tell({"said": in_words(fitter.fit(engine, "bench"))})
-    for number, line in enumerate(sys.stdin):
-        tell(answer(engine, json.loads(line), number))
-
-
-def tell(what: dict[str, Any]) -> None:
-    """A line for ``sides.Side``."""
-    sys.stdout.write("turn " + json.dumps(what) + "\n")
-    sys.stdout.flush()
+    for number, asked in enumerate(questions()):
+        tell(answer(engine, asked, number))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ The real API on a loopback port; behind it an engine that computes nothing, or t
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -15,6 +14,8 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from sides import questions, tell  # beside this file
 
 from lamina.contracts.inference import Chunk, Usage
 from lamina.deployment.registry import ModelRegistry
@@ -130,9 +131,8 @@ def main() -> None:
 
 
 def _turns(url: str) -> None:
-    for _ in sys.stdin:
-        sys.stdout.write("turn " + json.dumps(facts(url)) + "\n")
-        sys.stdout.flush()
+    for _ in questions():
+        tell(facts(url))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,14 @@ class Side:
             self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
+
+
+def questions() -> Iterator[Any]:
+    """In a side: what it is asked, until nobody asks for more."""
+    return map(json.loads, sys.stdin)
+
+
+def tell(told: Mapping[str, Any]) -> None:
+    """In a side: answer the question."""
+    sys.stdout.write("turn " + json.dumps(told) + "\n")
+    sys.stdout.flush()

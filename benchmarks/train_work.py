@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sides import tell  # beside this file
 
 Ids = NDArray[np.int64]
 IGNORED = -100
@@ -121,8 +121,7 @@ class Turns:
         self._settle()
         taken = time.perf_counter() - self._began
         told: dict[str, Any] = {"seconds": taken, "steps": self._wanted, "loss": self._losses[0], "mb": self._peak()}
-        sys.stdout.write("turn " + json.dumps(told) + "\n")
-        sys.stdout.flush()
+        tell(told)
         self.wait()
 
 

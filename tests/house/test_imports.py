@@ -21,3 +21,11 @@ def test_the_command_line_loads_no_framework() -> None:
 
 def test_data_and_interface_never_load_torch() -> None:
     assert "torch" not in loaded("import lamina.data.pipeline, lamina.interface.api.app, lamina.kit.stages")
+
+
+def test_serving_loads_nothing_that_only_training_needs() -> None:
+    code = (
+        "import sys, lamina.deployment.service; print({'torch.distributed.tensor', 'torch._dynamo'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

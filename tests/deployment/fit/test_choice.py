@@ -95,6 +95,7 @@ def test_the_cache_is_what_the_limit_leaves() -> None:
     assert "a quarter of the machine" in why
     least, why = cache_bytes(limits(1024), **sizes)
     assert least == 1024 * 46080
+    assert cache_bytes(limits(1024), **sizes | {"need": 3 * MB})[0] == 3 * MB, "nor more than is needed"
     assert "no room for a second version" in why
 
 

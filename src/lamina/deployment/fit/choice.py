@@ -103,7 +103,7 @@ def cache_bytes(limits: Limits, *, used: int, weights: int, need: int, token: in
     if need <= share:
         return need, "all sequences at their longest fit"
     where = "the limit" if limits.capped else "a quarter of the machine's memory"
-    if share < (least := LEAST_TOKENS * token):
+    if share < (least := min(need, LEAST_TOKENS * token)):
         return least, f"the least: {where} has no room for a second version beside this one"
     kept = f"{used // _MB} MiB in use, {2 * weights // _MB} for a second version, {reserve // _MB} in reserve"
     return share, f"what {where} of {limits.memory // _MB} MiB leaves ({kept})"

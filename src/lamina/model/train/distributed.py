@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from lamina.contracts.tokens import Batch
 from lamina.kit.errors import ConfigError
 from lamina.model.transformer import Transformer
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 @contextmanager
@@ -141,20 +144,19 @@ class Team:
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor that may be shared out; every process must ask."""
-    return tensor.full_tensor() if _is_shared(tensor) else tensor  # type: ignore[attr-defined]
+    return tensor.full_tensor() if _is_shared(tensor) else tensor
 
 
 def like(value: Tensor, parameter: Tensor) -> Tensor:
     """``value`` (whole) shared out as ``parameter`` is, where it has its shape."""
     if _is_shared(parameter) and value.shape == parameter.shape:
-        from torch.distributed.tensor import DTensor, distribute_tensor
+        from torch.distributed.tensor import distribute_tensor
 
-        assert isinstance(parameter, DTensor)
         return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
     return value
 
 
-def _is_shared(tensor: Tensor) -> bool:
+def _is_shared(tensor: Tensor) -> TypeGuard[DTensor]:
     """Whether this process holds a part of it. Alone it does not, and need not load the module that would tell, which
     takes over a second."""
     if not (dist.is_available() and dist.is_initialized()):
