@@ -1,5 +1,8 @@
 """Training steps: `bench_train.py [gpt] [bert] [seq2seq] [lora] [share] [quality] [--quick] [--device cpu|cuda]`.
 
+``--float32``: peers that compute in bfloat16 do it in float32, which is fairer where a processor has no bfloat16
+products (ours takes what it measures to be faster in any case).
+
 Each side is a process of its own that does its steps when it is told to, in turns, over the same texts: ours is the
 trainer as it comes (packed rows, the precision that it measures to be fastest), the peers as ``train_peers.py`` says.
 A rate counts real tokens, without padding; a step holds the same texts on all sides. The column "quality" gives first
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import sys
 from pathlib import Path
@@ -60,6 +64,9 @@ def row(work: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     extra = ["quick"] if arguments.quick else []
     peers = {k: v for k, v in PEERS[work].items() if not arguments.peers or k in arguments.peers}
     commands = {"ours": [sys.executable, str(HERE / "train_ours.py"), model, arguments.device, *extra]}
+    if arguments.float32:
+        extra.append("float32")
+        peers = {k: re.sub(r"bf16(-mixed| autocast)?", "float32", words) for k, words in peers.items()}
     commands |= {side: command_of(side, model, [arguments.device, *extra]) for side in peers}
     sides = {name: Side(command, arguments.threads) for name, command in commands.items()}
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -137,6 +144,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="in a turn")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--float32", action="store_true", help="peers compute in float32")
     parser.add_argument("--seconds", type=float, default=600.0, help="of quality")
     parser.add_argument("--seeds", type=int, default=3, help="of quality")
     parser.add_argument("--steps-from", type=Path, help="of quality: speeds of both sides, measured there at first")

@@ -1,4 +1,4 @@
-"""litgpt's side of the training benchmarks: `train_litgpt.py gpt DEVICE [quick]`, in .bench/litgpt, turns on its input.
+"""litgpt's side of the training benchmarks: `train_litgpt.py gpt DEVICE [quick] [float32]`, in .bench/litgpt.
 
 Its model, its loss and the order of things of its `pretrain`: Lightning Fabric in "bf16-mixed" (what it takes by
 default), torch.compile, AdamW, clipping. The shape is that of the other sides; its position is rotary, and its head is
@@ -45,9 +45,10 @@ def weights(module: torch.nn.Module) -> None:
 def main() -> None:
     """Train until nobody asks for more."""
     work, device, *rest = sys.argv[1:]
-    shape = train_work.quick(SHAPES[work]) if rest else SHAPES[work]
+    shape = train_work.quick(SHAPES[work]) if "quick" in rest else SHAPES[work]
+    precision = "32-true" if "float32" in rest else "bf16-mixed"
     cuda = device == "cuda"
-    fabric = lightning.Fabric(devices=1, accelerator="cuda" if cuda else "cpu", precision="bf16-mixed")
+    fabric = lightning.Fabric(devices=1, accelerator="cuda" if cuda else "cpu", precision=precision)
     torch.manual_seed(0)
     with fabric.init_module(empty_init=False):
         model = GPT(config_of(shape))

@@ -1,4 +1,4 @@
-"""The peers' sides of the training benchmarks: `train_peers.py WORK SIDE DEVICE [quick]`, in the peer's environment.
+"""The peers' sides of the training benchmarks: `train_peers.py WORK SIDE DEVICE [quick] [float32]`.
 
 Sides: "nanogpt" (karpathy/nanoGPT's model and step as shipped: float32 on a CPU, bfloat16 and compiled on a GPU;
 .bench/nanogpt/model.py), "plain" (the same with bfloat16 autocast and torch.compile everywhere), "trainer"
@@ -73,7 +73,7 @@ class _Texts(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
                 yield from batch
 
 
-def trainer(work: str, shape: Shape, device: str, *, lora: bool = False) -> None:
+def trainer(work: str, shape: Shape, device: str, *, lora: bool, bf16: bool) -> None:
     """transformers' Trainer in bfloat16, with its own collators and padding."""
     import transformers
 
@@ -100,7 +100,7 @@ def trainer(work: str, shape: Shape, device: str, *, lora: bool = False) -> None
             output_dir=folder,
             max_steps=_MANY,
             per_device_train_batch_size=shape.rows,
-            bf16=True,
+            bf16=bf16,
             learning_rate=1e-4,
             weight_decay=0.1,
             logging_steps=1,
@@ -240,12 +240,13 @@ def _both(examples: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """Train until nobody asks for more."""
     work, side, device, *rest = sys.argv[1:]
-    shape = train_work.quick(SHAPES[work]) if rest else SHAPES[work]
+    shape = train_work.quick(SHAPES[work]) if "quick" in rest else SHAPES[work]
+    narrow = "float32" not in rest
     if side in ("nanogpt", "plain"):
         fast = side == "plain" or device == "cuda"
-        nanogpt(shape, device, compiled=fast, bf16=fast)
+        nanogpt(shape, device, compiled=fast, bf16=fast and narrow)
     else:
-        trainer(work, shape, device, lora=side == "peft")
+        trainer(work, shape, device, lora=side == "peft", bf16=narrow)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def flops(model: Transformer, rows: int) -> float:
 def main() -> None:
     """Do the products until nobody asks for more."""
     work, device, *rest = sys.argv[1:]
-    shape = train_work.quick(SHAPES[work]) if rest else SHAPES[work]
+    shape = train_work.quick(SHAPES[work]) if "quick" in rest else SHAPES[work]
     model, rows = model_of(work, shape).to(device), shape.rows * shape.length
     dtype = getattr(torch, faster_precision(model, rows))
     sizes = products(model)

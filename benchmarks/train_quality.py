@@ -3,7 +3,8 @@
 Both sides learn from the training split of examples/gpt-from-scratch's corpus and are measured on its held-out split,
 three seeds each. By the clock, in turns, on a machine that does nothing else; or with ``--steps-from FILE``: the speeds
 of both sides are read from FILE (measured and written there first, where it is missing), and each gets the steps that
-the time holds at its speed, so that what else the machine does while it trains changes nothing.
+the time holds at its speed, so that what else the machine does while it trains changes nothing. Each run that has
+ended is kept beside the texts (``runs.json``), so that the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -32,6 +33,19 @@ def _said(script: str, *arguments: object) -> dict[str, Any]:
     return found
 
 
+def _run(script: str, *arguments: object) -> dict[str, Any]:
+    """What a side prints last; from ``runs.json`` where this run has ended before."""
+    file = FOLDER / "runs.json"
+    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    name = " ".join(map(str, (script, *arguments)))
+    if name not in kept:
+        kept[name] = _said(script, *arguments)
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps(kept, indent=1) + "\n")
+        part.replace(file)
+    return dict(kept[name])
+
+
 def _speeds(file: Path) -> dict[str, Any]:
     """From the file, or measured in turns."""
     if not file.exists():
@@ -55,12 +69,12 @@ def rows(*, seconds: float, seeds: int, steps_from: Path | None) -> list[dict[st
     ours, theirs = [], []
     for seed in range(1, seeds + 1):
         if speeds is None:
-            ours.append(_said("quality_ours.py", seed, seconds))
-            theirs.append(_said("quality_nanogpt.py", seed, "seconds", seconds))
+            ours.append(_run("quality_ours.py", seed, seconds))
+            theirs.append(_run("quality_nanogpt.py", seed, "seconds", seconds))
             continue
         given = f"{speeds['ours']['fixed']},{speeds['ours']['each']}"
-        ours.append(_said("quality_ours.py", seed, seconds, given))
-        theirs.append(_said("quality_nanogpt.py", seed, "steps", round(seconds * speeds["nanogpt_steps_per_s"])))
+        ours.append(_run("quality_ours.py", seed, seconds, given))
+        theirs.append(_run("quality_nanogpt.py", seed, "steps", round(seconds * speeds["nanogpt_steps_per_s"])))
     mine, other = ([run["bits_per_byte"] for run in side] for side in (ours, theirs))
     way = "by the clock" if speeds is None else f"in the steps of {seconds:.0f} s at speeds measured before"
     return [

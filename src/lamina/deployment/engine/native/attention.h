@@ -30,8 +30,10 @@ static inline void score(const Query *queries, const float *keys, int64_t at, in
                 for (int n = 0; n < Queries; ++n) total[n][k] += q[n] * of_key;
             }
         }
-        for (int n = 0; n < Queries; ++n)
-            for (int k = 0; k < 4; ++k) queries[n].scores[at + j + k] = sum(total[n][k]);
+        for (int n = 0; n < Queries; ++n) {
+            const Quad four = sums(total[n][0], total[n][1], total[n][2], total[n][3]);
+            __builtin_memcpy(queries[n].scores + at + j, &four, sizeof four);
+        }
     }
     for (; j < count; ++j)
         for (int n = 0; n < Queries; ++n) {

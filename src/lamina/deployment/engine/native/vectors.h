@@ -27,6 +27,32 @@ static inline float sum(Vec v) {
     return lanes[0];
 }
 
+typedef float Quad __attribute__((vector_size(16)));
+
+#if defined(__clang__) || __GNUC__ >= 12
+#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define PICK(a, b, ...) __builtin_shuffle(a, b, (IntQuad){__VA_ARGS__})
+typedef int32_t IntQuad __attribute__((vector_size(16)));
+#endif
+
+// The first halves plus the second ones, until four lanes are left.
+static inline Quad folded(Vec v) {
+    Quad quads[LANES / 4];
+    __builtin_memcpy(quads, &v, sizeof v);
+    for (int width = LANES / 8; width > 0; width /= 2)
+        for (int i = 0; i < width; ++i) quads[i] += quads[i + width];
+    return quads[0];
+}
+
+// `sum` of each of four, bit for bit, in a third of the instructions.
+static inline Quad sums(Vec a, Vec b, Vec c, Vec d) {
+    const Quad w = folded(a), x = folded(b), y = folded(c), z = folded(d);
+    const Quad first = PICK(w, x, 0, 1, 4, 5) + PICK(w, x, 2, 3, 6, 7);
+    const Quad second = PICK(y, z, 0, 1, 4, 5) + PICK(y, z, 2, 3, 6, 7);
+    return PICK(first, second, 0, 2, 4, 6) + PICK(first, second, 1, 3, 5, 7);
+}
+
 static inline float largest(Vec v) {
     float lanes[LANES];
     store(lanes, v);
