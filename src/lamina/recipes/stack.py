@@ -147,6 +147,7 @@ class DeploymentSection:
     context: int | None = None  # tokens; default: what the model was made for
     max_wait: str = "10s"  # of a request for its turn: one that would wait longer is refused, with a Retry-After
     speculate: bool = True  # guess tokens from the request's own text, where that pays
+    ngrams: bool = True  # and from what follows the same tokens in the training documents
     prune: PruneSection | None = None  # what is cut out of the model first
     vectors: dict[str, str] = field(default_factory=dict)  # names and files of word vectors, for /v1/embeddings
     deterministic: bool = False  # the same request, the same bytes, whatever else is asked
