@@ -158,6 +158,7 @@ def _settings(stack: Stack) -> ApiSettings:
         hosts=interface.hosts,
         examples=interface.examples,
         deterministic=stack.deployment.deterministic,
+        caches_apart=stack.deployment.prefix_cache == "per key",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.engine.adapters import EngineAdapter
-from lamina.deployment.engine.admission import Admission, Standing, StreamingTokenizer
+from lamina.deployment.engine.admission import PLAIN, Admission, Standing, StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
 from lamina.deployment.engine.cache import Cache, bytes_per_token
 from lamina.deployment.engine.change import CacheState, Change
@@ -140,7 +140,7 @@ class Engine:
         *,
         loop: asyncio.AbstractEventLoop | None = None,
         guide: TokenGuide | None = None,
-        standing: Standing | None = None,
+        standing: Standing = PLAIN,
         adapter: EngineAdapter | None = None,
     ) -> None:
         """Queue a request. ``deliver`` gets its chunks, the last one with a ``finish_reason``, or one error.
@@ -149,8 +149,8 @@ class Engine:
         ``sampling.constraint``; waited for where none is given. ``adapter``: of ``fuse_adapter``. Raises ``InputError``
         (``context_length_exceeded``, a bad parameter) or ``BusyError`` (the queue is full) before anything is queued.
         """
-        sequence = self._admission.sequence(id, prompt, sampling, deliver, loop, guide, standing or Standing(), adapter)
-        sequence.keys = self._blocks.keys(prompt, adapter.key if adapter else "")
+        sequence = self._admission.sequence(id, prompt, sampling, deliver, loop, guide, standing, adapter)
+        sequence.keys = self._blocks.keys(prompt, adapter.key if adapter else "", salt=standing.salt)
         with self._wake:
             if self._closing:
                 raise BusyError("this model is being unloaded", hint="ask again")
