@@ -66,7 +66,7 @@ def prompts(count: int, longest: int = 60) -> list[list[int]]:
     return [torch.randint(0, 80, (n,), generator=generator).tolist() for n in lengths]
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
 @pytest.mark.parametrize(
     "options",
     [{}, {"max_sequences": 1}, {"block_tokens": 4, "chunk": 4, "wide_chunk": 8}, {"cache_mb": 1, "context": 90}],
@@ -130,6 +130,7 @@ def test_prefixes_are_computed_once(engine, tiny_model, tiny_tokenizer) -> None:
 
 def test_a_prefix_is_found_by_those_of_its_salt_alone(engine) -> None:
     one, head = engine(), (prompts(1)[0] * 40)[:40]
+
     def cached(salt: str) -> int:
         answer = Answer()
         one.submit(f"r{time.monotonic_ns()}", [*head, 1], GREEDY, answer, standing=Standing(salt=salt))
