@@ -112,12 +112,33 @@ def _smollm3(vocabulary: int) -> ModelSpec:
     return smollm3(_llama(vocabulary), every=2)
 
 
+def _gemma3(vocabulary: int) -> ModelSpec:
+    """Windows far shorter than a prompt in two of three blocks, which turn faster; norms on both sides of each part."""
+    llama, norm = _llama(vocabulary), NormSpec(kind="rms", eps=1e-6, offset=True)
+    attention = AttentionSpec(heads=4, kv_heads=2, head_dim=16, qk_norm=norm, scale=24.0**-0.5)
+    feedforward = FeedForwardSpec(inner=96, activation="gelu-tanh", gated=True)
+    turning = ((12, RotarySpec()), (12, RotarySpec()), (None, RotarySpec(theta=1e6)))
+    blocks = tuple(
+        BlockSpec(
+            attention=replace(attention, window=window, rotary=rotary),
+            feedforward=feedforward,
+            norm=norm,
+            placement="sandwich",
+        )
+        for window, rotary in turning
+    )
+    embeddings = EmbeddingSpec(vocabulary=vocabulary, width=64, scale=8.0)
+    decoder = StackSpec(embeddings=embeddings, blocks=blocks, norm=norm, causal=True)
+    return replace(llama, decoder=decoder)
+
+
 SPECS = {
     "llama": _llama,
     "gpt2": _gpt2,
     "qwen2": lambda vocabulary: qwen2(_llama(vocabulary)),
     "qwen3": lambda vocabulary: qwen3(_llama(vocabulary)),
     "smollm3": _smollm3,
+    "gemma3": _gemma3,
 }
 
 
@@ -138,6 +159,8 @@ def make_tiny_model(
             parameter.mul_(12.0 if "embeddings" not in name else 10.0)
         elif name.endswith("bias"):
             parameter.normal_(std=0.1)
+        elif family == "gemma3":  # norms, whose weights begin as zeros
+            parameter.normal_(std=0.3)
     return model
 
 
@@ -175,11 +198,17 @@ def tokenizer_folder(tmp_path_factory) -> Path:
 
 
 def save_tiny_model(
-    folder: Path, tokenizer: Path, seed: int = 0, *, quantize: str = "int8", positions: int = 160
+    folder: Path,
+    tokenizer: Path,
+    seed: int = 0,
+    *,
+    quantize: str = "int8",
+    positions: int = 160,
+    family: str = "llama",
 ) -> Path:
     """A served ``folder`` with weights of its own and the files of ``tokenizer``."""
     size = len(json.loads((tokenizer / "tokenizer.json").read_text())["model"]["vocab"])
-    model = make_tiny_model(seed=seed, vocabulary=size + 8, positions=positions)
+    model = make_tiny_model(family, seed=seed, vocabulary=size + 8, positions=positions)
     save_served(model, folder, like=None, quantize=quantize)  # type: ignore[arg-type]
     copy_companions(tokenizer, folder)
     return folder
@@ -187,7 +216,7 @@ def save_tiny_model(
 
 @pytest.fixture(scope="session")
 def save_tiny() -> Callable[..., Path]:
-    """``save_tiny(folder, tokenizer, seed, quantize=…, positions=…)``."""
+    """``save_tiny(folder, tokenizer, seed, quantize=…, positions=…, family=…)``."""
     return save_tiny_model
 
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from lamina.contracts.chat import Message
 from lamina.contracts.inference import Chunk, Request, SamplingParams
+from lamina.deployment.engine.ngrams import FILE, Ngrams, write_ngrams
 from lamina.deployment.registry import ModelRegistry
 from lamina.deployment.seal import make_seal
 from lamina.deployment.service import ServingService
@@ -77,6 +79,34 @@ def test_the_kind_of_keys_and_values_is_the_engines(serve) -> None:
         assert asyncio.run(collect(service, request()))[-1].finish_reason in ("stop", "length")
         bytes_of[cache] = service._engines()["v1"].cache().block_bytes
     assert bytes_of["int8"] * 16 * 4 == bytes_of[None] * (16 + 4), "heads of 16, with a scale each"
+
+
+def test_a_version_has_the_ngrams_of_its_documents_where_they_are_whole(serve, tmp_path, caplog) -> None:
+    from lamina.kit.tokenizer import open_tokenizer
+    from lamina.kit.tokenizer_identity import fingerprint
+
+    plain = asyncio.run(collect(serve(), request()))
+    tokenizer = fingerprint(open_tokenizer(serve()._registry.folder("v1")))
+    stream, ends = np.asarray([1, 2, 3, 4] * 3, np.uint16), np.asarray([12])
+    asked: list[str] = []
+
+    def served(folder) -> Ngrams | None:
+        service = serve(ngrams=lambda version: (asked.append(version.id), folder)[1])
+        assert [c.tokens for c in asyncio.run(collect(service, request()))] == [c.tokens for c in plain]
+        return service._engines()["v1"]._stepper._ngrams
+
+    write_ngrams(tmp_path, stream, ends, tokenizer=tokenizer, vocabulary=200)
+    assert served(tmp_path).follower([1, 2, 3]) == 4
+    assert asked == ["v1"]
+    assert served(None) is None
+    assert served(tmp_path / "nowhere") is None
+    assert "served without the n-grams" in caplog.messages[-1]
+    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:-3])
+    assert served(tmp_path) is None
+    assert "does not hold" in caplog.messages[-1]
+    write_ngrams(tmp_path, stream, ends, tokenizer="another", vocabulary=200)
+    assert served(tmp_path) is None
+    assert "another tokenizer" in caplog.messages[-1]
 
 
 def test_other_versions_are_loaded_on_demand(serve, registry) -> None:

@@ -28,6 +28,7 @@ from lamina.kit.stages import Workshop
 from lamina.recipes.corpus_tools import explain
 from lamina.recipes.current import Current, recall, remember
 from lamina.recipes.forget import finish, forget
+from lamina.recipes.ngrams import ngrams_stage
 from lamina.recipes.plan import Plan
 from lamina.recipes.removals import removals
 from lamina.recipes.stack import Stack, open_stack
@@ -148,7 +149,10 @@ def settled(stack: Stack) -> None:
 def test_everything_follows_and_a_signed_manifest_tells_it(stack: Stack) -> None:
     learned = stack.state / "vectors" / "learned"  # word vectors, of the tokens
     learned.mkdir(parents=True)
-    remember(stack, replace(recall(stack), vectors=learned.name))
+    plan = Plan(stack, Workshop(stack.state, open_progress("quiet")), open_progress("quiet"))
+    counted = plan.workshop.run(ngrams_stage(plan.workshop.folder(plan.tokens)))
+    remember(stack, replace(recall(stack), vectors=learned.name, ngrams=counted.name))
+    assert {row["stage"]: row["state"] for row in status(stack, as_json=True)["stages"]}["ngrams"] == "fresh"
     before = recall(stack)
     assert "quokka" in said(stack)
     assert "quokka" in tokens_say(stack)
@@ -172,6 +176,8 @@ def test_everything_follows_and_a_signed_manifest_tells_it(stack: Stack) -> None
     assert manifest["artefacts"]["tokens"] == {before.tokens: recall(stack).tokens}
     assert recall(stack).vectors is None
     assert not learned.exists()
+    assert recall(stack).ngrams is None
+    assert not counted.exists()
     assert manifest["artefacts"]["passages"] == {before.passages: recall(stack).passages}
     assert (manifest["versions"], manifest["runs"]) == (["v1"], ["run-1"])
     assert "Jane" not in json.dumps(manifest)

@@ -96,6 +96,7 @@ def test_killed_in_training_it_goes_on(brought_up: BroughtUp) -> None:
     assert {"corpus", "tokens", "base"} <= set(brought_up.kept)
     assert "training" not in brought_up.kept
     assert "training" in after
+    assert list((brought_up.place / ".lamina" / "ngrams").glob("*/ngrams.bin")), "by which the server guesses"
     # The base is served and measured before the training, its successor after it, under the same names.
     kept = {name: when for name, when in brought_up.kept.items() if name not in ("served", "evaluation")}
     assert {name: after[name] for name in kept} == kept, "what had ended is not done again"

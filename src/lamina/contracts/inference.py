@@ -58,6 +58,7 @@ class Request:
     prompt: str | tuple[int, ...] | None = None
     sampling: SamplingParams = field(default_factory=SamplingParams)
     key: str = ""  # whose request it is: keys take turns
+    cache_salt: str = ""  # keys and values of prompts are shared with requests of the same one only
     priority: int = 0  # lower comes first
     timeout: float | None = None  # seconds after which the answer ends as far as it came
     tools: tuple[Tool, ...] = ()  # that the assistant may ask for

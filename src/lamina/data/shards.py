@@ -34,13 +34,13 @@ from lamina.kit.errors import CorruptError, InputError
 from lamina.kit.identity import blake3_hex
 from lamina.kit.progress import Progress, open_progress
 from lamina.kit.tokenizer import ModelTokenizer
+from lamina.kit.tokenizer_identity import fingerprint as fingerprint  # read from here, too
 from lamina.kit.workers import Workers
 
 _FORMAT = 1
 _NARROW = 1 << 16  # vocabularies up to here fit into uint16
 _ROWS = 1 << 20  # of a row group in documents.parquet
 _PATTERNS = {"train": "train-*.parquet", "held-out": "held_out-*.parquet"}
-_PROBE = "The 3 whales — señor Ahab's größte Sorge — dive at 10:45.\n\tx = [0x1F, 'wal'];  鯨が潜る 🐋"
 _DOCUMENTS = pa.schema([("id", pa.string()), ("source", pa.string()), ("start", pa.int64())])
 
 
@@ -264,9 +264,3 @@ def document_ends(tokenizer: Tokenizer) -> tuple[int, int]:
 def dtype_of(tokenizer: Tokenizer) -> np.dtype[Any]:
     """Of its tokens in shards."""
     return np.dtype("<u2" if tokenizer.vocabulary <= _NARROW else "<u4")
-
-
-def fingerprint(tokenizer: Tokenizer) -> str:
-    """What tells two tokenizers apart: size, ends, and what they make of a text that has a bit of everything."""
-    facts = [tokenizer.vocabulary, list(tokenizer.end_ids), list(tokenizer.encode(_PROBE))]
-    return blake3_hex(orjson.dumps(facts))[:32]

@@ -7,7 +7,7 @@ import gc
 import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from lamina.contracts.lineage import ModelVersion
 from lamina.deployment.compress.quantize import dequantize, is_quantized, open_served
 from lamina.deployment.engine.admission import StreamingTokenizer
 from lamina.deployment.engine.engine import Engine
+from lamina.deployment.engine.ngrams import Ngrams
 from lamina.deployment.fit.fitter import Fitter
 from lamina.deployment.seal import MOST_NATS_BFLOAT16, check_seal
 from lamina.deployment.texts.model import TextModel, refuse
@@ -27,10 +28,13 @@ from lamina.deployment.texts.opening import kind_of, open_texts
 from lamina.deployment.tools import check_tools
 from lamina.kit.errors import ConfigError, CorruptError, InputError, LaminaError
 from lamina.kit.tokenizer import open_tokenizer
+from lamina.kit.tokenizer_identity import fingerprint
 from lamina.model.device import Device, choose_device
 from lamina.model.transformer import Transformer
 
 _log = logging.getLogger(__name__)
+#: Where the n-grams lie by which a version's next tokens are guessed; None: it has none.
+NgramsOf = Callable[[ModelVersion], Path | None]
 
 
 class Versions(Protocol):
@@ -84,8 +88,8 @@ def load_version(
     device: Device = "auto",
     fitter: Fitter | None = None,
 ) -> Loaded:
-    """Open, check and warm ``version``; ``options`` are the engine's, ``fitter`` chooses those that are not given where
-    the processor computes. Raises what the checks raise."""
+    """Open, check and warm ``version``; ``options`` are the engine's (but ``ngrams``, an ``NgramsOf``), ``fitter``
+    chooses those that are not given where the processor computes. Raises what the checks raise."""
     folder = registry.folder(version.id)
     model, tokenizer = open_served(folder), open_tokenizer(folder)
     seal = registry.seal(version.id)
@@ -101,6 +105,7 @@ def load_version(
         texts = open_texts(model, tokenizer, folder, version=version.id, **given)
         _log.info("%s is loaded; it can be asked to %s", version.id, ", ".join(texts.abilities.tasks))
         return Loaded(version=version, tokenizer=tokenizer, serving=texts)
+    options = {**options, "ngrams": _ngrams(options.get("ngrams"), version, tokenizer)}
     fitter = fitter if next(iter(model.state_dict().values())).device.type == "cpu" else None
     options = options if fitter is None else fitter.options(model, options)
     engine = Engine(model, tokenizer, version=version.id, generation=_generation(folder), sole=True, **options)
@@ -114,6 +119,22 @@ def load_version(
     engine.guidance.prepare()
     _log.info("%s is loaded; generation defaults: %s", version.id, engine.generation)
     return Loaded(version=version, tokenizer=tokenizer, serving=engine)
+
+
+def _ngrams(find: NgramsOf | None, version: ModelVersion, tokenizer: StreamingTokenizer) -> Ngrams | None:
+    """Those of ``version``. Damaged ones, and those of another tokenizer, it does without: they change no answer."""
+    folder = None if find is None else find(version)
+    if folder is None:
+        return None
+    try:
+        found = Ngrams(folder)
+    except (LaminaError, OSError) as error:
+        _log.warning("%s is served without the n-grams of its documents: %s", version.id, error)
+        return None
+    if found.tokenizer != fingerprint(tokenizer):
+        _log.warning("%s is served without the n-grams in %s: they are of another tokenizer", version.id, folder)
+        return None
+    return found
 
 
 def _sealed(

@@ -27,7 +27,7 @@ from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.observer import Load
 from lamina.deployment.fit.fitter import Fitter
 from lamina.deployment.fit.follower import Follower
-from lamina.deployment.loaded import Loaded, Versions, load_version, prompt_ids, unload
+from lamina.deployment.loaded import Loaded, NgramsOf, Versions, load_version, prompt_ids, unload
 from lamina.deployment.metrics import ServingMetrics
 from lamina.deployment.streaming import answer
 from lamina.kit.errors import BusyError, LaminaError, NotFoundError
@@ -44,8 +44,8 @@ class ServingService(TextAsking, AdapterAsking):
 
     ``context`` caps prompt and answer (default: what the model was made for); ``cache_mb`` MiB per loaded version hold
     keys and values, of the kind ``cache``. ``fitter`` measures the machine, chooses what is not given, and follows its
-    limits. Raises what loading raises: ``NotFoundError`` (no champion), ``CorruptError`` (wrong bytes, broken seal).
-    ``close`` when done.
+    limits; ``ngrams``: see ``load_version``. Raises what loading raises: ``NotFoundError`` (no champion),
+    ``CorruptError`` (wrong bytes, broken seal). ``close`` when done.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class ServingService(TextAsking, AdapterAsking):
         poll_s: float = _POLL_S,
         device: Device = "auto",
         speculate: bool = True,
+        ngrams: NgramsOf | None = None,
         deterministic: bool = False,
         fitter: Fitter | None = None,
         adapters: AdapterLimits | None = None,
@@ -77,6 +78,7 @@ class ServingService(TextAsking, AdapterAsking):
             "queue_tokens": queue_tokens,
             "max_wait": max_wait,
             "speculate": speculate,
+            "ngrams": ngrams,
             "deterministic": deterministic,
         }
         self._shelf = AdapterShelf(adapters or AdapterLimits())

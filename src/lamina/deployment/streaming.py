@@ -30,7 +30,7 @@ async def answer(
         chunks.put_nowait,
         loop=asyncio.get_running_loop(),
         guide=guide,
-        standing=Standing(request.key, request.priority, request.timeout),
+        standing=Standing(request.key, request.priority, request.timeout, request.cache_salt),
         adapter=adapter,
     )
     ended = False

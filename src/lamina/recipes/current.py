@@ -22,6 +22,7 @@ class Current:
     base: str | None = None
     run: str | None = None
     vectors: str | None = None
+    ngrams: str | None = None
 
 
 def remember(stack: Stack, current: Current) -> None:

@@ -29,6 +29,7 @@ from lamina.kit.stages import Stage, Workshop
 from lamina.recipes import contamination
 from lamina.recipes.current import recall, remember
 from lamina.recipes.history import SHELF, forgetting
+from lamina.recipes.ngrams import SHELF as NGRAMS
 from lamina.recipes.plan import Plan, passages_stage
 from lamina.recipes.removals import FOLDER, models_of, write_manifest
 from lamina.recipes.stack import Stack
@@ -206,8 +207,8 @@ class Sweep:
                 changes[field] = self._moved[shelf][name]
             elif name and shelf == "tokens" and self._holds(self._stack.state / shelf / name):
                 changes[field] = None
-        if "tokens" in changes:  # the vectors were learned from them; the next build learns others
-            changes["vectors"] = None
+        if "tokens" in changes:  # what was learned and counted of them, the next build learns and counts anew
+            changes["vectors"] = changes["ngrams"] = None
         if changes:
             remember(self._stack, replace(current, **changes))
 
@@ -229,7 +230,7 @@ class Sweep:
             stale += [folder for folder in sorted((state / "work").glob("*")) if folder.is_dir()]
             stale += sorted((state / contamination.SHELF).glob("*"))  # which documents hold questions: told anew
         if stale:
-            stale += sorted((state / "vectors").glob("*"))
+            stale += [folder for shelf in ("vectors", NGRAMS) for folder in sorted((state / shelf).glob("*"))]
         for folder in stale:
             remove(folder)
 

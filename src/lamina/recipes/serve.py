@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from lamina.kit.progress import Progress, open_progress
 from lamina.recipes.adapters import adapter_limits, add_adapters
 from lamina.recipes.current import recall
 from lamina.recipes.fitting import open_fitter
+from lamina.recipes.ngrams import counts_ngrams, ngrams_of
 from lamina.recipes.replay import StackReplays, adapter_folders, open_passages
 from lamina.recipes.served_vectors import served_vectors
 from lamina.recipes.stack import Stack
@@ -107,6 +109,7 @@ def _service(stack: Stack, registry: ModelRegistry, metrics: CollectorRegistry) 
         context=deployment.context,
         max_wait=seconds(deployment.max_wait, where="deployment.max_wait"),
         speculate=deployment.speculate,
+        ngrams=partial(ngrams_of, stack) if counts_ngrams(stack) else None,
         deterministic=deployment.deterministic,
         metrics=metrics,
         fitter=open_fitter(stack),
@@ -155,6 +158,7 @@ def _settings(stack: Stack) -> ApiSettings:
         hosts=interface.hosts,
         examples=interface.examples,
         deterministic=stack.deployment.deterministic,
+        caches_apart=stack.deployment.prefix_cache == "per key",
     )
 
 

@@ -8,9 +8,11 @@ from lamina.data.tombstones import Tombstones
 from lamina.deployment.engine.native.binding import describe
 from lamina.kit.errors import LaminaError
 from lamina.kit.progress import open_progress
-from lamina.kit.stages import Workshop
+from lamina.kit.stages import Stage, Workshop
 from lamina.recipes.architectures import AUTO
 from lamina.recipes.base_choice import told_base
+from lamina.recipes.ngrams import counts_ngrams, ngrams_stage
+from lamina.recipes.plan import Plan
 from lamina.recipes.pruning import conditions
 from lamina.recipes.removals import stale_versions
 from lamina.recipes.stack import Stack, learns_rows
@@ -31,8 +33,9 @@ def status(stack: Stack, *, as_json: bool) -> Any:
         if (stack.data is not None or learns_rows(stack.model)) and stack.model.train is not None:
             names += ["tokenizer"] if stack.data is not None and stack.data.tokenizer.trained else []
             names += ["training"] if learns_rows(stack.model) else ["tokens", "passages", "training"]
+            names += ["ngrams"] if "tokens" in names and counts_ngrams(stack) else []
     rows = []
-    stages = {name: lambda name=name: plan.workshop.condition(getattr(plan, name)) for name in names}
+    stages = {name: lambda name=name: plan.workshop.condition(_stage(plan, name)) for name in names}
     for name, look in (stages | conditions(plan)).items():
         try:
             condition = look()
@@ -57,6 +60,11 @@ def status(stack: Stack, *, as_json: bool) -> Any:
     lines += [*(f"  {r['stage']:<10} {r['state']:<12} {r['why']}" for r in rows)]
     lines.append(f"  native kernels: {describe()}")
     return "\n".join([*lines, _describe(releases)])
+
+
+def _stage(plan: Plan, name: str) -> Stage:
+    stage: Stage = ngrams_stage(plan.workshop.folder(plan.tokens)) if name == "ngrams" else getattr(plan, name)
+    return stage
 
 
 def list_releases(stack: Stack, *, as_json: bool) -> Any:

@@ -13,6 +13,7 @@ from lamina.recipes import contamination
 from lamina.recipes.architectures import AUTO
 from lamina.recipes.current import Current, read_json, remember
 from lamina.recipes.forget import finish
+from lamina.recipes.ngrams import counts_ngrams, ngrams_stage
 from lamina.recipes.plan import Plan
 from lamina.recipes.pruning import Deployed, deployed
 from lamina.recipes.quickfile import write_stack_file
@@ -157,6 +158,7 @@ def _remember(plan: Plan, made: Deployed) -> None:
         tokens=made.tokens,
         run=made.run,
         **_vectors(plan),
+        **_ngrams(plan, made),
     )
     remember(plan.stack, current)
 
@@ -165,6 +167,13 @@ def _vectors(plan: Plan) -> dict[str, str]:
     """The word vectors that the embedding layer began as, where it did."""
     model = plan.stack.model
     return {} if model is None or model.embedding.random else {"vectors": plan.workshop.key(plan.vectors)}
+
+
+def _ngrams(plan: Plan, made: Deployed) -> dict[str, str]:
+    """The n-grams of what the model learned from, where the stack guesses by them."""
+    if made.tokens is None or not counts_ngrams(plan.stack):
+        return {}
+    return {"ngrams": plan.workshop.run(ngrams_stage(plan.stack.state / "tokens" / made.tokens)).name}
 
 
 def _run_tokenizer(plan: Plan) -> None:

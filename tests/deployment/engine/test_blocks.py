@@ -63,6 +63,17 @@ def test_another_root_shares_nothing() -> None:
     assert keys[0] != keys[1]
 
 
+def test_a_salt_keeps_prefixes_apart() -> None:
+    manager = BlockManager(4, 2)
+    blocks: list[int] = []
+    manager.extend(blocks, 4)
+    for block, key in zip(blocks, manager.keys([1, 2, 3, 4], salt="mine"), strict=True):
+        manager.remember(block, key)
+    for other in ({}, {"salt": "yours"}, {"of": "mine"}, {"of": "a", "salt": "mine"}, {"of": "mine", "salt": "mine"}):
+        assert manager.known(manager.keys([1, 2, 3, 4], **other)) == 0, other
+    assert manager.known(manager.keys([1, 2, 3, 4], salt="mine")) == 2
+
+
 def test_what_nobody_knows_is_withdrawn_first() -> None:
     manager = BlockManager(8, 2)
     old, new, running, nameless = [], [], [], []

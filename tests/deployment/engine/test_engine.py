@@ -8,6 +8,7 @@ import torch
 
 from lamina.contracts.inference import SamplingParams
 from lamina.deployment.compress.quantize import dequantize, quantize
+from lamina.deployment.engine.admission import Standing
 from lamina.deployment.engine.change import Change
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.native.binding import describe, open_library
@@ -65,7 +66,7 @@ def prompts(count: int, longest: int = 60) -> list[list[int]]:
     return [torch.randint(0, 80, (n,), generator=generator).tolist() for n in lengths]
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
 @pytest.mark.parametrize(
     "options",
     [{}, {"max_sequences": 1}, {"block_tokens": 4, "chunk": 4, "wide_chunk": 8}, {"cache_mb": 1, "context": 90}],
@@ -125,6 +126,20 @@ def test_prefixes_are_computed_once(engine, tiny_model, tiny_tokenizer) -> None:
     assert second.tokens == naive(tiny_model(), [*head, 4, 5], 24, tiny_tokenizer.end_ids[0])
     exact = ask(one, head)
     assert exact.last.usage.cached_tokens == 32, "the last token is always computed"
+
+
+def test_a_prefix_is_found_by_those_of_its_salt_alone(engine) -> None:
+    one, head = engine(), (prompts(1)[0] * 40)[:40]
+
+    def cached(salt: str) -> int:
+        answer = Answer()
+        one.submit(f"r{time.monotonic_ns()}", [*head, 1], GREEDY, answer, standing=Standing(salt=salt))
+        answers.append(answer.wait().tokens)
+        return answer.last.usage.cached_tokens
+
+    answers: list[list[int]] = []
+    assert [cached(salt) for salt in ("a", "a", "b", "b", "", "", "c")] == [0, 40, 0, 40, 0, 40, 0]
+    assert all(answer == answers[0] for answer in answers)
 
 
 @pytest.mark.parametrize(("int8", "kernels"), [(False, "torch"), (True, "torch"), (True, "compiled"), NATIVE])

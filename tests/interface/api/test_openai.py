@@ -197,6 +197,26 @@ def test_a_key_and_its_standing_reach_the_service(serve, ring) -> None:
     assert api.service.requests[-1].key != request.key
 
 
+def test_a_salt_reaches_the_service_and_keys_may_be_kept_apart(serve, ring) -> None:
+    tokens = [ring.create(name, ["infer"])[1] for name in ("one", "other")]
+
+    def salts(api) -> list[str]:
+        found = []
+        for token in tokens:
+            for more in ({}, {"cache_salt": "team"}):
+                client = api.openai(token)
+                client.chat.completions.create(model="", messages=HELLO, extra_body=more)
+                client.completions.create(model="", prompt="hello", extra_body=more)
+                chat, text = (request.cache_salt for request in api.service.requests[-2:])
+                assert chat == text
+                found.append(chat)
+        return found
+
+    assert salts(serve(keys=ring)) == ["", "team", "", "team"]
+    apart = salts(serve(keys=ring, settings=ApiSettings(caches_apart=True)))
+    assert len({*apart, "", "team"}) == 6, "another one for each key and salt"
+
+
 def test_a_failure_in_mid_stream_is_an_error_event(serve) -> None:
     api = serve(service=EchoService(fail_after=2, error=LaminaError("secret path", where="/srv/secret")))
     pieces: list[str] = []

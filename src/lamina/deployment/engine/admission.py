@@ -24,14 +24,16 @@ _ANSWER_TOKENS = 1024  # the longest answer, where neither request nor model say
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a request stands among others: whose it is, its priority (lower comes first), and seconds that it has."""
+    """How a request stands among others: whose it is, its priority (lower comes first), seconds that it has, and with
+    whom it shares the keys and values of its prompt: with those of the same ``salt``."""
 
     key: str = ""
     priority: int = 0
     timeout: float | None = None
+    salt: str = ""
 
 
-_PLAIN = Standing()
+PLAIN = Standing()
 
 
 class StreamingTokenizer(Tokenizer, Protocol):
@@ -76,7 +78,7 @@ class Admission:
         deliver: Deliver,
         loop: asyncio.AbstractEventLoop | None,
         guide: TokenGuide | None = None,
-        standing: Standing = _PLAIN,
+        standing: Standing = PLAIN,
         adapter: EngineAdapter | None = None,
     ) -> Sequence:
         """The request, ready to be queued. Raises ``InputError`` (``context_length_exceeded``, a bad parameter).

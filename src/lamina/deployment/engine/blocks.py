@@ -111,11 +111,14 @@ class BlockManager:
         self._block_of.clear()
         self.restrict(self._limit)
 
-    def keys(self, tokens: Sequence[int], of: str = "") -> list[bytes]:
-        """The hash chain of the full blocks of ``tokens``; ``of``: what computes them beside the root."""
+    def keys(self, tokens: Sequence[int], of: str = "", *, salt: str = "") -> list[bytes]:
+        """The hash chain of the full blocks of ``tokens``; ``of``: what computes them beside the root; ``salt``: what
+        whoever asks must know to find them, so that nobody else's waiting tells what a prompt began with (as vLLM's
+        ``cache_salt``; Song et al. 2024, arXiv 2409.20002, read prompts off the time to the first token)."""
         keys, key = [], self._root
-        if of:
-            key = hashlib.blake2b(key + of.encode(), digest_size=16).digest()
+        for name, mixed in ((b"of", of), (b"salt", salt)):  # told apart: an adapter's key is no salt
+            if mixed:
+                key = hashlib.blake2b(key + mixed.encode(), digest_size=16, person=name).digest()
         for start in range(0, len(tokens) - self.block_tokens + 1, self.block_tokens):
             part = array("q", tokens[start : start + self.block_tokens]).tobytes()
             key = hashlib.blake2b(key + part, digest_size=16).digest()

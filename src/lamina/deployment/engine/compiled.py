@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lamina.deployment.engine.layer import Layer
+from lamina.deployment.engine.layer import Layer, is_plain
 from lamina.deployment.engine.place import Place
 from lamina.kit.limits import read_limits
 from lamina.model.spec import StackSpec
@@ -158,6 +158,7 @@ def load_kernels(spec: StackSpec) -> ModuleType | None:
     if (
         spec.norm is None
         or spec.norm.kind != "rms"
+        or spec.norm.offset
         or spec.embeddings.positions != "none"
         or not all(_known(b) for b in spec.blocks)
     ):
@@ -174,7 +175,7 @@ def _known(block: Any) -> bool:
     attention, feedforward = block.attention, block.feedforward
     plain = not (attention.bias or attention.out_bias or feedforward.bias or attention.qk_norm)
     gated = feedforward.gated and feedforward.activation == "silu"
-    return bool(plain and gated and attention.rotary and block.norm.kind == "rms")
+    return bool(plain and gated and attention.rotary and block.norm.kind == "rms" and is_plain(block))
 
 
 def _array(tensor: Tensor) -> Array:

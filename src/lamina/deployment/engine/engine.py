@@ -11,12 +11,13 @@ from typing import Any
 
 from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.engine.adapters import EngineAdapter
-from lamina.deployment.engine.admission import Admission, Standing, StreamingTokenizer
+from lamina.deployment.engine.admission import PLAIN, Admission, Standing, StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
 from lamina.deployment.engine.cache import Cache, bytes_per_token
 from lamina.deployment.engine.change import CacheState, Change
 from lamina.deployment.engine.choice import describe
 from lamina.deployment.engine.guidance import Guidance, TokenGuide
+from lamina.deployment.engine.ngrams import Ngrams
 from lamina.deployment.engine.observer import Load, Observer
 from lamina.deployment.engine.outbox import Outbox
 from lamina.deployment.engine.room import Room
@@ -38,9 +39,9 @@ class Engine:
     ``version`` is stamped on every chunk; ``generation`` are the model's ``generation_config`` values; ``cache_mb`` MiB
     hold keys and values (memory is touched only as they fill), of kind ``cache``; ``context`` caps prompt and answer
     together; ``queue_tokens`` caps the prompts that wait, ``max_wait`` the seconds that one waits for its turn;
-    ``speculate``: guess tokens where that pays; ``sole``: nobody uses the model afterwards either, so that weights of
-    which the engine has a copy in its own form are let go of; ``deterministic``: an answer's bits depend on its request
-    alone, and one without a seed has 0. What is None is taken from ``sizes``, by what ``model`` lies on.
+    ``speculate``: guess tokens where that pays, by ``ngrams`` too; ``sole``: nobody uses the model afterwards either,
+    so that weights of which the engine has a copy in its own form are let go of; ``deterministic``: an answer's bits
+    depend on its request alone, and one without a seed has 0. What is None is taken from ``sizes``, by what it lies on.
     """
 
     _change: Change | None = None  # to be made before the next step
@@ -64,11 +65,11 @@ class Engine:
         observer: Observer | None = None,
         kernels: Kernels = "auto",
         speculate: bool = True,
+        ngrams: Ngrams | None = None,
         sole: bool = False,
         deterministic: bool = False,
     ) -> None:
-        self.version = version
-        self.tokenizer = tokenizer
+        self.version, self.tokenizer = version, tokenizer
         self.generation = dict(generation or {})
         sizes = suited(next(iter(model.state_dict().values())).device)
         max_sequences = max_sequences or sizes.sequences
@@ -95,13 +96,12 @@ class Engine:
         self._wake = threading.Condition()
         self._live: dict[str, Sequence] = {}
         self._outbox = Outbox()
+        guessing: dict[str, Any] = {"speculate": speculate, "ngrams": ngrams}
         self._stepper = Stepper(
-            self._runner, self._blocks, tokenizer, self._outbox, rows=sizes.rows, end=self._end, speculate=speculate
+            self._runner, self._blocks, tokenizer, self._outbox, rows=sizes.rows, end=self._end, **guessing
         )
         self.observer = observer
-        self._closing = False
-        self._steps = 0
-        self._stepped = time.monotonic()
+        self._closing, self._steps, self._stepped = False, 0, time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"engine-{version}", daemon=True)
         self._thread.start()
 
@@ -140,7 +140,7 @@ class Engine:
         *,
         loop: asyncio.AbstractEventLoop | None = None,
         guide: TokenGuide | None = None,
-        standing: Standing | None = None,
+        standing: Standing = PLAIN,
         adapter: EngineAdapter | None = None,
     ) -> None:
         """Queue a request. ``deliver`` gets its chunks, the last one with a ``finish_reason``, or one error.
@@ -149,8 +149,8 @@ class Engine:
         ``sampling.constraint``; waited for where none is given. ``adapter``: of ``fuse_adapter``. Raises ``InputError``
         (``context_length_exceeded``, a bad parameter) or ``BusyError`` (the queue is full) before anything is queued.
         """
-        sequence = self._admission.sequence(id, prompt, sampling, deliver, loop, guide, standing or Standing(), adapter)
-        sequence.keys = self._blocks.keys(prompt, adapter.key if adapter else "")
+        sequence = self._admission.sequence(id, prompt, sampling, deliver, loop, guide, standing, adapter)
+        sequence.keys = self._blocks.keys(prompt, adapter.key if adapter else "", salt=standing.salt)
         with self._wake:
             if self._closing:
                 raise BusyError("this model is being unloaded", hint="ask again")

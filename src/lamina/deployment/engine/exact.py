@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lamina.deployment.engine.attending import first_seen
 from lamina.deployment.engine.layer import Layer
 from lamina.deployment.engine.operations import attend as attend_to
 from lamina.deployment.engine.place import Paging, Place
@@ -44,8 +45,11 @@ def prefill_in_tiles(tokens: Sequence[int], place: Place, forward: Callable[...,
 def _attend(written: Tensor, seen: Tensor, rows: slice, first: int) -> Callable[[Layer, Tensor, Tensor], Any]:
     def attend(layer: Layer, q: Tensor, kv: Tensor) -> Tensor:
         layer.put(written, kv[rows])
-        near = layer.seen(seen)
-        out = [attend_to(row[None, :, None], near[:, : first + n + 1], None) for n, row in enumerate(q[rows].unbind())]
+        near, window, scale = layer.seen(seen), layer.spec.attention.window, layer.spec.attention.scale
+        out = [
+            attend_to(row[None, :, None], near[:, first_seen(end, window) : end], None, scale)
+            for end, row in enumerate(q[rows].unbind(), first + 1)
+        ]
         return F.pad(torch.cat(out), (0, 0, rows.start, TILE - rows.stop))
 
     return attend

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lamina.deployment.engine.layer import Layer
+from lamina.deployment.engine.layer import Layer, is_plain
 from lamina.deployment.engine.place import Place
 from lamina.model.spec import StackSpec
 
@@ -138,11 +138,11 @@ def wide_scores(head: Any, normed: Tensor) -> Tensor:
 
 def load_kernels(spec: StackSpec, device: torch.device) -> ModuleType | None:
     """The kernels, if they know models like ``spec`` and Triton works here; else None."""
-    if device.type != "cuda" or spec.norm is None:
+    if device.type != "cuda" or spec.norm is None or spec.norm.offset:
         return None
     for block in spec.blocks:
         dim = block.attention.head_dim
-        if dim < 16 or dim & (dim - 1) or block.attention.head_dim > 256:
+        if dim < 16 or dim & (dim - 1) or block.attention.head_dim > 256 or not is_plain(block):
             return None
     try:
         from lamina.deployment.engine import cuda_kernels

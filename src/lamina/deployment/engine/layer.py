@@ -25,6 +25,8 @@ class Layer:
     q_norm: nn.Module | None
     k_norm: nn.Module | None
     feedforward_norm: Callable[[Tensor], Tensor]
+    attention_after: Callable[[Tensor], Tensor]  # what a part's output goes through before it is added
+    feedforward_after: Callable[[Tensor], Tensor]
     activation: Callable[[Tensor], Tensor]
     rotary: tuple[Tensor, Tensor] | None
     store: Tensor  # (2 · kv_heads, slots, head_dim): keys, then values
@@ -78,6 +80,8 @@ def make_layer(
         q_norm=attention.q_norm,
         k_norm=attention.k_norm,
         feedforward_norm=norm(block.feedforward_norm, spec.norm),
+        attention_after=_after(block, "attention", spec),
+        feedforward_after=_after(block, "feedforward", spec),
         activation=feedforward.activation,
         rotary=tables[spec.attention.rotary, spec.attention.head_dim] if spec.attention.rotary else None,
         store=store,
@@ -86,6 +90,14 @@ def make_layer(
         products=products,
         few_rows=tuple(p.few_rows() if hasattr(p, "few_rows") else bare(p) for p in products),
     )
+
+
+def _after(block: Any, part: str, spec: BlockSpec) -> Callable[[Tensor], Tensor]:
+    """The norm behind a part, where there is one."""
+    if spec.placement != "sandwich":
+        return lambda out: out
+    normed = norm(getattr(block, f"{part}_after"), spec.norm)
+    return lambda out: normed(out.float())
 
 
 def let_go(layers: Iterable[Layer], blocks: nn.Module) -> None:
@@ -101,14 +113,18 @@ def let_go(layers: Iterable[Layer], blocks: nn.Module) -> None:
 def check_served(spec: ModelSpec) -> None:
     """Raise ``ConfigError`` where the steps above would not compute what ``Transformer.forward`` does."""
     stack = spec.stack
-    usual = stack.norm and all(
-        block.placement == "pre" and not block.attention.window and block.attention.scale is None
-        for block in stack.blocks
-    )
+    usual = stack.norm and all(block.placement in ("pre", "sandwich") for block in stack.blocks)
     plain = spec.head is not None and spec.head == HeadSpec(tied=spec.head.tied) and spec.encoder is None
-    if not (usual and plain and stack.causal) or (stack.norm and stack.norm.offset):
+    if not (usual and plain and stack.causal and stack.relative is None):
         raise ConfigError(
-            "the engine serves decoders with plain norms before their parts and attention to the whole context",
+            "the engine serves decoders with norms before their parts and a plain head",
             where="deployment",
             hint="this model can be trained and evaluated, not served yet",
         )
+
+
+def is_plain(block: BlockSpec) -> bool:
+    """Whether it is of the form that the kernels of every way know: norms before its parts alone, whose weights are
+    stored as they are, and attention to the whole context with the usual scale. Torch's way knows the others."""
+    attention = block.attention
+    return block.placement == "pre" and not block.norm.offset and attention.window is None and attention.scale is None

@@ -34,7 +34,7 @@ def norm(module: Any, spec: NormSpec) -> Callable[[Tensor], Tensor]:
     On a CPU RMSNorm is layer normalisation of (x, -x), whose mean is 0 and whose variance is the mean square of x:
     torch has one kernel for it, and six for ``rms_norm`` (3 against 16 µs for a row of 576).
     """
-    weight = module.weight.detach().float()
+    weight = module.weight.detach().float() + (1.0 if spec.offset else 0.0)
     if spec.kind == "layer":
         bias = module.bias.detach().float()
         return lambda x: F.layer_norm(x, weight.shape, weight, bias, spec.eps)
@@ -51,12 +51,16 @@ def norm(module: Any, spec: NormSpec) -> Callable[[Tensor], Tensor]:
     return rms
 
 
-def attend(q: Tensor, seen: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of queries (1, H, T, Dh) over keys and values (2 · kv_heads, S, Dh): (T, H · Dh)."""
+def attend(q: Tensor, seen: Tensor, mask: Tensor | None, scale: float | None = None) -> Tensor:
+    """Attention of queries (1, H, T, Dh) over keys and values (2 · kv_heads, S, Dh): (T, H · Dh).
+
+    ``mask`` (T, S) bool; None: T is 1, or S, and each sees up to itself. ``scale`` of the scores; None: Dh ** -0.5.
+    """
     keys, values = seen.unsqueeze(0).chunk(2, dim=1)
     count = q.shape[2]
+    causal, grouped = mask is None and count > 1, keys.shape[1] != q.shape[1]
     out = F.scaled_dot_product_attention(
-        q, keys, values, attn_mask=mask, is_causal=mask is None and count > 1, enable_gqa=keys.shape[1] != q.shape[1]
+        q, keys, values, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=grouped
     )
     return out.transpose(1, 2).reshape(count, -1)
 

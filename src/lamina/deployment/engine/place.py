@@ -26,6 +26,7 @@ class Paging:
 
     def __init__(self, block_tokens: int, device: torch.device) -> None:
         self._size = block_tokens
+        self.device = device
         self._offsets = torch.arange(block_tokens, device=device)
 
     def slot(self, place: Place, index: int) -> int:
@@ -37,10 +38,10 @@ class Paging:
         blocks = torch.tensor(place.blocks[: -(-end // self._size)], device=self._offsets.device)
         return (blocks[:, None] * self._size + self._offsets).flatten()[start:end]
 
-    def view(self, place: Place, end: int) -> slice | Tensor:
-        """The slots of the first ``end`` tokens: a slice where the blocks are neighbours, else an index."""
-        used = place.blocks[: -(-end // self._size)]
+    def view(self, place: Place, end: int, start: int = 0) -> slice | Tensor:
+        """The slots of the tokens ``start`` … ``end``: a slice where the blocks are neighbours, else an index."""
+        used = place.blocks[start // self._size : -(-end // self._size)]
         if used[-1] - used[0] == len(used) - 1 and all(b - a == 1 for a, b in pairwise(used)):
-            first = used[0] * self._size
-            return slice(first, first + end)
-        return self.slots(place, 0, end)
+            first = used[0] * self._size + start % self._size
+            return slice(first, first + end - start)
+        return self.slots(place, start, end)

@@ -16,18 +16,17 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lamina.deployment.engine import graphs
 from lamina.deployment.engine.adapters import EngineAdapter, beside, one_kind_at_a_time
+from lamina.deployment.engine.attending import Attend, attend_prompt, attend_tokens
 from lamina.deployment.engine.cache import Cache, bytes_per_token, cache_dtype
 from lamina.deployment.engine.choice import agree, faster
 from lamina.deployment.engine.compiled import CompiledDecoder, open_compiled
 from lamina.deployment.engine.exact import prefill_in_tiles
-from lamina.deployment.engine.layer import Layer, check_served, let_go, make_layer
+from lamina.deployment.engine.layer import check_served, let_go, make_layer
 from lamina.deployment.engine.memory import give_back
 from lamina.deployment.engine.native.decoder import NativeDecoder, open_native
-from lamina.deployment.engine.operations import attend as attend_to
 from lamina.deployment.engine.operations import int8_scores, norm, rotary, rotate
 from lamina.deployment.engine.place import Paging, Place
 from lamina.model.transformer import Transformer
@@ -155,18 +154,7 @@ class Runner:
                 return one_kind_at_a_time(self.decode, tokens, places)
         adapted = [(slice(n, n + 1), place.adapter) for n, place in enumerate(places) if place.adapter is not None]
         positions = [place.stored for place in places]
-        slots = [self._paging.slot(place, place.stored) for place in places]
-        index = torch.tensor(slots, device=self._device)
-        views = [self._paging.view(place, place.stored + 1) for place in places]
-
-        def attend(layer: Layer, q: Tensor, kv: Tensor) -> Tensor:
-            if len(slots) == 1:
-                layer.put(slots[0], kv)
-                return attend_to(q.unsqueeze(2), layer.seen(views[0]), None)
-            layer.put(index, kv)
-            rows = (attend_to(q[b : b + 1].unsqueeze(2), layer.seen(view), None) for b, view in enumerate(views))
-            return torch.cat(list(rows))
-
+        attend = attend_tokens(places, self._paging)
         ids, at = (torch.tensor(values, device=self._device) for values in (tokens, positions))
         hidden = self._forward(ids, at, attend, few=True, adapted=adapted)
         return self._scores(hidden)
@@ -195,15 +183,7 @@ class Runner:
         start, end = place.stored, place.stored + count
         positions = torch.full((padded,), start, device=self._device)
         positions[:count] = torch.arange(start, end, device=self._device)
-        view = self._paging.view(place, end)
-        slots = self._paging.slots(place, start, end)
-        mask = torch.ones(count, end, dtype=torch.bool, device=self._device).tril(start) if start else None
-
-        def attend(layer: Layer, q: Tensor, kv: Tensor) -> Tensor:
-            layer.put(slots, kv[:count])
-            out = attend_to(q[:count].transpose(0, 1).unsqueeze(0), layer.seen(view), mask)
-            return out if padded == count else F.pad(out, (0, 0, 0, padded - count))
-
+        attend = attend_prompt(place, count, padded, self._paging)
         adapted = [] if place.adapter is None else [(slice(0, padded), place.adapter)]
         hidden = self._forward(ids, positions, attend, few=False, adapted=adapted)
         return self._scores(hidden[count - 1 : count])[0] if scores else None
@@ -212,7 +192,7 @@ class Runner:
         self,
         ids: Tensor,
         positions: Tensor,
-        attend: Callable[[Layer, Tensor, Tensor], Tensor],
+        attend: Attend,
         *,
         few: bool,
         adapted: Sequence[tuple[slice, EngineAdapter]] = (),
@@ -237,14 +217,14 @@ class Runner:
                 rotate(qkv.narrow(1, 0, layer.turning), *tables[key])
             q, kv = qkv.split((attention.heads, 2 * attention.kv_heads), dim=1)
             attended = attend(layer, q.to(layer.dtype), kv.to(layer.dtype))
-            hidden = hidden + o_of(attended.to(dtype))
+            hidden = hidden + layer.attention_after(o_of(attended.to(dtype)))
             inner = up_of(layer.feedforward_norm(hidden).to(dtype))
             if layer.spec.feedforward.gated:
                 gate, up = inner.chunk(2, dim=-1)
                 inner = layer.activation(gate) * up
             else:
                 inner = layer.activation(inner)
-            hidden = hidden + down_of(inner)
+            hidden = hidden + layer.feedforward_after(down_of(inner))
         return hidden
 
     def _scores(self, hidden: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from lamina.deployment.engine.adjusting import Adjuster
 from lamina.deployment.engine.guidance import TokenGuide
 from lamina.deployment.engine.place import Place
 from lamina.deployment.engine.sampling import Drawn, Sampler
-from lamina.deployment.engine.speculation import Lookup
+from lamina.deployment.engine.speculation import Guesser
 from lamina.kit.errors import DeadlineError, LaminaError
 
 Deliver = Callable[[Chunk | LaminaError], None]
@@ -98,7 +98,7 @@ class Sequence:
     deadline: float | None = None  # on the monotonic clock
     adjust: Adjuster | None = None  # where scores are to be changed before a draw
     guide: TokenGuide | None = None  # where it stands in the form that it must have
-    lookup: Lookup | None = None  # guesses at what follows
+    guessers: tuple[Guesser, ...] = ()  # by which steps take several of its tokens, where that pays
     made: Made | None = None  # what it is answered with
     adapter: EngineAdapter | None = None  # what is added to the model's weights for it
     state: State = State.WAITING

@@ -1,40 +1,71 @@
 """Several tokens in one step: guessed from what the sequence already holds, and kept where the model says the same.
 
 Prompt lookup: what followed the last three tokens where they stood before is guessed to follow again (Saxena 2023,
-"Prompt Lookup Decoding"; the check is that of Leviathan et al. 2023, arXiv 2211.17192, with a sharper rule). Each place
-is drawn from its own scores with its own random number, and the guesses count as far as they are what was drawn: so an
-answer is the same token for token with and without guessing, sampled or not. Guessing goes on only while it pays, by
-measured times and the sequence's own share of right guesses.
+"Prompt Lookup Decoding"; the check is that of Leviathan et al. 2023, arXiv 2211.17192, with a sharper rule). Where they
+stand for the first time, what follows them in the documents is guessed (see ``ngrams``). Each place is drawn from its
+own scores with its own random number, and the guesses count as far as they are what was drawn: so an answer is the same
+token for token with and without guessing, sampled or not. Guessing goes on only while it pays, by measured times and
+the sequence's own share of right guesses, of either kind.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+
+from lamina.deployment.engine.ngrams import Ngrams
 
 _GRAM = 3  # tokens that are looked up
 _LENGTHS = (2, 4, 7)  # guesses in a step that may be tried
+_SHORTER = (1, *_LENGTHS)  # of the documents' n-grams, which often end soon
 _HOPE = 0.7  # share of right guesses that a sequence begins with
+_LESS_HOPE = 0.5  # of those by the documents' n-grams
 _GAIN = 1.05  # tokens for the time of one, from which on it pays
 _PAUSE, _LONGEST = 32, 1024  # tokens until a sequence for which it did not pay tries again
 _STEADY = 0.9  # weight of the past in running means
 
 
-class Lookup:
-    """The guesses of one sequence, whose list ``tokens`` grows."""
+class Guesser(ABC):
+    """One kind of guesses for one sequence, whose list ``tokens`` grows."""
+
+    lengths: tuple[int, ...] = _LENGTHS  # guesses in a step that may be tried
+    hope = _HOPE
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self._tokens = tokens
-        self._after: dict[tuple[int, ...], int] = {}  # where the place behind a run of tokens is, the latest one
-        self._indexed = _GRAM
-        self.share = _HOPE  # of guesses that were right
+        self.share = self.hope  # of guesses that were right
         self._pause = _PAUSE
         self._resume = 0  # tokens from which on it guesses
 
     def guess(self, most: int) -> list[int]:
         """Up to ``most`` tokens that may follow; often none."""
+        return self._found(most) if len(self._tokens) >= self._resume else []
+
+    @abstractmethod
+    def _found(self, most: int) -> list[int]: ...
+
+    def learn(self, guessed: int, right: int) -> None:
+        """``right`` of ``guessed`` tokens were what was drawn."""
+        tried = min(right + 1, guessed)  # behind a wrong one nothing was tried
+        self.share = _STEADY * self.share + (1 - _STEADY) * right / tried
+
+    def rest(self) -> None:
+        """It does not pay: try again later, and each time later."""
+        self._resume = len(self._tokens) + self._pause
+        self._pause = min(2 * self._pause, _LONGEST)
+        self.share = self.hope
+
+
+class Lookup(Guesser):
+    """What followed the same tokens where they stood before."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        super().__init__(tokens)
+        self._after: dict[tuple[int, ...], int] = {}  # where the place behind a run of tokens is, the latest one
+        self._indexed = _GRAM
+
+    def _found(self, most: int) -> list[int]:
         tokens, size = self._tokens, len(self._tokens)
-        if size < self._resume:
-            return []
         for behind in range(self._indexed, size):
             self._after[tuple(tokens[behind - _GRAM : behind])] = behind
         self._indexed = max(self._indexed, size)
@@ -46,16 +77,24 @@ class Lookup:
             found.append(found[len(found) - (size - place)])
         return found
 
-    def learn(self, guessed: int, right: int) -> None:
-        """``right`` of ``guessed`` tokens were what was drawn."""
-        tried = min(right + 1, guessed)  # behind a wrong one nothing was tried
-        self.share = _STEADY * self.share + (1 - _STEADY) * right / tried
 
-    def rest(self) -> None:
-        """It does not pay: try again later, and each time later."""
-        self._resume = len(self._tokens) + self._pause
-        self._pause = min(2 * self._pause, _LONGEST)
-        self.share = _HOPE
+class Recall(Guesser):
+    """What follows the same tokens in the documents."""
+
+    lengths = _SHORTER
+    hope = _LESS_HOPE
+
+    def __init__(self, tokens: Sequence[int], ngrams: Ngrams) -> None:
+        super().__init__(tokens)
+        self._ngrams = ngrams
+
+    def _found(self, most: int) -> list[int]:
+        near = list(self._tokens[-_GRAM:])
+        begun = len(near)
+        while len(near) - begun < most and (token := self._ngrams.follower(near[-_GRAM:])) is not None:
+            near.append(token)
+        found = len(near) - begun
+        return near[begun : begun + max((n for n in self.lengths if n <= found), default=0)]
 
 
 class Speculation:
@@ -74,11 +113,11 @@ class Speculation:
         before = self._checked.get(guesses, seconds)
         self._checked[guesses] = _STEADY * before + (1 - _STEADY) * seconds
 
-    def length(self, lookup: Lookup) -> int:
-        """How many guesses pay for a sequence now; 0: none."""
+    def length(self, guesser: Guesser) -> int:
+        """How many of its guesses pay for a sequence now; 0: none."""
         if self._plain is None:
             return 0
-        gains = {count: self._gain(count, lookup.share) for count in _LENGTHS}
+        gains = {count: self._gain(count, guesser.share) for count in guesser.lengths}
         best = max(gains, key=gains.__getitem__)
         return best if gains[best] >= _GAIN else 0
 

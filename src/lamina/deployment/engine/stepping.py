@@ -14,13 +14,14 @@ from lamina.contracts.inference import Chunk
 from lamina.deployment.engine.admission import StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
 from lamina.deployment.engine.drawing import draw_together
+from lamina.deployment.engine.ngrams import Ngrams
 from lamina.deployment.engine.observer import Observer
 from lamina.deployment.engine.outbox import Outbox
 from lamina.deployment.engine.runner import Runner
 from lamina.deployment.engine.sampling import Drawn
 from lamina.deployment.engine.scheduler import Step
 from lamina.deployment.engine.sequence import Sequence, State
-from lamina.deployment.engine.speculation import Lookup, Speculation
+from lamina.deployment.engine.speculation import Guesser, Lookup, Recall, Speculation
 from lamina.kit.errors import LaminaError
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ End = Callable[[Sequence, Chunk | LaminaError], None]
 class Stepper:
     """Performs steps over ``runner`` and ``blocks``, on the engine's thread; ``end`` takes a sequence out.
 
-    ``rows``: sequences that are decoded in one product. It and ``threads`` may be changed between steps.
+    ``rows``: sequences that are decoded in one product. It and ``threads`` may be changed between steps. ``ngrams``: by
+    which ``speculate`` guesses, too.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Stepper:
         rows: int,
         end: End,
         speculate: bool = False,
+        ngrams: Ngrams | None = None,
     ) -> None:
         self.observer: Observer | None = None
         self._runner = runner
@@ -56,6 +59,7 @@ class Stepper:
         self._end = end
         # Not on a GPU: its captured steps are of single tokens.
         self._speculation = Speculation() if speculate and runner.kernels != "graphs" else None
+        self._ngrams = ngrams
 
     def perform(self, step: Step) -> None:
         """Compute what ``step`` says, and put the chunks that come of it into the outbox."""
@@ -97,9 +101,9 @@ class Stepper:
 
     def _decode_one(self, sequence: Sequence, speculation: Speculation) -> None:
         """A step of the only sequence that decodes: with guesses where they pay."""
-        guesses = self._guesses(sequence, speculation)
+        guesser, guesses = self._guesses(sequence, speculation)
         begun = time.perf_counter()
-        if not guesses:
+        if guesser is None:
             self._decode([sequence])
             speculation.plain(time.perf_counter() - begun)
             return
@@ -112,21 +116,22 @@ class Stepper:
                 break
             right += 1
         speculation.checked(len(guesses), time.perf_counter() - begun)
-        if sequence.lookup is not None:
-            sequence.lookup.learn(len(guesses), right)
-            if not speculation.length(sequence.lookup):
-                sequence.lookup.rest()
+        guesser.learn(len(guesses), right)
+        if not speculation.length(guesser):
+            guesser.rest()
 
-    def _guesses(self, sequence: Sequence, speculation: Speculation) -> list[int]:
-        """Tokens that may follow, with blocks for them; none where that does not pay."""
-        if sequence.lookup is None:
-            sequence.lookup = Lookup(sequence.tokens)
-        lookup, size = sequence.lookup, len(sequence.tokens)
-        most = min(speculation.length(lookup), sequence.max_tokens - sequence.generated - 1)
-        guesses = lookup.guess(most) if most > 0 else []
-        if not guesses:
-            return []
-        return guesses if self._blocks.extend(sequence.blocks, size + len(guesses)) else []
+    def _guesses(self, sequence: Sequence, speculation: Speculation) -> tuple[Guesser | None, list[int]]:
+        """Tokens that may follow, with blocks for them, and whose guess they are; none where that does not pay."""
+        if not sequence.guessers:
+            more = () if self._ngrams is None else (Recall(sequence.tokens, self._ngrams),)
+            sequence.guessers = (Lookup(sequence.tokens), *more)
+        left = sequence.max_tokens - sequence.generated - 1
+        for guesser in sequence.guessers:
+            most = min(speculation.length(guesser), left)
+            guesses = guesser.guess(most) if most > 0 else []
+            if guesses and self._blocks.extend(sequence.blocks, len(sequence.tokens) + len(guesses)):
+                return guesser, guesses
+        return None, []
 
     def _prefill(self, sequence: Sequence, end: int) -> None:
         complete = end == len(sequence.tokens)

@@ -19,17 +19,22 @@ class Standing(TypedDict):
     """Fields of ``inference.Request`` that say how it stands among others."""
 
     key: str
+    cache_salt: str
     priority: int
     timeout: float | None
 
 
-def standing_of(body: Sampling, request: Request) -> Standing:
-    """Whose request it is, its priority and its time. To come before others needs the scope ``admin``."""
+def standing_of(body: Sampling, request: Request, settings: ApiSettings) -> Standing:
+    """Whose request it is, with whom it shares the cache of prompts, its priority and its time. To come before others
+    needs the scope ``admin``."""
     caller = caller_of(request)
     priority = body.priority or 0
     if priority < 0 and "admin" not in caller.scopes:
         raise ParameterError("priority: below 0 only with a key of the scope 'admin'", param="priority")
-    return {"key": caller.user, "priority": priority, "timeout": body.timeout}
+    salt = body.cache_salt or ""
+    if settings.caches_apart:
+        salt = f"{caller.user}\0{salt}"  # whatever salt is asked for, it is this key's own
+    return {"key": caller.user, "cache_salt": salt, "priority": priority, "timeout": body.timeout}
 
 
 def sampling_of(

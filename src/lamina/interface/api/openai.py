@@ -122,7 +122,7 @@ class OpenAIRoutes:
         count = body.n or 1
         # What stands in the sources is to be said as it stands there, unless several answers are wanted.
         temperature = 0.0 if grounded.found and count == 1 else self._settings.temperature
-        id, standing = new_id("chatcmpl"), standing_of(body, request)
+        id, standing = new_id("chatcmpl"), standing_of(body, request, self._settings)
         requests = [
             inference.Request(
                 id=f"{id}.{index}",
@@ -163,7 +163,7 @@ class OpenAIRoutes:
         self._check_completion(body)
         model = await self._resolve(body.model)
         count = body.best_of or body.n or 1
-        id, standing = new_id("cmpl"), standing_of(body, request)
+        id, standing = new_id("cmpl"), standing_of(body, request, self._settings)
         requests: list[inference.Request] = []
         messages: list[tuple[Message, ...]] = []
         for prompt in body.prompt:

@@ -110,6 +110,7 @@ class ApiSettings:
     vectors: tuple[str, ...] = ()  # names of word vectors that /v1/embeddings knows beside the versions
     examples: tuple[str, ...] = ()  # questions that the empty chat page offers
     deterministic: bool = False  # a request without a seed has the seed 0
+    caches_apart: bool = False  # each API key finds only its own prompts in the prefix cache
     max_body: int = 1 << 20
     body_deadline_s: float = 30.0
     stalled_reader_s: float = 30.0

@@ -22,6 +22,7 @@ from lamina.interface.api.turns import ChatMessage, Offer
 
 MAX_SEED = 2**63 - 1
 MAX_BIASED = 1024  # tokens whose scores a request may change
+MAX_SALT = 256  # characters
 MAX_COMMENT = 8 * 1024
 MAX_CORRECTION = 32 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}")
@@ -127,6 +128,7 @@ class Sampling(Forms):
     min_tokens: Positive | None = None
     ignore_eos: bool | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] | None = None
+    cache_salt: Annotated[Text, Field(min_length=1, max_length=MAX_SALT)] | None = None
     # our own
     timeout: Annotated[float, Field(gt=0, le=3600)] | None = None
     grounding: Grounding | None = None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamina.deployment.engine.adapters import EngineAdapter
-from lamina.deployment.engine.layer import Layer
+from lamina.deployment.engine.layer import Layer, is_plain
 from lamina.deployment.engine.native import binding as native
 from lamina.deployment.engine.native.low_rank import Adapters
 from lamina.deployment.engine.native.product import matrix
@@ -208,6 +208,7 @@ def _knows(spec: StackSpec, stack: Any) -> bool:
         and stack.embeddings.token.weight.dtype == torch.int8
         and embeddings.norm is None
         and spec.norm is not None
+        and not spec.norm.offset
         and all(_known(block) for block in spec.blocks)
     )
 
@@ -215,7 +216,7 @@ def _knows(spec: StackSpec, stack: Any) -> bool:
 def _known(block: Any) -> bool:
     attention = block.attention
     of_heads = attention.qk_norm is None or (attention.qk_norm.kind == "rms" and not attention.qk_norm.offset)
-    return attention.head_dim % _LANES == 0 and of_heads and not block.norm.offset
+    return attention.head_dim % _LANES == 0 and of_heads and is_plain(block)
 
 
 def _places(embeddings: Any, spec: EmbeddingSpec, context: int) -> Tensor | None:
