@@ -18,6 +18,7 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,11 @@ def work_of(row: str) -> list[Work]:
     return [(f"translate {words}, {k} beam{'s' * (k > 1)}", asked | {"beams": k}) for k in (1, 4)]
 
 
-def rows(row: str, names: list[str], runs: int, threads: int) -> list[dict[str, Any]]:
-    """The rows of all peers."""
+def rows(row: str, names: list[str], runs: int, threads: int) -> Iterator[list[dict[str, Any]]]:
+    """The rows of all peers, one kind of work after another."""
     whole = WHOLE[row]
     sides = {OURS: open_ours(row, threads)} | {n: open_peer(row, n, threads) for n in dict.fromkeys((*names, whole))}
     try:
-        found = []
         for words, asked in work_of(row):
             asked = asked | ({"at_once": AT_ONCE} if row == "embed" else {})
             quality = vector_quality(sides, asked, whole) if row == "embed" else text_quality(sides, asked, whole)
@@ -61,8 +61,7 @@ def rows(row: str, names: list[str], runs: int, threads: int) -> list[dict[str, 
             for _ in range(runs):
                 for side, of_side in rates.items():
                     of_side.append(len(asked["texts"]) / sides[side].turn(asked)["seconds"])
-            found += [row_of(words, row, name, rates, quality, threads) for name in names]
-        return found
+            yield [row_of(words, row, name, rates, quality, threads) for name in names]
     finally:
         for process in sides.values():
             process.close()
@@ -164,9 +163,9 @@ def main() -> int:
         parser.error(f"known rows: {', '.join(PEERS)}; peers: {', '.join(known)}")
     for row in arguments.rows or list(PEERS):
         names = [name for name in PEERS[row] if arguments.peers is None or name in arguments.peers]
-        found = rows(row, names, 2 if arguments.quick else arguments.runs, arguments.threads)
-        sys.stdout.write(("\n".join(map(json.dumps, found)) if arguments.json else table(found)) + "\n")
-        sys.stdout.flush()
+        for found in rows(row, names, 2 if arguments.quick else arguments.runs, arguments.threads):
+            sys.stdout.write(("\n".join(map(json.dumps, found)) if arguments.json else table(found)) + "\n")
+            sys.stdout.flush()
     return 0
 
 
