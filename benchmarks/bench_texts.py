@@ -3,9 +3,9 @@
 embed      vectors of all-MiniLM-L6-v2, from text to vector, 64 texts at a time, of about 16 and of about 128 tokens;
            quality: the mean cosine to the vectors of sentence-transformers in float32, and Spearman on WordSim-353,
            where .bench/gensim has it
-translate  200 sentences by an encoder-decoder of Marian's shape, greedily and with 4 beams. Its weights are random: an
-           answer has 32 tokens on all sides, mostly one token again and again; quality: how much of an answer's
-           beginning is that of `transformers` in float32, which only shows that the same is computed
+translate  200 sentences by an encoder-decoder of Marian's shape, greedily and with 4 beams (`--beams`). Its weights are
+           random: an answer has 32 tokens on all sides, mostly one token again and again; quality: how much of an
+           answer's beginning is that of `transformers` in float32, which only shows that the same is computed
 
 Each side is a process (`sides.py`), in turns, pair by pair; ours is the model as the server opens it.
 """
@@ -31,12 +31,13 @@ from texts_peers import PEERS, WHOLE, open_ours, open_peer
 from texts_work import sentences, texts
 
 AT_ONCE, TOKENS = 64, 32
+COMPARED = 20  # answers that quality looks at
 OURS = "lamina"
 #: Work in words, what is asked of a side, and of how many texts.
 Work = tuple[str, dict[str, Any]]
 
 
-def work_of(row: str) -> list[Work]:
+def work_of(row: str, beams: list[int]) -> list[Work]:
     """What a row measures."""
     if row == "embed":
         lengths = ((16, range(12, 21), 256), (128, range(112, 145), 64))
@@ -46,15 +47,15 @@ def work_of(row: str) -> list[Work]:
         ]
     asked = {"texts": sentences(200), "tokens": TOKENS}
     words = f"200 sentences by random weights of Marian's shape, answers of {TOKENS} tokens"
-    return [(f"translate {words}, {k} beam{'s' * (k > 1)}", asked | {"beams": k}) for k in (1, 4)]
+    return [(f"translate {words}, {k} beam{'s' * (k > 1)}", asked | {"beams": k}) for k in beams]
 
 
-def rows(row: str, names: list[str], runs: int, threads: int) -> Iterator[list[dict[str, Any]]]:
+def rows(row: str, names: list[str], beams: list[int], runs: int, threads: int) -> Iterator[list[dict[str, Any]]]:
     """The rows of all peers, one kind of work after another."""
     whole = WHOLE[row]
     sides = {OURS: open_ours(row, threads)} | {n: open_peer(row, n, threads) for n in dict.fromkeys((*names, whole))}
     try:
-        for words, asked in work_of(row):
+        for words, asked in work_of(row, beams):
             asked = asked | ({"at_once": AT_ONCE} if row == "embed" else {})
             quality = vector_quality(sides, asked, whole) if row == "embed" else text_quality(sides, asked, whole)
             rates: dict[str, list[float]] = {side: [] for side in (OURS, *names)}
@@ -122,7 +123,8 @@ def likeness(side: Side, pairs: Path) -> float:
 
 def text_quality(sides: dict[str, Side], asked: dict[str, Any], whole: str) -> dict[str, str]:
     """Of each side: which part of its answers is the beginning of ``whole``'s."""
-    said = {name: side.turn(asked)["texts"] for name, side in sides.items()}  # a first turn, which is not counted
+    asked = asked | {"texts": asked["texts"][:COMPARED]}  # a first turn, which is not counted
+    said = {name: side.turn(asked)["texts"] for name, side in sides.items()}
     found = {}
     for name, answers in said.items():
         pairs = zip(answers, said[whole], strict=True)
@@ -153,6 +155,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", default=list(PEERS))
     parser.add_argument("--peers", nargs="*", help="by default all of the rows")
+    parser.add_argument("--beams", nargs="*", type=int, default=[1, 4])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
@@ -163,7 +166,8 @@ def main() -> int:
         parser.error(f"known rows: {', '.join(PEERS)}; peers: {', '.join(known)}")
     for row in arguments.rows or list(PEERS):
         names = [name for name in PEERS[row] if arguments.peers is None or name in arguments.peers]
-        for found in rows(row, names, 2 if arguments.quick else arguments.runs, arguments.threads):
+        runs = 2 if arguments.quick else arguments.runs
+        for found in rows(row, names, arguments.beams, runs, arguments.threads):
             sys.stdout.write(("\n".join(map(json.dumps, found)) if arguments.json else table(found)) + "\n")
             sys.stdout.flush()
     return 0
