@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
-from machine import ROOT, smollm2  # beside this file
+from machine import ROOT, python_in, smollm2, version_in  # beside this file
 from sides import Side
 
 HERE = Path(__file__).resolve().parent
@@ -70,13 +68,10 @@ def open_side(name: str, streams: int, threads: int) -> Side:
     """A peer."""
     peer = PEERS[name]
     model = smollm2() if peer.weights is None else gguf(peer.weights)
-    python = ROOT / ".bench" / peer.place / "bin" / "python"
-    command = [str(python) if python.exists() else sys.executable, str(HERE / f"{peer.script}.py")]
+    command = [python_in(peer.place), str(HERE / f"{peer.script}.py")]
     return Side([*command, str(model), str(threads), str(streams)], threads)
 
 
 def version_of(peer: Peer) -> dict[str, str]:
     """Of its package, in its environment or ours."""
-    own = [str(path) for path in (ROOT / ".bench" / peer.place / "lib").glob("python3.*/site-packages")]
-    found = {d.name.lower().replace("_", "-"): d.version for d in metadata.distributions(path=own or sys.path)}
-    return {peer.package: found[peer.package]} if peer.package in found else {}
+    return version_in(peer.place, peer.package)

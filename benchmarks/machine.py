@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -30,6 +31,19 @@ def versions_of(*packages: str) -> dict[str, str]:
         except metadata.PackageNotFoundError:  # run from its folder, or in another environment
             continue
     return found
+
+
+def python_in(place: str) -> str:
+    """The interpreter of the environment .bench/``place``, or our own where there is none."""
+    found = ROOT / ".bench" / place / "bin" / "python"
+    return str(found) if found.exists() else sys.executable
+
+
+def version_in(place: str, package: str) -> dict[str, str]:
+    """The version of ``package`` in .bench/``place``, or beside us where there is no such environment."""
+    own = [str(path) for path in (ROOT / ".bench" / place / "lib").glob("python3.*/site-packages")]
+    found = {d.name.lower().replace("_", "-"): d.version for d in metadata.distributions(path=own or sys.path)}
+    return {package: found[package]} if package in found else {}
 
 
 def smollm2() -> Path:

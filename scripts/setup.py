@@ -154,6 +154,7 @@ def found(program: str) -> bool:
 def bench() -> None:
     """The peers of the benchmarks, each in .bench/<name>."""
     torch = ["-c", "constraints.txt", "torch", "gguf", "numpy"]
+    encoders = ["sentence-transformers==6.2.0", "onnx==1.23.2", "onnxruntime==1.32.0", "openvino==2026.4.1"]
     alone = next(x for x in (ROOT / "constraints.txt").read_text().split() if x.startswith("torch=="))
     peers = {
         "transformers": [*torch, "transformers"],
@@ -168,6 +169,7 @@ def bench() -> None:
         "openvino": ["openvino-genai==2026.4.1.0"],
         "ctranslate2": [*torch, "ctranslate2==4.8.5", "transformers"],
         "mistralrs": ["mistralrs==0.9.5"],
+        "embeddings": [*torch, "transformers", *encoders, "nncf==3.4.0"],
         "litgpt": [alone, "numpy", "litgpt==0.5.13"],  # the other packages that it needs are older than ours
     }
     for name, packages in peers.items():

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from lamina.kit.errors import LaminaError
-from lamina.kit.progress import open_progress
-from lamina.kit.stages import Workshop
 from lamina.kit.workers import WORKER
 from lamina.recipes.augment import show
 from lamina.recipes.corpus_tools import corpus_folder
-from lamina.recipes.plan import Plan
 from lamina.recipes.stack import Stack, open_stack
 from lamina.recipes.up import build_data
 
@@ -28,22 +26,6 @@ assert _spec.loader is not None
 _models = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_models)
 
-FILE = """name = "x"
-[data]
-workers = 1
-held_out = 0.25
-steps = []
-[data.augmentation]
-max_share = 0.6
-[[data.sources]]
-use = "files"
-from = "notes.jsonl"
-language = "en"
-[[data.augment]]
-use = "back_translation"
-translator = %s
-temperature = 1.0
-"""
 NOUNS = ("ship", "harbour", "lighthouse", "keeper")
 KINDS = ("big", "old", "quiet")
 
@@ -60,19 +42,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def opened(folder: Path, translator: str = '"ctranslate2:models"') -> Stack:
-    (folder / "lamina.toml").write_text(FILE % translator)
-    return open_stack(folder / "lamina.toml")
+@pytest.fixture
+def opened(folder: Path, back_translation: Callable[[Path, str], Stack]) -> Callable[..., Stack]:
+    """``opened(translator)``: the stack over ``folder``."""
+
+    def over(translator: str = '"ctranslate2:models"') -> Stack:
+        return back_translation(folder, f"translator = {translator}\ntemperature = 1.0")
+
+    return over
 
 
-def key(stack: Stack) -> str:
-    progress = open_progress("quiet")
-    workshop = Workshop(stack.state, progress)
-    return workshop.key(Plan(stack, workshop, progress).corpus)
-
-
-def test_models_lie_beside_the_stack_file(folder: Path) -> None:
-    stack = opened(folder)
+def test_models_lie_beside_the_stack_file(folder: Path, opened: Callable[..., Stack]) -> None:
+    stack = opened()
     report = build_data(stack, json=True)["augmentation"]
     assert report["children"] >= 5
     (row,) = report["translators"]
@@ -94,19 +75,21 @@ def test_models_lie_beside_the_stack_file(folder: Path) -> None:
     assert build_data(again, json=True) == build_data(stack, json=True), "what is sampled follows from the seed"
 
 
-def test_the_models_content_is_part_of_the_key(folder: Path) -> None:
-    first = key(opened(folder))
-    assert key(opened(folder, '["ctranslate2:models"]')) != first, "what is written differs"
-    assert key(opened(folder)) == first
+def test_the_models_content_is_part_of_the_key(
+    folder: Path, opened: Callable[..., Stack], corpus_key: Callable[[Stack], str]
+) -> None:
+    first = corpus_key(opened())
+    assert corpus_key(opened('["ctranslate2:models"]')) != first, "what is written differs"
+    assert corpus_key(opened()) == first
     model = folder / "models" / "en-es" / "model.bin"
     model.write_bytes(model.read_bytes() + b"\0")
-    assert key(opened(folder)) != first
+    assert corpus_key(opened()) != first
 
 
-def test_models_that_are_not_there_are_named(folder: Path) -> None:
+def test_models_that_are_not_there_are_named(folder: Path, opened: Callable[..., Stack]) -> None:
     with pytest.raises(LaminaError, match=r"nowhere: data\.augment\.0\.translator\.1: there is no"):
-        build_data(opened(folder, '["ctranslate2:models", "ctranslate2:nowhere"]'), json=True)
+        build_data(opened('["ctranslate2:models", "ctranslate2:nowhere"]'), json=True)
     (folder / "empty").mkdir()
     (folder / "empty" / "readme").touch()
     with pytest.raises(LaminaError, match="here is no model"):
-        build_data(opened(folder, '"ctranslate2:empty"'), json=True)
+        build_data(opened('"ctranslate2:empty"'), json=True)

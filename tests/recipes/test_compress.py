@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -89,7 +88,7 @@ def write_corpus(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(in_this_process: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """What `lamina up` leaves of a base, its documents and a version; stages run in this process."""
     folder = tmp_path_factory.mktemp("harbour")
     rows = [{"good": f"The {a} swims far out .", "bad": f"The {a} far out swims ."} for a in ANIMALS]
@@ -104,16 +103,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             write(staging)
     remember(opened, Current(corpus=CORPUS, base=BASE))
 
-    def run(self: Workshop, stage: Stage, place: Path, work: Path, held: int) -> None:
-        Ran.names.append(stage.name)
-        module, name = stage.function.split(":")
-        parameters = json.loads(json.dumps({**stage.parameters, "context": stage.context}))
-        with publish(place) as staging:
-            made = getattr(importlib.import_module(module), name)
-            made(staging, work, parameters, dict(stage.inputs), self._progress)
-
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Workshop, "_run_child", run)
+        in_this_process(patched, Ran.names)
         patched.setattr("lamina.deployment.timing._ASKED", 1)
         patched.setattr("lamina.recipes.compression_stages._ROUNDS", 1)
         patched.setattr("lamina.model.device._LOOKED_S", 0.0)

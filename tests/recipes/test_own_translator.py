@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,7 @@ from pyarrow import parquet
 
 from lamina.data.augment.choose import Candidate, choose_translator
 from lamina.data.augment.translators import OwnModels
-from lamina.kit.durable import publish
 from lamina.kit.errors import InputError, NotFoundError
-from lamina.kit.progress import open_progress
-from lamina.kit.stages import Stage, Workshop
-from lamina.recipes.plan import Plan
 from lamina.recipes.stack import Stack, open_stack
 from lamina.recipes.translating import _held_out, own_translators, translating
 from lamina.recipes.up import bring_up, build_data
@@ -44,23 +40,7 @@ held_out = 0.2
 languages = ["en", "es"]
 both_ways = true
 """
-DOCUMENTS = """name = "notes"
-[data]
-workers = 1
-held_out = 0.25
-steps = []
-[data.augmentation]
-max_share = 0.6
-[[data.sources]]
-use = "files"
-from = "notes.jsonl"
-language = "en"
-[[data.augment]]
-use = "back_translation"
-translator = ["own"]
-stacks = ["%s"]
-temperature = 0.3
-"""
+OWN = 'translator = ["own"]\nstacks = ["%s"]\ntemperature = 0.3'
 SPANISH = {"big": "grande", "old": "vieja", "red": "roja", "ship": "nave", "whale": "ballena", "house": "casa"}
 PLACES = {"sea": "mar", "bay": "rada", "lake": "lago"}
 
@@ -76,35 +56,30 @@ def pairs() -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def translator(in_this_process: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stack file of a translator that is trained and registered; its stages run in this process."""
-
-    def run(self: Workshop, stage: Stage, folder: Path, work: Path, held: int) -> None:
-        module, name = stage.function.split(":")
-        parameters = json.loads(json.dumps({**stage.parameters, "context": stage.context}))
-        with publish(folder) as staging:
-            function = getattr(importlib.import_module(module), name)
-            function(staging, work, parameters, dict(stage.inputs), self._progress)
-
     place = tmp_path_factory.mktemp("words")
     (place / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs()))
     (place / "lamina.toml").write_text(TRANSLATOR)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Workshop, "_run_child", run)
+        in_this_process(patch)
         bring_up(place / "lamina.toml", [], places=[], serve=False, json=False)
     return place / "lamina.toml"
 
 
-def documents(folder: Path, translator: Path) -> Stack:
+@pytest.fixture
+def documents(tmp_path: Path, back_translation: Callable[[Path, str], Stack]) -> Callable[[Path], Stack]:
+    """``documents(translator)``: notes that the stack of that file translates."""
     english = [row["en"][0].upper() + row["en"][1:] for row in pairs()]
     rows = [{"text": " ".join(english[n::13][:4])} for n in range(13)]
-    (folder / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "lamina.toml").write_text(DOCUMENTS % translator)
-    return open_stack(folder / "lamina.toml")
+    (tmp_path / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return lambda translator: back_translation(tmp_path, OWN % translator)
 
 
-def test_it_translates_both_ways_and_its_held_out_rows_measure_it(translator: Path, tmp_path: Path) -> None:
-    stack = documents(tmp_path, translator)
+def test_it_translates_both_ways_and_its_held_out_rows_measure_it(
+    translator: Path, documents: Callable[[Path], Stack], tmp_path: Path
+) -> None:
+    stack = documents(translator)
     tables: Any = stack.data.augment if stack.data else ()
     (model,) = own_translators(stack, tables)
     assert model.name == "words"
@@ -136,18 +111,14 @@ def test_it_translates_both_ways_and_its_held_out_rows_measure_it(translator: Pa
     assert "LAMINA_TRANSLATOR" not in os.environ
 
 
-def key(stack: Stack) -> str:
-    progress = open_progress("quiet")
-    workshop = Workshop(stack.state, progress)
-    return workshop.key(Plan(stack, workshop, progress).corpus)
-
-
-def test_a_stack_without_a_translator_is_named(tmp_path: Path) -> None:
+def test_a_stack_without_a_translator_is_named(
+    tmp_path: Path, documents: Callable[[Path], Stack], corpus_key: Callable[[Stack], str]
+) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "lamina.toml").write_text(TRANSLATOR)
     with pytest.raises(NotFoundError, match="no encoder-decoder answers in this stack yet"):
-        key(documents(tmp_path, other / "lamina.toml"))
+        corpus_key(documents(other / "lamina.toml"))
 
 
 def test_what_another_has_learned_measures_nothing(tmp_path: Path) -> None:

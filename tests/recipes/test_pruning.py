@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +14,6 @@ import pytest
 from lamina.contracts.corpus import DOCUMENTS
 from lamina.data.shards import Shards
 from lamina.kit import config
-from lamina.kit.durable import publish
 from lamina.kit.errors import ConfigError, StageError
 from lamina.kit.log import read_metrics
 from lamina.kit.progress import open_progress
@@ -82,16 +80,13 @@ def _write(corpus: Path, split: str, texts: list[str]) -> None:
 
 
 @pytest.fixture
-def plan(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+def plan(
+    made: Path,
+    tmp_path: Path,
+    in_this_process: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Plan]:
     """``plan(text)``: the stages of a stack over that corpus and base; they run in this process."""
-
-    def run(self: Workshop, stage: Stage, folder: Path, work: Path, held: int) -> None:
-        module, name = stage.function.split(":")
-        parameters = json.loads(json.dumps({**stage.parameters, "context": stage.context}))
-        with publish(folder) as staging:
-            getattr(importlib.import_module(module), name)(
-                staging, work, parameters, dict(stage.inputs), self._progress
-            )
 
     def open_plan(text: str) -> Plan:
         file = tmp_path / "lamina.toml"
@@ -107,7 +102,7 @@ def plan(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     def few_steps(section: PruneSection, train: TrainSection | None) -> TrainSection:
         return replace(recovery(section, train), budget=None, steps=12, length=64, learning_rate=3e-3)
 
-    monkeypatch.setattr(Workshop, "_run_child", run)
+    in_this_process(monkeypatch)
     monkeypatch.setattr("lamina.recipes.pruning.recovery", few_steps)
     return open_plan
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lamina.kit.durable import publish
 from lamina.kit.errors import ConfigError, InputError
-from lamina.kit.stages import Stage, Workshop
+from lamina.kit.stages import Workshop
 from lamina.recipes.row_section import COLUMNS
 from lamina.recipes.stack import Stack, open_stack
 from lamina.recipes.up import bring_up, show_evaluation
@@ -39,18 +37,8 @@ PLACES = ("sea", "harbour", "river", "lake", "bay")
 
 
 @pytest.fixture(autouse=True)
-def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stages without a child process, which would load torch anew each."""
-
-    def run(self: Workshop, stage: Stage, folder: Path, work: Path, held: int) -> None:
-        module, name = stage.function.split(":")
-        parameters = json.loads(json.dumps({**stage.parameters, "context": stage.context}))
-        with publish(folder) as staging:
-            getattr(importlib.import_module(module), name)(
-                staging, work, parameters, dict(stage.inputs), self._progress
-            )
-
-    monkeypatch.setattr(Workshop, "_run_child", run)
+def _inside(in_this_process: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    in_this_process(monkeypatch)
 
 
 def write(folder: Path, head: str, rows: list[dict[str, Any]], **settings: Any) -> Path:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from lamina.contracts.trust import from_json
-from lamina.kit.durable import publish
 from lamina.kit.errors import ConfigError, NotFoundError
 from lamina.kit.log import read_metrics
-from lamina.kit.stages import Stage, Workshop
+from lamina.kit.stages import Workshop
 from lamina.recipes.current import recall
 from lamina.recipes.model_card import FACTS, render
 from lamina.recipes.models import export
@@ -70,7 +68,7 @@ ANIMALS = ("whale", "gull", "squid", "shark", "seal", "crab", "heron", "otter", 
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(in_this_process: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A small GPT, trained and measured; its stages run in this process."""
     folder = tmp_path_factory.mktemp("harbour")
     (folder / "docs").mkdir()
@@ -81,15 +79,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "lamina.toml").write_text(STACK)
 
-    def run(self: Workshop, stage: Stage, place: Path, work: Path, held: int) -> None:
-        module, name = stage.function.split(":")
-        parameters = json.loads(json.dumps({**stage.parameters, "context": stage.context}))
-        with publish(place) as staging:
-            made = getattr(importlib.import_module(module), name)
-            made(staging, work, parameters, dict(stage.inputs), self._progress)
-
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Workshop, "_run_child", run)
+        in_this_process(patched)
         bring_up(folder / "lamina.toml", [], places=[], serve=False, json=False)
         yield open_stack(folder / "lamina.toml")
 

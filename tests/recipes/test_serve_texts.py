@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,7 @@ import openai
 import pytest
 from starlette.testclient import TestClient
 
-from lamina.kit.durable import publish
 from lamina.kit.progress import open_progress
-from lamina.kit.stages import Stage, Workshop
 from lamina.model.vectors.keyed_vectors import KeyedVectors
 from lamina.model.vectors.vector_files import write_vectors
 from lamina.recipes.serve import make_app
@@ -22,7 +19,7 @@ from lamina.recipes.up import bring_up
 
 
 @pytest.fixture
-def bert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bert(tmp_path: Path, in_this_process: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Path:
     """The stack file of a fresh BERT with a tokenizer; its stages run in this process."""
     import torch
 
@@ -32,14 +29,7 @@ def bert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from lamina.model.transformer import Transformer
     from lamina.recipes.rows import _write_texts
 
-    def run(self: Workshop, stage: Stage, folder: Path, work: Path, held: int) -> None:
-        module, name = stage.function.split(":")
-        parameters = json.loads(json.dumps({**stage.parameters, "context": stage.context}))
-        with publish(folder) as staging:
-            function = getattr(importlib.import_module(module), name)
-            function(staging, work, parameters, dict(stage.inputs), self._progress)
-
-    monkeypatch.setattr(Workshop, "_run_child", run)
+    in_this_process(monkeypatch)
     _write_texts(tmp_path / "data", [{"text": "the whale swims in the sea near the old harbour"}])
     train_tokenizer(tmp_path, tmp_path / "tokenizer", use="wordpiece", vocabulary=300)
     torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,17 +25,8 @@ NATIVE_HERE = pytest.mark.skipif(open_library() is None, reason=f"native kernels
 
 
 @pytest.fixture
-def engine(tiny_model, tiny_tokenizer):
-    made: list[Engine] = []
-
-    def make(model=None, **options) -> Engine:
-        options = {"kernels": "torch", "block_tokens": 8, "chunk": 16, "wide_chunk": 32, "speculate": False} | options
-        made.append(Engine(model or tiny_model(), tiny_tokenizer, version="v1", **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+def engine(engine):
+    return partial(engine, chunk=16, wide_chunk=32, speculate=False)
 
 
 def fuse(one: Engine, folder: Path) -> EngineAdapter:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import torch
@@ -22,24 +23,8 @@ NATIVE = pytest.param(True, "native", marks=NATIVE_HERE)
 
 
 @pytest.fixture
-def engine(tiny_model, tiny_tokenizer):
-    made: list[Engine] = []
-
-    def make(model=None, **options) -> Engine:
-        options = {
-            "kernels": "torch",
-            "version": "v1",
-            "max_sequences": 6,
-            "block_tokens": 8,
-            "chunk": 16,
-            "wide_chunk": 32,
-        } | options
-        made.append(Engine(model or tiny_model(), tiny_tokenizer, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+def engine(engine):
+    return partial(engine, max_sequences=6, chunk=16, wide_chunk=32)
 
 
 def ask(engine: Engine, prompt: list[int], sampling: SamplingParams = GREEDY, id: str | None = None) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -19,17 +20,8 @@ POISON = SamplingParams(temperature=0.0, max_tokens=12, ignore_eos=True, seed=13
 
 
 @pytest.fixture
-def engine(tiny_model, tiny_tokenizer):
-    made: list[Engine] = []
-
-    def make(**options) -> Engine:
-        options = {"kernels": "torch", "version": "v1", "max_sequences": 6, "block_tokens": 8} | options
-        made.append(Engine(tiny_model(), tiny_tokenizer, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+def engine(engine):
+    return partial(engine, max_sequences=6)
 
 
 def ask(engine: Engine, number: int, sampling: SamplingParams = GREEDY, **standing) -> Answer:

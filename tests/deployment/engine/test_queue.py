@@ -16,20 +16,16 @@ GREEDY = SamplingParams(temperature=0.0, max_tokens=20, ignore_eos=True)
 
 
 @pytest.fixture
-def slow(tiny_model, tiny_tokenizer, monkeypatch):
+def slow(engine, monkeypatch):
     """``slow(…)``: an engine whose every token takes 2 ms or more."""
-    made: list[Engine] = []
 
     def make(**options) -> Engine:
-        engine = Engine(tiny_model(), tiny_tokenizer, version="v1", kernels="torch", block_tokens=8, **options)
-        decode = engine._runner.decode
-        monkeypatch.setattr(engine._runner, "decode", lambda *a: (time.sleep(0.002), decode(*a))[1])
-        made.append(engine)
-        return engine
+        made = engine(**options)
+        decode = made._runner.decode
+        monkeypatch.setattr(made._runner, "decode", lambda *a: (time.sleep(0.002), decode(*a))[1])
+        return made
 
-    yield make
-    for engine in made:
-        engine.close()
+    return make
 
 
 def ask(engine: Engine, number: int, **standing: object) -> Answer:

@@ -26,7 +26,7 @@ class Recorder:
             raise ValueError("13 cannot be")
         if 14 in values:
             raise InputError("14 must not be")
-        return [2 * value for value in values]
+        return [2 * value for value in values if value != 15]  # of which there is no result
 
 
 @pytest.fixture
@@ -78,6 +78,23 @@ def test_what_is_at_fault_fails_alone(batcher, recorder) -> None:
     assert "13 cannot be" in str(broken)
     assert isinstance(refused, InputError)
     assert batcher.ask("a", [7], [1]) == [14], "and the worker goes on"
+
+
+def test_a_result_that_is_missing_costs_whom_it_concerns(batcher) -> None:
+    told: list[str] = []
+
+    def ask() -> None:
+        try:
+            batcher.ask("a", [15], [3])
+        except LaminaError as error:
+            told.append(str(error))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(10)
+    assert told, "it waits for ever"
+    assert "1 items gave 0 results" in told[0]
+    assert batcher.ask("a", [7, 8], [1, 1]) == [14, 16], "and the worker goes on"
 
 
 def test_the_queue_is_bounded(batcher, recorder) -> None:

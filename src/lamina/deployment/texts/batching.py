@@ -144,6 +144,8 @@ class Batcher:
         self.batches += 1
         try:
             results = self._compute(batch[0].group, [item.value for item in batch])
+            if len(results) != len(batch):  # else the thread ended here, and who waits would wait for ever
+                raise RuntimeError(f"{len(batch)} items gave {len(results)} results")
         except Exception as error:
             if len(batch) > 1:
                 for item in batch:
