@@ -17,6 +17,7 @@ import json
 import re
 import statistics
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,16 @@ def command_of(side: str, work: str, rest: list[str]) -> list[str]:
     """How the process of a side is started."""
     script, *given = _SCRIPTS.get(side, ["train_peers.py", side])
     return [python_of(side), str(HERE / script), work, *given, *rest]
+
+
+def versions(side: str) -> dict[str, str]:
+    """What a side is compared with: ours, and the packages of its own environment."""
+    own = [
+        str(path) for path in (HERE.parent / ".bench" / _OWN_ENVIRONMENT.get(side, side) / "lib").glob("*/*-packages")
+    ]
+    found = {d.name.lower(): d.version for d in metadata.distributions(path=own or sys.path)}
+    names = ("torch", "transformers", "peft", "litgpt") if side in _OWN_ENVIRONMENT else ("torch",)
+    return versions_of("lamina", "torch") | {name: found[name] for name in names if name in found}
 
 
 def row(work: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -112,7 +123,7 @@ def row(work: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 f"peak memory {memory[0]:,.0f} against {memory[1]:,.0f} MB"
                 if work != "share"
                 else "the ratio is the share of the matrix rate",
-                "versions": versions_of("lamina", "torch", "transformers", "peft"),
+                "versions": versions(name),
                 "machine": machine() + _on(arguments),
             }
         )
