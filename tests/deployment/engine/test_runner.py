@@ -184,7 +184,8 @@ def test_native_kernels_that_give_other_scores_are_not_used(tiny_model, monkeypa
 @native
 def test_what_the_model_does_not_have_is_refused_before_the_library_reads_it(tiny_model) -> None:
     run = runner(quantize(tiny_model()), "native")
-    for token, place in ((-1, Place((0,), 0)), (88, Place((0,), 0)), (1, Place((40,), 0)), (1, Place((0,), 4))):
+    places = [(1, Place((40,), 0)), (1, Place((0,), 4)), (1, Place((0,), -1))]
+    for token, place in [(-1, Place((0,), 0)), (88, Place((0,), 0)), *places]:
         with pytest.raises(LaminaError, match="does not have"):
             run.decode([token], [place])
     assert bool(torch.isfinite(run.decode([1], [Place((0,), 0)])).all())

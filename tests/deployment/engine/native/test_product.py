@@ -102,3 +102,13 @@ def test_without_a_library_it_says_so(content: bytes | None, said: str, tmp_path
     assert native.open_library() is None
     assert said in native.describe()
     assert native.best_level() == 0
+
+
+def test_rows_of_another_size_are_refused_before_the_library_reads_them() -> None:
+    product = Product(int8(24, 32, torch.Generator().manual_seed(0)))
+    for given in (torch.ones(4, 1), torch.ones(4, 64)):
+        with pytest.raises(LaminaError, match="rows of 32"):
+            product(given)
+    product.close()
+    with pytest.raises(LaminaError, match="closed"):
+        product(torch.ones(4, 32))

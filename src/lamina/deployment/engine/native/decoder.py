@@ -129,6 +129,7 @@ class NativeDecoder:
         if (
             ids.min() < 0
             or ids.max() >= self._spec.embeddings.vocabulary
+            or positions.min() < 0
             or last >= self._context
             or last >= tables.shape[1] * self._block_tokens
             or tables.min() < 0

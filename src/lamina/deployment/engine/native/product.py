@@ -47,7 +47,9 @@ class Product:
             raise LaminaError("the native kernels could not take the matrix", hint=native.describe())
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(M, K) -> (M, N)."""
+        """(M, K) -> (M, N). Raises ``LaminaError`` for rows of another size, and after ``close``."""
+        if self._product is None or x.shape[-1] != self._shape[1]:
+            raise LaminaError(f"rows of {self._shape[1]} are multiplied, not of {x.shape[-1]}, until it is closed")
         rows = x.float().contiguous()
         out = torch.empty(rows.shape[0], self._shape[0])
         if self._library.lamina_product_apply(self._product, rows.data_ptr(), rows.shape[0], out.data_ptr()):

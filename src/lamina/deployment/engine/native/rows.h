@@ -4,12 +4,19 @@
 #define LARGEST_INPUT 32767  // of a group of inputs
 #endif
 
+// What follows a row's last whole vector, less `mean`, with zeros behind it.
+static inline Vec tail(const float *x, int64_t count, float mean) {
+    float rest[LANES] = {};
+    for (int64_t k = 0; k < count; ++k) rest[k] = x[k] - mean;
+    return load(rest);
+}
+
 static void norm(const float *x, const float *weight, const float *bias, float epsilon, int64_t width, float *out) {
-    const int64_t whole = (width + LANES - 1) / LANES * LANES;
+    const int64_t whole = width / LANES * LANES, padded = (width + LANES - 1) / LANES * LANES;
     float mean = 0.0f;
     if (bias != nullptr) {
         Vec total{};
-        for (int64_t i = 0; i < whole; i += LANES) total += load(x + i);
+        for (int64_t i = 0; i < padded; i += LANES) total += load(x + i);
         mean = sum(total) / static_cast<float>(width);
     }
     Vec squares{};
@@ -17,11 +24,10 @@ static void norm(const float *x, const float *weight, const float *bias, float e
         const Vec d = load(x + i) - mean;
         squares += d * d;
     }
-    // The zeros behind the row were each counted as mean * mean.
-    const float rest = static_cast<float>(whole - width) * mean * mean;
-    const float variance = (sum(squares) - rest) / static_cast<float>(width);
+    const Vec last = tail(x + whole, width - whole, mean);
+    const float variance = sum(squares + last * last) / static_cast<float>(width);
     const float factor = 1.0f / __builtin_sqrtf(variance + epsilon);
-    for (int64_t i = 0; i < whole; i += LANES) {
+    for (int64_t i = 0; i < padded; i += LANES) {
         Vec y = (load(x + i) - mean) * factor * load(weight + i);
         if (bias != nullptr) y += load(bias + i);
         store(out + i, y);
@@ -90,9 +96,9 @@ static inline Vec error_function(Vec v) {
 static inline Vec activated(Vec v, int64_t activation) {
     switch (activation) {
         case LAMINA_RELU:
-            return larger(v, Vec{});
+            return v < Vec{} ? Vec{} : v;  // what is no number stays none
         case LAMINA_RELU2:
-            return larger(v, Vec{}) * larger(v, Vec{});
+            return v < Vec{} ? Vec{} : v * v;
         case LAMINA_GELU:
             return 0.5f * v * (1.0f + error_function(v * 0.70710678f));
         case LAMINA_GELU_TANH:  // (1 + tanh y) / 2 is the sigmoid of 2 y
