@@ -104,6 +104,23 @@ def test_and_those_of_int8_weights(ask, tiny_model) -> None:
     assert max(alike) >= 10, (found, wanted)
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_scores_are_the_models(tiny_model, deterministic) -> None:
+    """After a prompt in pieces of all kinds, and after each token behind it."""
+    model, ids = tiny_model("gemma3"), prompts()[0][:60]
+    with torch.inference_mode():
+        wanted = model.logits(model(torch.tensor([ids])))[0]
+    options = {"blocks": 20, "block_tokens": 4, "context": 80, "kernels": "torch", "deterministic": deterministic}
+    runner = Runner(tiny_model("gemma3"), **options)
+    blocks, stored = [*range(5), *range(12, 20), 7, 6], 0
+    for piece in (5, 1, 20, 13):
+        scores = runner.prefill(ids[stored : stored + piece], Place(blocks, stored), scores=True)
+        stored += piece
+        torch.testing.assert_close(scores, wanted[stored - 1], rtol=0, atol=1e-4)
+    for at in range(stored, len(ids)):
+        torch.testing.assert_close(runner.decode([ids[at]], [Place(blocks, at)])[0], wanted[at], rtol=0, atol=1e-4)
+
+
 def test_only_torch_computes_it(tiny_model) -> None:
     model = tiny_model("gemma3")
     check_served(model.spec)
