@@ -31,6 +31,7 @@ from lamina.model.device import Device, choose_device
 from lamina.model.transformer import Transformer
 
 _log = logging.getLogger(__name__)
+_OF_TEXTS = ("context", "queue_tokens", "quantize", "deterministic")  # options of what answers whole texts
 
 
 class Versions(Protocol):
@@ -84,8 +85,8 @@ def load_version(
     device: Device = "auto",
     fitter: Fitter | None = None,
 ) -> Loaded:
-    """Open, check and warm ``version``; ``options`` are the engine's, ``fitter`` chooses those that are not given where
-    the processor computes. Raises what the checks raise."""
+    """Open, check and warm ``version``; ``options`` are those of ``Engine`` and ``open_texts``, ``fitter`` chooses
+    those that are not given where the processor computes. Raises what the checks raise."""
     folder = registry.folder(version.id)
     model, tokenizer = open_served(folder), open_tokenizer(folder)
     seal = registry.seal(version.id)
@@ -97,11 +98,13 @@ def load_version(
     if target.type != "cpu":
         model = _sealed(placed(model, target), tokenizer, seal, folder, version.id)
     if kind_of(model.spec) != "decoder":
-        given = {name: options[name] for name in ("context", "queue_tokens") if name in options}
+        given = {name: options[name] for name in _OF_TEXTS if name in options}
         texts = open_texts(model, tokenizer, folder, version=version.id, **given)
-        _log.info("%s is loaded; it can be asked to %s", version.id, ", ".join(texts.abilities.tasks))
+        tasks = ", ".join(texts.abilities.tasks)
+        _log.info("%s is loaded, computed by %s; it can be asked to %s", version.id, texts.kernels, tasks)
         return Loaded(version=version, tokenizer=tokenizer, serving=texts)
     fitter = fitter if next(iter(model.state_dict().values())).device.type == "cpu" else None
+    options = {name: value for name, value in options.items() if name != "quantize"}  # a decoder's folder says it
     options = options if fitter is None else fitter.options(model, options)
     engine = Engine(model, tokenizer, version=version.id, generation=_generation(folder), sole=True, **options)
     try:

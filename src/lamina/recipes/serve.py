@@ -108,6 +108,7 @@ def _service(stack: Stack, registry: ModelRegistry, metrics: CollectorRegistry) 
         max_wait=seconds(deployment.max_wait, where="deployment.max_wait"),
         speculate=deployment.speculate,
         deterministic=deployment.deterministic,
+        quantize=deployment.quantize,
         metrics=metrics,
         fitter=open_fitter(stack),
         adapters=adapter_limits(stack),

@@ -21,7 +21,7 @@ LEVELS = ("portable", "avx2", "avx512-vnni", "neon", "neon-dotprod")
 ACTIVATIONS = ("relu", "relu2", "gelu", "gelu-tanh", "silu")
 INT8, INT4 = 8, 4
 PARTS = 3  # LAMINA_PARTS
-_ABI = 2
+_ABI = 3
 _VARIABLE = "LAMINA_NATIVE_LEVEL"
 
 
@@ -72,6 +72,16 @@ class Model(Structure):
         ("table_factor", c_double),
         ("norm", Norm),
         ("head", Matrix),
+    )
+
+
+class EncoderModel(Structure):
+    """``lamina_encoder_model``."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("layers", "width", "in_place")),
+        ("layer", POINTER(Layer)),
+        ("norm", Norm),
     )
 
 
@@ -137,6 +147,10 @@ def _declare(library: Any) -> None:
         ("lamina_step_adapted", numbers, [*[address] * 4, numbers, numbers, address, numbers, address, address]),
         ("lamina_bytes", numbers, [address]),
         ("lamina_read", c_uint64, [address]),
+        ("lamina_encoder_open", address, [POINTER(EncoderModel), numbers, numbers]),
+        ("lamina_encoder_close", None, [address]),
+        ("lamina_encoder_threads", None, [address, numbers]),
+        ("lamina_encode", numbers, [address, address, address, numbers, address]),
         ("lamina_product_open", address, [POINTER(Matrix), numbers, numbers]),
         ("lamina_product_apply", numbers, [address, address, numbers, address]),
         ("lamina_product_close", None, [address]),

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define LAMINA_ABI 2
+#define LAMINA_ABI 3
 
 enum lamina_kind { LAMINA_INT8 = 8, LAMINA_INT4 = 4 };
 // A processor has some of them; a higher one is the better one.
@@ -68,7 +68,18 @@ typedef struct {
     lamina_matrix head;
 } lamina_model;
 
+// An encoder's layers, of which `store` and `scales` are not read. Its embeddings are computed elsewhere.
+typedef struct {
+    int64_t layers, width;
+    // 0: a layer's norms are before its parts. 1: a norm replaces the hidden states that it reads; so norms after the
+    // residual sums are each that of the part that follows, and that of the first part is null.
+    int64_t in_place;
+    const lamina_layer *layer;
+    lamina_norm norm;  // of the last hidden states; weight null: none
+} lamina_encoder_model;
+
 typedef struct lamina_decoder lamina_decoder;
+typedef struct lamina_encoder lamina_encoder;
 typedef struct lamina_product lamina_product;
 
 int64_t lamina_abi(void);
@@ -107,6 +118,15 @@ int64_t lamina_step_adapted(lamina_decoder *decoder, const int64_t *tokens, cons
 // The bytes of packed weights that one token reads, and the same bytes read and added up: what memory allows.
 int64_t lamina_bytes(const lamina_decoder *decoder);
 uint64_t lamina_read(lamina_decoder *decoder);
+
+// The same for an encoder.
+lamina_encoder *lamina_encoder_open(const lamina_encoder_model *model, int64_t threads, int64_t level);
+void lamina_encoder_close(lamina_encoder *encoder);
+void lamina_encoder_threads(lamina_encoder *encoder, int64_t threads);
+
+// Hidden states `out` (rows, width) of texts whose embedded tokens `embedded` (rows, width) follow each other: text t
+// ends before row `ends[t]`, the first begins at row 0, none is empty. Returns 0, or -1 where memory is short.
+int64_t lamina_encode(lamina_encoder *encoder, const float *embedded, const int64_t *ends, int64_t texts, float *out);
 
 // One matrix alone: out (rows, matrix rows) = x (rows, columns) times its transpose, plus the bias.
 lamina_product *lamina_product_open(const lamina_matrix *matrix, int64_t threads, int64_t level);
