@@ -12,7 +12,10 @@ from lamina.deployment.engine import encoders
 from lamina.deployment.engine.choice import alike
 from lamina.deployment.engine.native import binding as native
 from lamina.deployment.engine.native.encoder import NativeEncoder
+from lamina.deployment.engine.native.writer import NativeRows
 from lamina.model.architectures.bert import bert
+from lamina.model.architectures.presets import preset
+from lamina.model.architectures.seq2seq import t5
 from lamina.model.transformer import Transformer
 
 choose = partial(encoders.choose_native, context=64, rounded=Int8Linear.of, by_time=True)
@@ -33,6 +36,26 @@ def test_it_is_taken_where_it_is_as_good_and_faster(monkeypatch, caplog) -> None
     assert "do not give torch's hidden states" in caplog.text
     monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "off")
     assert choose(model) is None
+
+
+@pytest.mark.skipif(native.open_library() is None, reason=f"native kernels: {native.describe()}")
+def test_so_is_the_native_writer(monkeypatch, caplog) -> None:
+    torch.manual_seed(0)
+    model = Transformer(preset("seq2seq-nano", vocabulary=80)).eval()
+    choose_writer = partial(encoders.choose_native_writer, model, rounded=Int8Linear.of)
+    monkeypatch.setattr(encoders, "faster", lambda ours, theirs, what: False)
+    assert choose_writer(by_time=True) is None
+    assert choose_writer(by_time=False) is not None
+    assert not caplog.records
+    monkeypatch.setattr(NativeRows, "scores", lambda self, tokens: torch.randn(len(tokens), 80))
+    assert choose_writer(by_time=False) is None
+    assert "do not give torch's scores" in caplog.text
+    assert (
+        encoders.choose_native_writer(
+            Transformer(t5(vocabulary=80, width=64, layers=1, heads=4)), rounded=Int8Linear.of, by_time=False
+        )
+        is None
+    )
 
 
 def test_alike_but_for_rounding() -> None:

@@ -14,6 +14,7 @@ from lamina.contracts.texts import Writing
 from lamina.deployment.compress.quantize import open_served
 from lamina.deployment.engine import encoders
 from lamina.deployment.engine.native.binding import LEVELS, best_level, describe, open_library
+from lamina.deployment.engine.native.writer import NativeWriter
 from lamina.deployment.texts.opening import abilities_of
 from lamina.kit.errors import InputError
 from lamina.kit.tokenizer import open_tokenizer
@@ -210,8 +211,22 @@ def test_which_kernels_compute_is_measured_and_follows_the_setting(opened, monke
         assert served.kernels.startswith(kind)
         assert len(served.model.stack.blocks) == (0 if faster else 4), "weights that the library packed are let go"
         assert len(served.embed(TEXTS).vectors) == 3
+        assert opened("writer", quantize="int8").kernels.startswith(kind)
     assert opened("decoder", quantize="int8").kernels.startswith("torch")
-    assert opened("writer", quantize="int8").kernels.startswith("torch")
+
+
+@native
+@pytest.mark.parametrize("beams", [1, 4])
+def test_translations_by_native_kernels_are_those_of_torch(opened, beams, monkeypatch) -> None:
+    plain, ours = opened("writer"), opened("writer", quantize="int8", deterministic=True)
+    assert (plain.kernels.split()[0], ours.kernels) == ("torch", f"native {LEVELS[best_level()]}")
+    how = Writing(num_beams=beams, max_tokens=6)
+    told = ours.translate(TEXTS, how)
+    assert told.rows == plain.translate(TEXTS, how).rows
+    calls: list[tuple[int, int]] = []
+    monkeypatch.setattr(NativeWriter, "begin", lambda self, rows, beams, longest: calls.append((beams, longest)))
+    assert ours.translate(TEXTS, how).rows == told.rows, "torch computes what there is no room for"
+    assert (beams, 6) in calls
 
 
 @native

@@ -51,6 +51,8 @@ class Layer(Structure):
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "o", "up", "down")),
         *((name, Norm) for name in ("attention_norm", "feedforward_norm", "query_norm", "key_norm")),
+        *((name, Matrix) for name in ("cross_q", "cross_o")),
+        ("cross_norm", Norm),
         *((name, c_void_p) for name in ("cosines", "sines", "store", "scales")),
         *((name, c_int64) for name in ("heads", "kv_heads", "head_dim", "inner", "activation", "gated")),
     )
@@ -70,9 +72,16 @@ class Model(Structure):
         ("layer", POINTER(Layer)),
         *((name, c_void_p) for name in ("table", "table_scales", "places")),
         ("table_factor", c_double),
+        ("in_place", c_int64),
         ("norm", Norm),
         ("head", Matrix),
     )
+
+
+class Sources(Structure):
+    """``lamina_sources``."""
+
+    _fields_ = (("store", c_void_p), ("tokens", c_int64), ("begins", c_void_p), ("ends", c_void_p))
 
 
 class EncoderModel(Structure):
@@ -145,6 +154,7 @@ def _declare(library: Any) -> None:
         ("lamina_threads", None, [address, numbers]),
         ("lamina_step", numbers, [*[address] * 4, numbers, numbers, address, numbers, address]),
         ("lamina_step_adapted", numbers, [*[address] * 4, numbers, numbers, address, numbers, address, address]),
+        ("lamina_step_about", numbers, [*[address] * 4, numbers, numbers, address, numbers, address, POINTER(Sources)]),
         ("lamina_bytes", numbers, [address]),
         ("lamina_read", c_uint64, [address]),
         ("lamina_encoder_open", address, [POINTER(EncoderModel), numbers, numbers]),

@@ -12,12 +12,13 @@ class Decoder : public Stack {
   public:
     // Throws std::bad_alloc, or std::invalid_argument for shapes that it does not know.
     Decoder(const lamina_model &model, int threads, int64_t level)
-        : Stack(model.layer, model.layers, model.width, model.norm, &model.head, false, threads, level),
+        : Stack(model.layer, model.layers, model.width, model.norm, &model.head, model.in_place != 0, threads, level),
           given_(model) {}
     ~Decoder() override { Pool::shared().settle(); }
 
     void step(const int64_t *tokens, const int64_t *positions, const int64_t *tables, int64_t rows, int64_t blocks,
-              const int64_t *wanted, int64_t count, float *scores, const lamina_low_rank *const *adapters);
+              const int64_t *wanted, int64_t count, float *scores, const lamina_low_rank *const *adapters,
+              const lamina_sources *sources);
 
   private:
     // What a step was asked for.
@@ -26,6 +27,7 @@ class Decoder : public Stack {
         int64_t rows, blocks, count;
         float *scores;
         const lamina_low_rank *const *adapters;  // null: no row has one
+        lamina_sources sources;
     };
 
     void prepare();
@@ -37,6 +39,8 @@ class Decoder : public Stack {
     void attend_in_spans(Worker &worker, const Layer &layer);
     void join(const Layer &layer, int64_t row);
     void attend_by_rows(Worker &worker, const Layer &layer);
+    void cross(Worker &worker, const Layer &layer);
+    void attend_to_source(const Layer &layer, int64_t row, int64_t head, float *parts);
     void scores(Worker &worker);
     // low_rank.cpp
     void prepare_adapters();
@@ -49,13 +53,13 @@ class Decoder : public Stack {
 
     // Read by whoever is in the program, also too late: changed only by `prepare`, when nobody is.
     Asked asked_{};
-    int64_t most_spans_ = 0;
+    int64_t most_spans_ = 0, most_source_spans_ = 0;
     int64_t together_ = 1;  // neighbouring rows that attend together
     int64_t rows_a_task_ = 1;
     int64_t most_ranks_ = 0;  // of an adapter's parts of one product together; 0: no row has an adapter
     Asked next_{};
 
-    std::vector<float> parts_, low_;
+    std::vector<float> parts_, source_parts_, low_;
 };
 
 }  // namespace lamina

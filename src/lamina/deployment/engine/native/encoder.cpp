@@ -95,10 +95,8 @@ void Encoder::place(const Layer &layer, int64_t row, int64_t position) {
 
 // What the query heads of key-value head `head` make of the text of a chunk; `parts` are the thread's own.
 void Encoder::attend(const Layer &layer, const Chunk &chunk, int64_t head, float *parts) {
-    static constexpr int64_t kFirst = 0;
     const lamina_layer &given = layer.given;
-    const int64_t dim = given.head_dim, group = given.heads / given.kv_heads, part = dim + 2;
-    const int64_t tokens = chunk.end - chunk.begin, spans = (tokens + kSpan - 1) / kSpan;
+    const int64_t dim = given.head_dim, group = given.heads / given.kv_heads;
     Span task{};
     task.queries = qkv_.data() + chunk.first * qkv_stride_ + head * group * dim;
     task.rows = chunk.rows;
@@ -107,20 +105,8 @@ void Encoder::attend(const Layer &layer, const Chunk &chunk, int64_t head, float
     task.query_stride = qkv_stride_;
     task.keys = store_.data() + (head * rows_ + chunk.begin) * dim;
     task.values = store_.data() + ((given.kv_heads + head) * rows_ + chunk.begin) * dim;
-    task.table = &kFirst;  // a text is one block
-    task.block_tokens = tokens;
-    task.seen = tokens;
-    task.more = 0;
-    task.out_stride = spans * part;
-    task.row_stride = group * spans * part;
-    for (int64_t span = 0; span < spans; ++span) {
-        task.begin = span * kSpan;
-        task.out = parts + span * part;
-        kernels_.attend(task);
-    }
-    for (int64_t n = 0; n < chunk.rows * group; ++n)
-        kernels_.join(parts + n * spans * part, spans, part, dim,
-                      attended_.data() + (chunk.first + n / group) * attended_stride_ + (head * group + n % group) * dim);
+    attend_to_all(task, chunk.end - chunk.begin, parts,
+                  attended_.data() + chunk.first * attended_stride_ + head * group * dim, attended_stride_);
 }
 
 }  // namespace lamina

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lamina.deployment.engine.native import binding as native
-from lamina.deployment.engine.native.packing import known, layer, norm
-from lamina.deployment.engine.operations import fuse, rotary
+from lamina.deployment.engine.native.packing import Rounded, everywhere, layer, norm, norms_before, products_of
+from lamina.deployment.engine.operations import rotary
 from lamina.kit.errors import LaminaError
 from lamina.model.spec import StackSpec
 
-Rounded = Callable[[nn.Linear], Any]  # a quantised layer for a plain one
 _ROWS = 512  # tokens of one call, so that what a layer writes is still in the last-level cache when the next one reads
 
 
@@ -40,12 +39,12 @@ class NativeEncoder:
             return held[-1].data_ptr()
 
         spec: StackSpec = stack.spec
-        before, last = _norms(stack)
+        before, last = norms_before(stack, ("attention", "feedforward"))
         described = (native.Layer * len(stack.blocks))(
             *(
                 layer(
                     block_spec,
-                    _products(block, rounded),
+                    products_of(block, rounded),
                     (*of_parts, block.attention.q_norm, block.attention.k_norm),
                     hold,
                     **self._angles(stack, block_spec.attention),
@@ -112,38 +111,7 @@ def open_native_encoder(stack: Any, *, context: int, rounded: Rounded) -> Native
 
 
 def _knows(spec: StackSpec) -> bool:
-    placements = {block.placement for block in spec.blocks}
-    last = spec.norm is None if placements == {"post"} else spec.norm is not None and not spec.norm.offset
-    return (
-        not spec.causal
-        and spec.relative is None
-        and (placements == {"post"} or placements == {"pre"})
-        and last
-        and all(_known(block) for block in spec.blocks)
-    )
-
-
-def _known(block: Any) -> bool:
-    return known(block) and block.cross is None and not block.attention.window and block.attention.scale is None
-
-
-def _norms(stack: Any) -> tuple[list[tuple[Any, Any]], Any]:
-    """The norms before the two parts of each block, and the last one. One after a sum is before what follows it."""
-    of_parts = [norm for block in stack.blocks for norm in (block.attention_norm, block.feedforward_norm)]
-    if stack.spec.blocks[0].placement == "post":
-        of_parts = [None, *of_parts]
-    else:
-        of_parts.append(stack.norm)
-    return list(zip(of_parts[:-1:2], of_parts[1::2], strict=True)), of_parts[-1]
-
-
-def _products(block: Any, rounded: Rounded) -> tuple[Any, ...]:
-    """Of a block: queries, keys and values side by side; what follows attention; up (with its gate); down."""
-    attention, feedforward = block.attention, block.feedforward
-    up = [feedforward.up] if feedforward.gate is None else [feedforward.gate, feedforward.up]
-    sides = ([attention.q, attention.k, attention.v], [attention.o], up, [feedforward.down])
-    kept = ([p if not p.weight.is_floating_point() else rounded(p) for p in parts] for parts in sides)
-    return tuple(parts[0] if len(parts) == 1 else fuse(parts) for parts in kept)
+    return not spec.causal and everywhere(spec) and not any(block.cross for block in spec.blocks)
 
 
 def _together(rows: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:

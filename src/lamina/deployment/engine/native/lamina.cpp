@@ -79,7 +79,18 @@ int64_t lamina_step_adapted(lamina_decoder *decoder, const int64_t *tokens, cons
                             const int64_t *tables, int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count,
                             float *scores, const lamina_low_rank *const *adapters) {
     try {
-        decoder->decoder.step(tokens, positions, tables, rows, blocks, wanted, count, scores, adapters);
+        decoder->decoder.step(tokens, positions, tables, rows, blocks, wanted, count, scores, adapters, nullptr);
+        return 0;
+    } catch (const std::exception &) {
+        return -1;
+    }
+}
+
+int64_t lamina_step_about(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions,
+                          const int64_t *tables, int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count,
+                          float *scores, const lamina_sources *sources) {
+    try {
+        decoder->decoder.step(tokens, positions, tables, rows, blocks, wanted, count, scores, nullptr, sources);
         return 0;
     } catch (const std::exception &) {
         return -1;

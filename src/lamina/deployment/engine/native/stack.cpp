@@ -53,6 +53,7 @@ Stack::Stack(const lamina_layer *layers, int64_t count, int64_t width, const lam
             throw std::invalid_argument("heads of an unknown size");
         for (const lamina_matrix *matrix : {&layer.qkv, &layer.o, &layer.up, &layer.down})
             bytes_ += packed_bytes(*matrix);
+        if (layer.cross_q.rows > 0) bytes_ += packed_bytes(layer.cross_q) + packed_bytes(layer.cross_o);
         const int64_t heads = layer.heads + 2 * layer.kv_heads;
         qkv_stride_ = std::max(qkv_stride_, whole_groups(heads * layer.head_dim));
         attended_stride_ = std::max(attended_stride_, whole_groups(layer.heads * layer.head_dim));
@@ -76,7 +77,11 @@ void Stack::pack(const lamina_layer *layers, int64_t count, const lamina_matrix 
         const lamina_layer &layer = layers[i];
         layers_.push_back(Layer{packed(layer.qkv), packed(layer.o), packed(layer.up), packed(layer.down),
                                 Norm(layer.attention_norm, given_width_), Norm(layer.feedforward_norm, given_width_),
-                                Norm(layer.query_norm, layer.head_dim), Norm(layer.key_norm, layer.head_dim), layer});
+                                Norm(layer.query_norm, layer.head_dim), Norm(layer.key_norm, layer.head_dim),
+                                Norm(layer.cross_norm, given_width_), nullptr, nullptr, layer});
+        if (layer.cross_q.rows == 0) continue;
+        layers_.back().cross_q.reset(new Matrix(packed(layer.cross_q)));
+        layers_.back().cross_o.reset(new Matrix(packed(layer.cross_o)));
     }
     if (head != nullptr) head_.reset(new Matrix(packed(*head)));
 }
@@ -140,6 +145,27 @@ void Stack::turn(const Layer &layer, int64_t row, int64_t position) {
         if (head < given.heads)
             for (int64_t i = 0; i < dim; ++i) values[i] *= root;
     }
+}
+
+// Attention of the queries of `task` to all `tokens` keys and values that it names, whoever asks. `parts`: room for them
+// in as many spans; row r's heads come to `out` + r * `out_stride`, side by side.
+void Stack::attend_to_all(Span &task, int64_t tokens, float *parts, float *out, int64_t out_stride) const {
+    static constexpr int64_t kFirst = 0;
+    const int64_t dim = task.head_dim, part = dim + 2, spans = (tokens + kSpan - 1) / kSpan;
+    task.table = &kFirst;  // they are one block
+    task.block_tokens = tokens;
+    task.seen = tokens;
+    task.more = 0;
+    task.out_stride = spans * part;
+    task.row_stride = task.heads * spans * part;
+    for (int64_t span = 0; span < spans; ++span) {
+        task.begin = span * kSpan;
+        task.out = parts + span * part;
+        kernels_.attend(task);
+    }
+    for (int64_t n = 0; n < task.rows * task.heads; ++n)
+        kernels_.join(parts + n * spans * part, spans, part, dim,
+                      out + n / task.heads * out_stride + n % task.heads * dim);
 }
 
 // The inputs of the product after attention, of one row.

@@ -26,7 +26,8 @@ struct Norm {
 
 struct Layer {
     Matrix qkv, o, up, down;
-    Norm attention_norm, feedforward_norm, query_norm, key_norm;
+    Norm attention_norm, feedforward_norm, query_norm, key_norm, cross_norm;
+    std::unique_ptr<Matrix> cross_q, cross_o;  // null: it attends to no source
     lamina_layer given;  // its numbers; of its pointers `store`, `scales` and the angles are read
 };
 
@@ -68,6 +69,7 @@ class Stack {
     void prepare_rows(int64_t rows);
     void normed_inputs(Worker &worker, const Norm &norm);
     void turn(const Layer &layer, int64_t row, int64_t position);
+    void attend_to_all(Span &task, int64_t tokens, float *parts, float *out, int64_t out_stride) const;
     void attended_inputs(const Layer &layer, int64_t row);
     void feedforward(Worker &worker, const Layer &layer);
     // Called after each product, with what went in and what came out.

@@ -1,5 +1,6 @@
 // The program of a step: embeddings, layers, scores. Each `share` is a phase; see pool.h.
 #include <algorithm>
+#include <cmath>
 
 #include "decoder.h"
 
@@ -8,6 +9,7 @@ namespace lamina {
 namespace {
 
 constexpr int64_t kPhasesPerLayer = 10;  // six of attention, four of feed-forward
+constexpr int64_t kPhasesOfSources = 5;
 constexpr int64_t kPhasesOfAdapters = 2 * LAMINA_PRODUCTS;
 constexpr int64_t kPhasesBeside = 3;     // embeddings, the last norm, the head
 // Up to so many rows the stored tokens of each are attended to in spans by several threads.
@@ -19,9 +21,10 @@ constexpr int64_t kTogether = 4;
 
 void Decoder::step(const int64_t *tokens, const int64_t *positions, const int64_t *tables, int64_t rows,
                    int64_t blocks, const int64_t *wanted, int64_t count, float *scores,
-                   const lamina_low_rank *const *adapters) {
-    next_ = Asked{tokens, positions, tables, wanted, rows, blocks, count, scores, adapters};
-    const int64_t phases = kPhasesPerLayer + (adapters == nullptr ? 0 : kPhasesOfAdapters);
+                   const lamina_low_rank *const *adapters, const lamina_sources *sources) {
+    next_ = Asked{tokens, positions, tables, wanted, rows, blocks, count, scores, adapters, {}};
+    if (sources != nullptr) next_.sources = *sources;
+    const int64_t phases = kPhasesPerLayer + kPhasesOfSources + (adapters == nullptr ? 0 : kPhasesOfAdapters);
     Pool::shared().run(
         next_threads_, phases * given_.layers + kPhasesBeside,
         [](void *decoder) { static_cast<Decoder *>(decoder)->prepare(); },
@@ -43,6 +46,10 @@ void Decoder::prepare() {
     bool neighbours = asked_.blocks == 0;
     for (int64_t row = 1; row < rows; ++row) neighbours &= asked_.positions[row] == asked_.positions[row - 1] + 1;
     together_ = neighbours ? kTogether : 1;
+    most_source_spans_ = 0;
+    for (int64_t row = 0; asked_.sources.store != nullptr && row < rows; ++row)
+        most_source_spans_ = std::max(most_source_spans_, (asked_.sources.ends[row] - asked_.sources.begins[row] + kSpan - 1) / kSpan);
+    fit(source_parts_, threads_ * heads * most_source_spans_ * (dim + 2));
     fit(parts_, (rows > kFewRows ? threads_ * together_ : rows) * heads * most_spans_ * (dim + 2));
 }
 
@@ -50,6 +57,7 @@ void Decoder::run(Worker &worker) {
     worker.share(asked_.rows, [&](int64_t row) { embed(row); });
     for (const Layer &layer : layers_) {
         attention(worker, layer);
+        if (layer.cross_q != nullptr) cross(worker, layer);
         feedforward(worker, layer);
     }
     scores(worker);
@@ -165,6 +173,39 @@ void Decoder::attend_by_rows(Worker &worker, const Layer &layer) {
                           attended_.data() + row * attended_stride_ + (head * group + n % group) * given.head_dim);
         }
     });
+}
+
+// Attention to the source of each row.
+void Decoder::cross(Worker &worker, const Layer &layer) {
+    const lamina_layer &given = layer.given;
+    normed_inputs(worker, layer.cross_norm);
+    layer.cross_q->multiply(worker, threads_, inputs_.of(width_), rows_, qkv_.data(), qkv_stride_, false);
+    float *parts = source_parts_.data() + worker.index() * given.heads * most_source_spans_ * (given.head_dim + 2);
+    worker.share(rows_ * given.kv_heads, [&](int64_t task) {
+        attend_to_source(layer, task / given.kv_heads, task % given.kv_heads, parts);
+    });
+    worker.share(rows_, [&](int64_t row) { attended_inputs(layer, row); });
+    layer.cross_o->multiply(worker, threads_, inputs_.of(whole_groups(given.heads * given.head_dim)), rows_,
+                            hidden_.data(), width_, true);
+}
+
+void Decoder::attend_to_source(const Layer &layer, int64_t row, int64_t head, float *parts) {
+    const lamina_layer &given = layer.given;
+    const lamina_sources &sources = asked_.sources;
+    const int64_t dim = given.head_dim, group = given.heads / given.kv_heads, begin = sources.begins[row];
+    const int64_t first = (&layer - layers_.data()) * 2 * given.kv_heads + head;
+    float *queries = qkv_.data() + row * qkv_stride_ + head * group * dim;
+    const float root = 1.0f / std::sqrt(static_cast<float>(dim));
+    for (int64_t i = 0; i < group * dim; ++i) queries[i] *= root;
+    Span task{};
+    task.queries = queries;
+    task.rows = 1;
+    task.heads = group;
+    task.head_dim = dim;
+    task.keys = sources.store + (first * sources.tokens + begin) * dim;
+    task.values = sources.store + ((first + given.kv_heads) * sources.tokens + begin) * dim;
+    attend_to_all(task, sources.ends[row] - begin, parts,
+                  attended_.data() + row * attended_stride_ + head * group * dim, attended_stride_);
 }
 
 void Decoder::scores(Worker &worker) {
