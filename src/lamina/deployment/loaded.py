@@ -35,6 +35,7 @@ from lamina.model.transformer import Transformer
 _log = logging.getLogger(__name__)
 #: Where the n-grams lie by which a version's next tokens are guessed; None: it has none.
 NgramsOf = Callable[[ModelVersion], Path | None]
+_OF_TEXTS = ("context", "queue_tokens", "quantize", "deterministic")  # options of what answers whole texts
 
 
 class Versions(Protocol):
@@ -88,8 +89,9 @@ def load_version(
     device: Device = "auto",
     fitter: Fitter | None = None,
 ) -> Loaded:
-    """Open, check and warm ``version``; ``options`` are the engine's (but ``ngrams``, an ``NgramsOf``), ``fitter``
-    chooses those that are not given where the processor computes. Raises what the checks raise."""
+    """Open, check and warm ``version``; ``options`` are those of ``Engine`` (but ``ngrams``, an ``NgramsOf``) and of
+    ``open_texts``, ``fitter`` chooses those that are not given where the processor computes. Raises what the checks
+    raise."""
     folder = registry.folder(version.id)
     model, tokenizer = open_served(folder), open_tokenizer(folder)
     seal = registry.seal(version.id)
@@ -101,12 +103,14 @@ def load_version(
     if target.type != "cpu":
         model = _sealed(placed(model, target), tokenizer, seal, folder, version.id)
     if kind_of(model.spec) != "decoder":
-        given = {name: options[name] for name in ("context", "queue_tokens") if name in options}
+        given = {name: options[name] for name in _OF_TEXTS if name in options}
         texts = open_texts(model, tokenizer, folder, version=version.id, **given)
-        _log.info("%s is loaded; it can be asked to %s", version.id, ", ".join(texts.abilities.tasks))
+        tasks = ", ".join(texts.abilities.tasks)
+        _log.info("%s is loaded, computed by %s; it can be asked to %s", version.id, texts.kernels, tasks)
         return Loaded(version=version, tokenizer=tokenizer, serving=texts)
     options = {**options, "ngrams": _ngrams(options.get("ngrams"), version, tokenizer)}
     fitter = fitter if next(iter(model.state_dict().values())).device.type == "cpu" else None
+    options = {name: value for name, value in options.items() if name != "quantize"}  # a decoder's folder says it
     options = options if fitter is None else fitter.options(model, options)
     engine = Engine(model, tokenizer, version=version.id, generation=_generation(folder), sole=True, **options)
     try:

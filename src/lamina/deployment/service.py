@@ -22,6 +22,7 @@ from lamina.contracts.inference import Chunk, Request
 from lamina.contracts.lineage import ModelVersion
 from lamina.deployment.adapters import AdapterAsking, AdapterLimits, AdapterShelf
 from lamina.deployment.asking import TextAsking
+from lamina.deployment.compress.quantize import Quantization
 from lamina.deployment.engine.cache import Cache
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.observer import Load
@@ -43,9 +44,9 @@ class ServingService(TextAsking, AdapterAsking):
     """``contracts.inference.InferenceService`` over the versions of ``registry``; the champion is loaded at once.
 
     ``context`` caps prompt and answer (default: what the model was made for); ``cache_mb`` MiB per loaded version hold
-    keys and values, of the kind ``cache``. ``fitter`` measures the machine, chooses what is not given, and follows its
-    limits; ``ngrams``: see ``load_version``. Raises what loading raises: ``NotFoundError`` (no champion),
-    ``CorruptError`` (wrong bytes, broken seal). ``close`` when done.
+    keys and values, of the kind ``cache``; ``quantize``: see ``open_texts``, ``ngrams``: see ``load_version``.
+    ``fitter`` measures the machine, chooses what is not given, and follows its limits. Raises what loading raises:
+    ``NotFoundError`` (no champion), ``CorruptError`` (broken seal). ``close`` when done.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ServingService(TextAsking, AdapterAsking):
         speculate: bool = True,
         ngrams: NgramsOf | None = None,
         deterministic: bool = False,
+        quantize: Quantization = "none",
         fitter: Fitter | None = None,
         adapters: AdapterLimits | None = None,
     ) -> None:
@@ -80,16 +82,15 @@ class ServingService(TextAsking, AdapterAsking):
             "speculate": speculate,
             "ngrams": ngrams,
             "deterministic": deterministic,
+            "quantize": quantize,
         }
         self._shelf = AdapterShelf(adapters or AdapterLimits())
-        self._lock = threading.Lock()
-        self._loading = threading.Lock()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
         self._loaded: dict[str, Loaded] = {}
         self._metrics = ServingMetrics(metrics if metrics is not None else CollectorRegistry(), self.loads)
         self.failure: LaminaError | None = None  # why the registry's champion could not be loaded, while it cannot
         self._follower: Follower | None = None
-        self._epoch = registry.epoch()
-        self._stop = threading.Event()
+        self._epoch, self._stop = registry.epoch(), threading.Event()
         self._champion = self._load(registry.resolve(""))
         self._watcher = threading.Thread(target=self._watch, args=(poll_s,), name="champion watcher", daemon=True)
         self._watcher.start()
@@ -147,8 +148,7 @@ class ServingService(TextAsking, AdapterAsking):
 
     def healthy(self) -> bool:
         """Whether the champion's engine gets on with its work."""
-        age = self._champion.serving.load().step_age
-        return age is None or age < _STALE_S
+        return (self._champion.serving.load().step_age or 0.0) < _STALE_S  # None: it has nothing to do
 
     def close(self) -> None:
         """Stop watching, end what runs, free the models. Idempotent."""

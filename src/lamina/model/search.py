@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from lamina.kit.errors import ConfigError
-from lamina.model.generate import padded
-from lamina.model.layers.cache import KeyValueCache
+from lamina.model.computing import Computing, PlainComputing
 from lamina.model.transformer import Transformer
 
 _NEVER = -1.0e9  # what transformers adds to the score of what must not be taken
@@ -66,13 +65,14 @@ def search(
     how: Search | None = None,
     draws: Sequence[Draw | None] | None = None,
     tick: Callable[[], None] | None = None,
+    computing: Computing | None = None,
 ) -> list[Said]:
     """What an encoder-decoder makes of each of ``sources`` (N rows of token ids), each of at most ``limits`` (N,)
     tokens with its end.
 
-    Several sources are computed at once, and one that is done leaves; none changes what another becomes. The keys and
-    values of a source are made once, and all its beams attend to them. ``draws`` (N,) only with one beam; ``tick`` is
-    called before each step. Raises ``ConfigError`` for another kind of model.
+    Several sources are computed at once, and one that is done leaves; none changes what another becomes. ``draws`` (N,)
+    only with one beam; ``tick`` is called before each step; ``computing``: other than by the model itself. Raises
+    ``ConfigError`` for another kind of model.
     """
     how, start = how or Search(), model.spec.start_token
     if model.encoder is None or model.decoder is None or start is None:
@@ -80,28 +80,22 @@ def search(
     if not sources:
         return []
     device = _device(model)
-    ids, segments = (t.to(device) for t in padded(sources))
-    source = model.encode(ids, segments=segments)
+    computing = PlainComputing(model, sources) if computing is None else computing
     running: _Greedy | _Beams
     if how.num_beams == 1:
         running = _Greedy(start, ends, limits, draws)
     else:
         running = _Beams(start, ends, limits, how, device)
-    cache, tokens = KeyValueCache(), torch.full((len(sources) * how.num_beams, 1), start, device=device)
+    tokens = torch.full((len(sources) * how.num_beams, 1), start, device=device)
     while True:
         if tick is not None:
             tick()
-        hidden = model(tokens, source=source, source_segments=segments, cache=cache)
-        scores = model.logits(hidden[:, -1]).float()
+        scores = computing.scores(tokens)
         step = running.advance(_allowed(scores if how.num_beams == 1 else scores.log_softmax(-1), running, ends, how))
         if step is None:
             return [said for said in running.results if said is not None]
         tokens = step.tokens
-        if step.rows is not None:
-            cache.select(step.rows)
-        if step.sources is not None:
-            cache.select_sources(step.sources)
-            source, segments = source[step.sources], segments[step.sources]
+        computing.keep(step.rows, step.sources)
 
 
 def translate(

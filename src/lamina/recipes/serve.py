@@ -111,6 +111,7 @@ def _service(stack: Stack, registry: ModelRegistry, metrics: CollectorRegistry) 
         speculate=deployment.speculate,
         ngrams=partial(ngrams_of, stack) if counts_ngrams(stack) else None,
         deterministic=deployment.deterministic,
+        quantize=deployment.quantize,
         metrics=metrics,
         fitter=open_fitter(stack),
         adapters=adapter_limits(stack),

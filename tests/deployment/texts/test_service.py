@@ -12,6 +12,7 @@ from lamina.contracts.chat import Message
 from lamina.contracts.inference import Request
 from lamina.contracts.texts import Writing
 from lamina.deployment.compress.quantize import open_served
+from lamina.deployment.engine.native.binding import describe, open_library
 from lamina.deployment.registry import ModelRegistry, folder_digest
 from lamina.deployment.seal import check_seal, make_seal
 from lamina.deployment.service import ServingService
@@ -66,6 +67,17 @@ def test_versions_answer_and_are_swapped_while_they_do(registry) -> None:
         assert (
             'lamina:request_success_total{finished_reason="stop",model_name="v1"}' in generate_latest(metrics).decode()
         )
+    finally:
+        service.close()
+
+
+@pytest.mark.skipif(open_library() is None, reason=f"native kernels: {describe()}")
+def test_the_stacks_form_reaches_an_encoder(registry, caplog) -> None:
+    caplog.set_level("INFO")
+    service = ServingService(registry, quantize="int8", deterministic=True)
+    try:
+        assert "v1 is loaded, computed by native" in caplog.text
+        assert service.fill(["the [MASK]"]).version == "v1"
     finally:
         service.close()
 

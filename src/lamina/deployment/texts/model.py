@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lamina.contracts.texts import Abilities, Classified, Embedded, Filled, Input, TaggedTexts, Task, Writing, Written
+from lamina.deployment.engine.choice import describe
 from lamina.deployment.engine.observer import Load
 from lamina.deployment.texts.batching import Batcher, Compute
 from lamina.kit.errors import InputError
@@ -93,6 +94,11 @@ class TextModel:
         """Summaries."""
         refuse(self.version, "summarize", self.abilities.tasks)
 
+    @property
+    def kernels(self) -> str:
+        """What computes, in words (see ``engine.choice.describe``)."""
+        return describe("torch")
+
     def load(self) -> Load:
         """How busy it is."""
         return self._batcher.load()
@@ -123,6 +129,12 @@ class TextModel:
         """Where they are."""
         first: Tensor = next(iter(self.model.state_dict().values()))
         return first.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In what layers that are not quantised compute."""
+        first: Tensor = next(t for t in self.model.state_dict().values() if t.is_floating_point())
+        return first.dtype
 
     def alive(self) -> None:
         """Say, from the worker's thread, that it gets on."""

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lamina.contracts.texts import Abilities, Task
+from lamina.deployment.compress.int8 import Int8Linear
+from lamina.deployment.compress.quantize import Quantization
+from lamina.deployment.engine.encoders import choose_native, choose_native_writer
 from lamina.deployment.engine.layer import check_served
 from lamina.deployment.texts.encoder import MASK, EncoderModel, EncoderSettings
 from lamina.deployment.texts.model import TextModel
@@ -69,16 +72,25 @@ def open_texts(
     version: str,
     context: int | None = None,
     queue_tokens: int = 1 << 18,
+    quantize: Quantization = "none",
+    deterministic: bool = False,
 ) -> TextModel:
-    """The service of ``model``, opened from ``folder``, that is no decoder."""
+    """The service of ``model``, opened from ``folder``, that is no decoder. Takes the model over.
+
+    ``quantize``: other than "none" the weights of an encoder's or encoder-decoder's blocks are rounded to int8 where
+    the native kernels compute it; ``deterministic``: they do wherever they can, not only where they are faster.
+    """
     abilities = abilities_of(folder, context=context)
+    given: dict[str, Any] = {"version": version, "queue_tokens": queue_tokens}
+    way: dict[str, Any] = {"rounded": Int8Linear.of, "by_time": not deterministic}
     if kind_of(model.spec) == "writer":
-        settings = _writer(folder, tokenizer)
-        return WriterModel(model, tokenizer, abilities, settings, version=version, queue_tokens=queue_tokens)
+        writer = None if quantize == "none" else choose_native_writer(model, **way)
+        return WriterModel(model, tokenizer, abilities, _writer(folder, tokenizer), native=writer, **given)
     pooling, longest = read_pooling(folder)
     several = read_config(folder).get("problem_type") == "multi_label_classification"
     found = EncoderSettings(pooling=pooling, longest=longest, several=several)
-    return EncoderModel(model, tokenizer, abilities, found, version=version, queue_tokens=queue_tokens)
+    native = None if quantize == "none" else choose_native(model, context=abilities.context, **way)
+    return EncoderModel(model, tokenizer, abilities, found, native=native, **given)
 
 
 def _encoder_abilities(folder: Path, spec: ModelSpec, tokenizer: ModelTokenizer, context: int) -> Abilities:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lamina.contracts.texts import Abilities, Task, Translated, Writing, Written
+from lamina.deployment.engine.choice import describe
+from lamina.deployment.engine.native.writer import NativeWriter
 from lamina.deployment.texts.model import TextModel
 from lamina.kit.errors import InputError
 from lamina.kit.tokenizer import ModelTokenizer
@@ -56,8 +58,9 @@ class WriterModel(TextModel):
         *,
         version: str,
         queue_tokens: int = 1 << 18,
+        native: NativeWriter | None = None,
     ) -> None:
-        self._settings = settings
+        self._settings, self._native = settings, native
         super().__init__(
             model,
             tokenizer,
@@ -67,6 +70,17 @@ class WriterModel(TextModel):
             batch_tokens=4096,
             queue_tokens=queue_tokens,
         )
+
+    @property
+    def kernels(self) -> str:
+        """What computes, in words."""
+        return super().kernels if self._native is None else describe("native")
+
+    def close(self) -> None:
+        """End after the batch that is computed. Idempotent."""
+        super().close()
+        if self._native is not None:
+            self._native.close()
 
     def translate(self, texts: Sequence[str], how: Writing) -> Written:
         """One translation a text. Raises ``InputError`` for a pair of languages that the model does not have."""
@@ -126,8 +140,11 @@ class WriterModel(TextModel):
     def _compute(self, group: Hashable, values: Sequence[Any]) -> Sequence[Any]:
         assert isinstance(group, Search)
         rows, limits, draws = zip(*values, strict=True)
-        ends = self._settings.ends
-        return search(self.model, rows, ends=ends, limits=limits, how=group, draws=draws, tick=self.alive)
+        ends, computing = self._settings.ends, None
+        if self._native is not None:
+            computing = self._native.begin(rows, group.num_beams, max(limits))
+        told: Any = {"ends": ends, "limits": limits, "draws": draws}
+        return search(self.model, rows, how=group, tick=self.alive, computing=computing, **told)
 
 
 def settled(how: Writing, usual: Search) -> Search:

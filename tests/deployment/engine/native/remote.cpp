@@ -9,7 +9,7 @@
 
 namespace {
 
-enum Call { kLevel, kOpen, kStep, kClose, kProduct, kApply, kCloseProduct };
+enum Call { kLevel, kOpen, kStep, kClose, kProduct, kApply, kCloseProduct, kEncoder, kEncode, kCloseEncoder };
 
 struct Request {
     int64_t call, handle, a, b, c, floats, pointers, bytes;
@@ -23,6 +23,7 @@ int64_t answer(const Request &r, uint8_t *given, float *out) {
     const int64_t *numbers = reinterpret_cast<const int64_t *>(given);
     lamina_decoder *decoder = reinterpret_cast<lamina_decoder *>(r.handle);
     lamina_product *product = reinterpret_cast<lamina_product *>(r.handle);
+    lamina_encoder *encoder = reinterpret_cast<lamina_encoder *>(r.handle);
     switch (r.call) {
         case kLevel:
             return lamina_best_level(r.a);
@@ -38,8 +39,16 @@ int64_t answer(const Request &r, uint8_t *given, float *out) {
             return reinterpret_cast<int64_t>(lamina_product_open(reinterpret_cast<lamina_matrix *>(given), r.a, r.b));
         case kApply:
             return lamina_product_apply(product, reinterpret_cast<float *>(given), r.a, out);
-        default:
+        case kCloseProduct:
             lamina_product_close(product);
+            return 0;
+        case kEncoder:
+            return reinterpret_cast<int64_t>(
+                lamina_encoder_open(reinterpret_cast<lamina_encoder_model *>(given), r.a, r.b));
+        case kEncode:  // texts; ends, embedded tokens
+            return lamina_encode(encoder, reinterpret_cast<float *>(given + 8 * r.a), numbers, r.a, out);
+        default:
+            lamina_encoder_close(encoder);
             return 0;
     }
 }

@@ -10,7 +10,7 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,17 @@ from lamina.deployment.compress.int4 import Int4Linear
 from lamina.deployment.compress.int8 import Int8Linear, quantize_rows
 from lamina.deployment.compress.quantize import dequantize, quantize
 from lamina.deployment.engine.native import binding as native
+from lamina.deployment.engine.native.encoder import open_native_encoder
 from lamina.deployment.engine.native.product import Product
 from lamina.deployment.engine.place import Place
 from lamina.deployment.engine.runner import Runner
+from lamina.model.architectures.bert import bert
+from lamina.model.transformer import Transformer
 
 COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 SOURCES = Path(native.__file__).parent
 PORTABLE, NEON, DOTPROD = (native.LEVELS.index(name) for name in ("portable", "neon", "neon-dotprod"))
-LEVEL, OPEN, STEP, CLOSE, PRODUCT, APPLY, CLOSE_PRODUCT = range(7)
+LEVEL, OPEN, STEP, CLOSE, PRODUCT, APPLY, CLOSE_PRODUCT, ENCODER, ENCODE, CLOSE_ENCODER = range(10)
 IDS = [5, 3, 60, 7, 7, 41, 0, 12, 80, 33, 2, 19, 54, 23, 8, 9, 71, 70, 69, 1, 44, 6] * 13
 
 
@@ -47,16 +50,27 @@ class Image:
 
     def model(self, model: native.Model) -> None:
         self.add(bytes(model))
-        layers = ctypes.cast(model.layer, ctypes.POINTER(native.Layer * model.layers)).contents
-        start = self._point(native.Model.layer.offset, bytes(layers))
-        for i, layer in enumerate(layers):
+
+        def sizes_of(layer: native.Layer) -> dict[str, int]:
             slots = 2 * layer.kv_heads * model.slots
             sizes = dict.fromkeys(("cosines", "sines"), 2 * model.context * layer.head_dim)
-            sizes |= {"store": slots * layer.head_dim * (1 if layer.scales else 4), "scales": 4 * slots}
-            self.fill(layer, start + i * ctypes.sizeof(layer), sizes, model.width)
+            return sizes | {"store": slots * layer.head_dim * (1 if layer.scales else 4), "scales": 4 * slots}
+
+        self._layers(model, sizes_of)
         width, words = model.width, model.vocabulary
         sizes = {"table": words * width, "table_scales": 4 * words, "places": 4 * model.context * width}
         self.fill(model, 0, sizes, width)
+
+    def encoder(self, model: native.EncoderModel) -> None:
+        self.add(bytes(model))
+        self._layers(model, lambda layer: {})
+        self.fill(model, 0, {}, model.width)
+
+    def _layers(self, model: Any, sizes_of: Callable[[native.Layer], dict[str, int]]) -> None:
+        layers = ctypes.cast(model.layer, ctypes.POINTER(native.Layer * model.layers)).contents
+        start = self._point(type(model).layer.offset, bytes(layers))
+        for i, layer in enumerate(layers):
+            self.fill(layer, start + i * ctypes.sizeof(layer), sizes_of(layer), model.width)
 
     def fill(self, given: ctypes.Structure, at: int, sizes: dict[str, int], width: int) -> None:
         """What ``given``, whose copy is at ``at``, points to: ``sizes`` in bytes."""
@@ -133,6 +147,23 @@ class Remote:
 
     def lamina_close(self, handle: int) -> None:
         self._ask(CLOSE, handle)
+
+    def lamina_encoder_open(self, model: native.EncoderModel, threads: int, level: int) -> int:
+        image = Image()
+        image.encoder(model)
+        handle = self._ask(ENCODER, 0, threads, level, data=bytes(image.data), pointers=image.pointers)
+        self._shapes[handle] = model.width
+        return handle
+
+    def lamina_encode(self, handle: int, embedded: int, ends: int, texts: int, out: int) -> int:
+        at = ctypes.string_at(ends, 8 * texts)
+        floats = struct.unpack(f"<{texts}q", at)[-1] * self._shapes[handle]
+        return self._ask(
+            ENCODE, handle, texts, data=at + ctypes.string_at(embedded, 4 * floats), floats=floats, out=out
+        )
+
+    def lamina_encoder_close(self, handle: int) -> None:
+        self._ask(CLOSE_ENCODER, handle)
 
     def lamina_product_open(self, matrix: native.Matrix, threads: int, level: int) -> int:
         image = Image()
@@ -259,3 +290,24 @@ def test_a_whole_step_gives_torchs_scores(
     assert run.kernels == "native"
     torch.testing.assert_close(scores(run), expected, rtol=0, atol=2e-3 if cache is None else 0.05)
     run.close()
+
+
+def test_an_encoder_gives_torchs_hidden_states(library: Remote, monkeypatch) -> None:
+    """Texts side by side, one of them longer than is attended to in one go."""
+    torch.manual_seed(0)
+    model = (
+        Transformer(bert(vocabulary=90, width=80, layers=2, heads=5, max_positions=300)).eval().requires_grad_(False)
+    )
+    for name, parameter in model.named_parameters():
+        if "blocks" in name and parameter.dim() == 2:
+            steps, scale = quantize_rows(6 * parameter)
+            parameter.copy_(steps * scale.float()[:, None])
+    rows = [IDS[:1], IDS[:270], IDS[:19]]
+    with torch.inference_mode():
+        expected = [model(torch.tensor([row]))[0] for row in rows]
+    monkeypatch.setattr(native, "open_library", lambda: library)
+    encoder = open_native_encoder(model.stack, context=300, rounded=Int8Linear.of)
+    assert encoder is not None
+    for states, wanted in zip(encoder(rows), expected, strict=True):
+        torch.testing.assert_close(states, wanted, rtol=0, atol=2e-3)
+    encoder.close()

@@ -149,7 +149,7 @@ static void attend(const Span &s) {
     Query queries[kQueries];
     int64_t many = 0;
     for (int64_t row = 0; row < s.rows; ++row) {
-        const int64_t sees = s.seen + row - s.begin, count = sees < kSpan ? sees : kSpan;
+        const int64_t sees = s.seen + row * s.more - s.begin, count = sees < kSpan ? sees : kSpan;
         if (count <= 0) continue;
         for (int64_t head = 0; head < s.heads; ++head) {
             queries[many] = {s.queries + row * s.query_stride + head * s.head_dim, scores[many],

@@ -21,7 +21,7 @@ LEVELS = ("portable", "avx2", "avx512-vnni", "neon", "neon-dotprod")
 ACTIVATIONS = ("relu", "relu2", "gelu", "gelu-tanh", "silu")
 INT8, INT4 = 8, 4
 PARTS = 3  # LAMINA_PARTS
-_ABI = 2
+_ABI = 3
 _VARIABLE = "LAMINA_NATIVE_LEVEL"
 
 
@@ -51,6 +51,8 @@ class Layer(Structure):
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "o", "up", "down")),
         *((name, Norm) for name in ("attention_norm", "feedforward_norm", "query_norm", "key_norm")),
+        *((name, Matrix) for name in ("cross_q", "cross_o")),
+        ("cross_norm", Norm),
         *((name, c_void_p) for name in ("cosines", "sines", "store", "scales")),
         *((name, c_int64) for name in ("heads", "kv_heads", "head_dim", "inner", "activation", "gated")),
     )
@@ -70,8 +72,25 @@ class Model(Structure):
         ("layer", POINTER(Layer)),
         *((name, c_void_p) for name in ("table", "table_scales", "places")),
         ("table_factor", c_double),
+        ("in_place", c_int64),
         ("norm", Norm),
         ("head", Matrix),
+    )
+
+
+class Sources(Structure):
+    """``lamina_sources``."""
+
+    _fields_ = (("store", c_void_p), ("tokens", c_int64), ("begins", c_void_p), ("ends", c_void_p))
+
+
+class EncoderModel(Structure):
+    """``lamina_encoder_model``."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("layers", "width", "in_place")),
+        ("layer", POINTER(Layer)),
+        ("norm", Norm),
     )
 
 
@@ -135,8 +154,13 @@ def _declare(library: Any) -> None:
         ("lamina_threads", None, [address, numbers]),
         ("lamina_step", numbers, [*[address] * 4, numbers, numbers, address, numbers, address]),
         ("lamina_step_adapted", numbers, [*[address] * 4, numbers, numbers, address, numbers, address, address]),
+        ("lamina_step_about", numbers, [*[address] * 4, numbers, numbers, address, numbers, address, POINTER(Sources)]),
         ("lamina_bytes", numbers, [address]),
         ("lamina_read", c_uint64, [address]),
+        ("lamina_encoder_open", address, [POINTER(EncoderModel), numbers, numbers]),
+        ("lamina_encoder_close", None, [address]),
+        ("lamina_encoder_threads", None, [address, numbers]),
+        ("lamina_encode", numbers, [address, address, address, numbers, address]),
         ("lamina_product_open", address, [POINTER(Matrix), numbers, numbers]),
         ("lamina_product_apply", numbers, [address, address, numbers, address]),
         ("lamina_product_close", None, [address]),

@@ -13,6 +13,7 @@ from torch import Tensor
 from lamina.deployment.engine.adapters import EngineAdapter
 from lamina.deployment.engine.layer import Layer, is_plain
 from lamina.deployment.engine.native import binding as native
+from lamina.deployment.engine.native import packing
 from lamina.deployment.engine.native.low_rank import Adapters
 from lamina.deployment.engine.native.product import matrix
 from lamina.deployment.engine.place import Place
@@ -21,7 +22,6 @@ from lamina.model.layers.embeddings import place_vectors, sinusoids
 from lamina.model.spec import EmbeddingSpec, StackSpec
 
 Array = NDArray[Any]
-_LANES = 16  # heads are whole vectors of so many numbers
 
 
 class NativeDecoder:
@@ -61,7 +61,7 @@ class NativeDecoder:
             table_scales=self._keep(table.scale.float()),
             places=None if places is None else self._keep(places),
             table_factor=self._spec.embeddings.scale,
-            norm=self._norm(stack.norm),
+            norm=packing.norm(stack.norm, self._hold),
             head=matrix(head, self._hold),
         )
         wanted = native.wanted_level()
@@ -146,28 +146,16 @@ class NativeDecoder:
         return self._held[-1].data_ptr()
 
     def _layer(self, layer: Layer, block: Any) -> native.Layer:
-        attention, feedforward = layer.spec.attention, layer.spec.feedforward
-        qkv, o, up, down = (matrix(product, self._hold) for product in layer.products)
         cosines, sines = self._angles(layer)
-        return native.Layer(
-            qkv=qkv,
-            o=o,
-            up=up,
-            down=down,
-            attention_norm=self._norm(block.attention_norm),
-            feedforward_norm=self._norm(block.feedforward_norm),
-            query_norm=self._norm(layer.q_norm),
-            key_norm=self._norm(layer.k_norm),
+        return packing.layer(
+            layer.spec,
+            layer.products,
+            (block.attention_norm, block.feedforward_norm, layer.q_norm, layer.k_norm),
+            self._hold,
             cosines=cosines,
             sines=sines,
             store=layer.store.data_ptr(),
             scales=None if layer.scales is None else layer.scales.data_ptr(),
-            heads=attention.heads,
-            kv_heads=attention.kv_heads,
-            head_dim=attention.head_dim,
-            inner=feedforward.inner,
-            activation=native.ACTIVATIONS.index(feedforward.activation),
-            gated=feedforward.gated,
         )
 
     def _angles(self, layer: Layer) -> tuple[int | None, int | None]:
@@ -180,16 +168,6 @@ class NativeDecoder:
             cosines, sines = (self._keep(table[:, 0, half:]) for table in layer.rotary)
             self._tables[key] = cosines, sines
         return self._tables[key]
-
-    def _norm(self, module: Any) -> native.Norm:
-        if module is None:
-            return native.Norm()
-        bias = getattr(module, "bias", None)
-        return native.Norm(
-            weight=self._hold(module.weight.float()),
-            bias=None if bias is None else self._hold(bias.float()),
-            epsilon=module.eps,
-        )
 
 
 def open_native(
@@ -210,14 +188,8 @@ def _knows(spec: StackSpec, stack: Any) -> bool:
         and embeddings.norm is None
         and spec.norm is not None
         and not spec.norm.offset
-        and all(_known(block) for block in spec.blocks)
+        and all(packing.known(block) and is_plain(block) for block in spec.blocks)
     )
-
-
-def _known(block: Any) -> bool:
-    attention = block.attention
-    of_heads = attention.qk_norm is None or (attention.qk_norm.kind == "rms" and not attention.qk_norm.offset)
-    return attention.head_dim % _LANES == 0 and of_heads and is_plain(block)
 
 
 def _places(embeddings: Any, spec: EmbeddingSpec, context: int) -> Tensor | None:

@@ -30,7 +30,7 @@ struct Inputs {
 using Product = void (*)(const uint8_t *tile, const Inputs &inputs, int64_t first, int64_t rows, float *sums);
 
 // Tokens `begin` to `begin` + kSpan of a sequence, and the neighbouring rows that attend to them: row r to those before
-// `seen` + r.
+// `seen` + r * `more`.
 struct Span {
     const float *queries;  // (rows, heads, head_dim), rows `query_stride` apart, divided by the root of head_dim
     int64_t rows, heads, head_dim, query_stride;
@@ -38,6 +38,7 @@ struct Span {
     const float *key_scales, *value_scales;  // (slots), or null
     const int64_t *table;                    // blocks of the sequence
     int64_t block_tokens, begin, seen;
+    int64_t more;  // 1: each row sees a token more than the row before it; 0: all see the same
     // (rows, heads, head_dim + 2): weighted sum of values, greatest score, mass. Untouched where a row sees none of them.
     float *out;
     int64_t row_stride, out_stride;

@@ -7,9 +7,14 @@
 #include <memory>
 
 #include "decoder.h"
+#include "encoder.h"
 
 struct lamina_decoder {
     lamina::Decoder decoder;
+};
+
+struct lamina_encoder {
+    lamina::Encoder encoder;
 };
 
 struct lamina_product {
@@ -74,7 +79,18 @@ int64_t lamina_step_adapted(lamina_decoder *decoder, const int64_t *tokens, cons
                             const int64_t *tables, int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count,
                             float *scores, const lamina_low_rank *const *adapters) {
     try {
-        decoder->decoder.step(tokens, positions, tables, rows, blocks, wanted, count, scores, adapters);
+        decoder->decoder.step(tokens, positions, tables, rows, blocks, wanted, count, scores, adapters, nullptr);
+        return 0;
+    } catch (const std::exception &) {
+        return -1;
+    }
+}
+
+int64_t lamina_step_about(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions,
+                          const int64_t *tables, int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count,
+                          float *scores, const lamina_sources *sources) {
+    try {
+        decoder->decoder.step(tokens, positions, tables, rows, blocks, wanted, count, scores, nullptr, sources);
         return 0;
     } catch (const std::exception &) {
         return -1;
@@ -84,6 +100,29 @@ int64_t lamina_step_adapted(lamina_decoder *decoder, const int64_t *tokens, cons
 int64_t lamina_bytes(const lamina_decoder *decoder) { return decoder->decoder.bytes(); }
 
 uint64_t lamina_read(lamina_decoder *decoder) { return decoder->decoder.read(); }
+
+lamina_encoder *lamina_encoder_open(const lamina_encoder_model *model, int64_t threads, int64_t level) {
+    try {
+        return new lamina_encoder{{*model, static_cast<int>(threads), level}};
+    } catch (const std::exception &) {
+        return nullptr;
+    }
+}
+
+void lamina_encoder_close(lamina_encoder *encoder) { delete encoder; }
+
+void lamina_encoder_threads(lamina_encoder *encoder, int64_t threads) {
+    encoder->encoder.use_threads(static_cast<int>(threads));
+}
+
+int64_t lamina_encode(lamina_encoder *encoder, const float *embedded, const int64_t *ends, int64_t texts, float *out) {
+    try {
+        encoder->encoder.encode(embedded, ends, texts, out);
+        return 0;
+    } catch (const std::exception &) {
+        return -1;
+    }
+}
 
 lamina_product *lamina_product_open(const lamina_matrix *matrix, int64_t threads, int64_t level) {
     try {

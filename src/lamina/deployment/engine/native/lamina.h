@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define LAMINA_ABI 2
+#define LAMINA_ABI 3
 
 enum lamina_kind { LAMINA_INT8 = 8, LAMINA_INT4 = 4 };
 // A processor has some of them; a higher one is the better one.
@@ -50,10 +50,12 @@ typedef struct {
     lamina_matrix qkv, o, up, down;  // up: gate and up one below the other where `gated`
     lamina_norm attention_norm, feedforward_norm;
     lamina_norm query_norm, key_norm;  // of each head; weight null: none
+    lamina_matrix cross_q, cross_o;    // attention to a source, after that to the text; no rows: none
+    lamina_norm cross_norm;
     const float *cosines, *sines;      // (context, head_dim / 2), or null: no rotary positions; read later
     void *store;                       // (2 * kv_heads, slots, head_dim): keys, then values; read later
     float *scales;                     // (2 * kv_heads, slots) of int8 numbers in `store`; null: they are float32
-    int64_t heads, kv_heads, head_dim, inner;
+    int64_t heads, kv_heads, head_dim, inner;  // heads are those of the attention to a source, too
     int64_t activation, gated;
 } lamina_layer;
 
@@ -64,11 +66,22 @@ typedef struct {
     const float *table_scales;  // (vocabulary), read later
     const float *places;        // (context, width) added to them, or null; read later
     double table_factor;
+    // 0: a layer's norms are before its parts. 1: a norm replaces the hidden states that it reads; so norms after the
+    // residual sums are each that of the part that follows, and that of the first part is null.
+    int64_t in_place;
     lamina_norm norm;
     lamina_matrix head;
 } lamina_model;
 
+// An encoder's layers, of which `store` and `scales` are not read. Its embeddings are computed elsewhere.
+typedef struct {
+    int64_t layers, width, in_place;  // see lamina_model
+    const lamina_layer *layer;
+    lamina_norm norm;  // of the last hidden states; weight null: none
+} lamina_encoder_model;
+
 typedef struct lamina_decoder lamina_decoder;
+typedef struct lamina_encoder lamina_encoder;
 typedef struct lamina_product lamina_product;
 
 int64_t lamina_abi(void);
@@ -104,9 +117,31 @@ int64_t lamina_step_adapted(lamina_decoder *decoder, const int64_t *tokens, cons
                             const int64_t *tables, int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count,
                             float *scores, const lamina_low_rank *const *adapters);
 
+// Sources of which a step's rows are about: `store` (layers, 2 * kv_heads, tokens, head_dim) has their keys, then their
+// values; row r attends to the tokens `begins[r]` to `ends[r]`, at least one.
+typedef struct {
+    const float *store;
+    int64_t tokens;
+    const int64_t *begins, *ends;
+} lamina_sources;
+
+// The same for a model whose layers attend to a source.
+int64_t lamina_step_about(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions,
+                          const int64_t *tables, int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count,
+                          float *scores, const lamina_sources *sources);
+
 // The bytes of packed weights that one token reads, and the same bytes read and added up: what memory allows.
 int64_t lamina_bytes(const lamina_decoder *decoder);
 uint64_t lamina_read(lamina_decoder *decoder);
+
+// The same for an encoder.
+lamina_encoder *lamina_encoder_open(const lamina_encoder_model *model, int64_t threads, int64_t level);
+void lamina_encoder_close(lamina_encoder *encoder);
+void lamina_encoder_threads(lamina_encoder *encoder, int64_t threads);
+
+// Hidden states `out` (rows, width) of texts whose embedded tokens `embedded` (rows, width) follow each other: text t
+// ends before row `ends[t]`, the first begins at row 0, none is empty. Returns 0, or -1 where memory is short.
+int64_t lamina_encode(lamina_encoder *encoder, const float *embedded, const int64_t *ends, int64_t texts, float *out);
 
 // One matrix alone: out (rows, matrix rows) = x (rows, columns) times its transpose, plus the bias.
 lamina_product *lamina_product_open(const lamina_matrix *matrix, int64_t threads, int64_t level);

@@ -48,7 +48,7 @@ void Decoder::prepare_adapters() {
 }
 
 // out = out + up · (down · x) for the rows that have an adapter.
-void Decoder::add_adapters(Worker &worker, const Layer &layer, int64_t product, const Rows &x, const Rows &out) {
+void Decoder::adapt(Worker &worker, const Layer &layer, int64_t product, const Rows &x, const Rows &out) {
     // Read by threads that come late, too: not what the caller holds only while a step runs.
     if (most_ranks_ == 0) return;
     const int64_t index = &layer - layers_.data(), blocks = (asked_.rows + rows_a_task_ - 1) / rows_a_task_;

@@ -99,10 +99,14 @@ void Matrix::finish(int64_t tile, const float *sums, int64_t count, float *out, 
     const float *scales = scales_.data() + tile * kTile, *bias = bias_.data() + tile * kTile;
     for (int64_t r = 0; r < count; ++r, sums += kTile) {
         float *to = out + r * stride + tile * kTile;
-        for (int64_t n = 0; n < columns; ++n) {
-            const float value = sums[n] * scales[n] + bias[n];
-            to[n] = add ? to[n] + value : value;
-        }
+        float values[kTile];  // of whole tiles, so that compilers take vectors
+        for (int64_t n = 0; n < kTile; ++n) values[n] = sums[n] * scales[n] + bias[n];
+        if (columns == kTile && add)
+            for (int64_t n = 0; n < kTile; ++n) to[n] += values[n];
+        else if (add)
+            for (int64_t n = 0; n < columns; ++n) to[n] += values[n];
+        else
+            std::copy(values, values + columns, to);
     }
 }
 

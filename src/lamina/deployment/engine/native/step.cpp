@@ -9,26 +9,22 @@ namespace lamina {
 namespace {
 
 constexpr int64_t kPhasesPerLayer = 10;  // six of attention, four of feed-forward
+constexpr int64_t kPhasesOfSources = 5;
 constexpr int64_t kPhasesOfAdapters = 2 * LAMINA_PRODUCTS;
 constexpr int64_t kPhasesBeside = 3;     // embeddings, the last norm, the head
 // Up to so many rows the stored tokens of each are attended to in spans by several threads.
 constexpr int64_t kFewRows = 8;
 // Neighbours in a prompt that read stored tokens together.
 constexpr int64_t kTogether = 4;
-// Columns of a feed-forward's inner row that a thread activates at a time.
-constexpr int64_t kActivated = 512;
-
-void fit(std::vector<float> &buffer, int64_t size) {
-    if (static_cast<int64_t>(buffer.size()) < size) buffer.assign(size, 0.0f);
-}
 
 }  // namespace
 
 void Decoder::step(const int64_t *tokens, const int64_t *positions, const int64_t *tables, int64_t rows,
                    int64_t blocks, const int64_t *wanted, int64_t count, float *scores,
-                   const lamina_low_rank *const *adapters) {
-    next_ = Asked{tokens, positions, tables, wanted, rows, blocks, count, scores, adapters};
-    const int64_t phases = kPhasesPerLayer + (adapters == nullptr ? 0 : kPhasesOfAdapters);
+                   const lamina_low_rank *const *adapters, const lamina_sources *sources) {
+    next_ = Asked{tokens, positions, tables, wanted, rows, blocks, count, scores, adapters, {}};
+    if (sources != nullptr) next_.sources = *sources;
+    const int64_t phases = kPhasesPerLayer + kPhasesOfSources + (adapters == nullptr ? 0 : kPhasesOfAdapters);
     Pool::shared().run(
         next_threads_, phases * given_.layers + kPhasesBeside,
         [](void *decoder) { static_cast<Decoder *>(decoder)->prepare(); },
@@ -37,17 +33,10 @@ void Decoder::step(const int64_t *tokens, const int64_t *positions, const int64_
 
 void Decoder::prepare() {
     asked_ = next_;
-    threads_ = next_threads_;
     const int64_t rows = asked_.rows;
+    prepare_rows(rows);
     most_spans_ = 0;
     for (int64_t row = 0; row < rows; ++row) most_spans_ = std::max(most_spans_, spans(row));
-    fit(hidden_, rows * width_);
-    fit(normed_, rows * width_);
-    fit(qkv_, rows * qkv_stride_);
-    fit(attended_, rows * attended_stride_);
-    // a gate's rest is read with the vector that holds its end
-    fit(up_, rows * up_stride_ + kGroup);
-    fit(inner_, rows * inner_stride_);
     int64_t heads = 0, dim = 0;
     for (const Layer &layer : layers_) {
         heads = std::max(heads, layer.given.heads);
@@ -57,14 +46,18 @@ void Decoder::prepare() {
     bool neighbours = asked_.blocks == 0;
     for (int64_t row = 1; row < rows; ++row) neighbours &= asked_.positions[row] == asked_.positions[row - 1] + 1;
     together_ = neighbours ? kTogether : 1;
+    most_source_spans_ = 0;
+    for (int64_t row = 0; asked_.sources.store != nullptr && row < rows; ++row)
+        most_source_spans_ = std::max(most_source_spans_, (asked_.sources.ends[row] - asked_.sources.begins[row] + kSpan - 1) / kSpan);
+    fit(source_parts_, threads_ * heads * most_source_spans_ * (dim + 2));
     fit(parts_, (rows > kFewRows ? threads_ * together_ : rows) * heads * most_spans_ * (dim + 2));
-    inputs_.fit(std::max(rows, asked_.count), std::max({width_, attended_stride_, inner_stride_}));
 }
 
 void Decoder::run(Worker &worker) {
     worker.share(asked_.rows, [&](int64_t row) { embed(row); });
     for (const Layer &layer : layers_) {
         attention(worker, layer);
+        if (layer.cross_q != nullptr) cross(worker, layer);
         feedforward(worker, layer);
     }
     scores(worker);
@@ -79,22 +72,11 @@ void Decoder::embed(int64_t row) {
     std::fill(hidden + width, hidden + width_, 0.0f);
 }
 
-// A phase: the inputs of the next product, from the hidden states.
-void Decoder::normed_inputs(Worker &worker, const Norm &norm) {
-    const Inputs inputs = inputs_.of(width_);
-    worker.share(asked_.rows, [&](int64_t row) {
-        float *normed = normed_.data() + row * width_;
-        kernels_.norm(hidden_.data() + row * width_, norm.weight.data(), norm.bias(), norm.epsilon, given_.width,
-                      normed);
-        kernels_.quantize(normed, row, inputs, 0, inputs.groups);
-    });
-}
-
 void Decoder::attention(Worker &worker, const Layer &layer) {
     const int64_t rows = asked_.rows, attended = layer.given.heads * layer.given.head_dim;
     normed_inputs(worker, layer.attention_norm);
     layer.qkv.multiply(worker, threads_, inputs_.of(width_), rows, qkv_.data(), qkv_stride_, false);
-    add_adapters(worker, layer, 0, {normed_.data(), width_, width_}, {qkv_.data(), qkv_stride_, layer.qkv.rows()});
+    adapt(worker, layer, 0, {normed_.data(), width_, width_}, {qkv_.data(), qkv_stride_, layer.qkv.rows()});
     worker.share(rows, [&](int64_t row) { place(layer, row); });
     const Inputs inputs = inputs_.of(whole_groups(attended));
     if (rows > kFewRows)
@@ -103,30 +85,19 @@ void Decoder::attention(Worker &worker, const Layer &layer) {
         attend_in_spans(worker, layer);
     worker.share(rows, [&](int64_t row) {
         if (rows <= kFewRows) join(layer, row);
-        float *from = attended_.data() + row * attended_stride_;
-        std::fill(from + attended, from + inputs.groups * kGroup, 0.0f);
-        kernels_.quantize(from, row, inputs, 0, inputs.groups);
+        attended_inputs(layer, row);
     });
     layer.o.multiply(worker, threads_, inputs, rows, hidden_.data(), width_, true);
-    add_adapters(worker, layer, 1, {attended_.data(), attended_stride_, whole_groups(attended)},
+    adapt(worker, layer, 1, {attended_.data(), attended_stride_, whole_groups(attended)},
                  {hidden_.data(), width_, layer.o.rows()});
 }
 
-// Norms and turns the queries and keys of a row, then puts its keys and values where they are kept.
+// Turns the queries and keys of a row, then puts its keys and values where they are kept.
 void Decoder::place(const Layer &layer, int64_t row) {
     const lamina_layer &given = layer.given;
-    const int64_t dim = given.head_dim, half = dim / 2, position = asked_.positions[row];
-    float *qkv = qkv_.data() + row * qkv_stride_;
-    const float root = 1.0f / std::sqrt(static_cast<float>(dim));
-    for (int64_t head = 0; head < given.heads + given.kv_heads; ++head) {
-        float *values = qkv + head * dim;
-        const Norm &norm = head < given.heads ? layer.query_norm : layer.key_norm;
-        if (!norm.weight.empty()) kernels_.norm(values, norm.weight.data(), nullptr, norm.epsilon, dim, values);
-        if (given.cosines != nullptr)
-            kernels_.rotate(values, given.cosines + position * half, given.sines + position * half, dim);
-        if (head < given.heads)
-            for (int64_t i = 0; i < dim; ++i) values[i] *= root;
-    }
+    const int64_t dim = given.head_dim, position = asked_.positions[row];
+    turn(layer, row, position);
+    const float *qkv = qkv_.data() + row * qkv_stride_;
     const int64_t block = asked_.tables[row * asked_.blocks + position / given_.block_tokens];
     const int64_t slot = block * given_.block_tokens + position % given_.block_tokens;
     for (int64_t head = 0; head < 2 * given.kv_heads; ++head) {
@@ -161,6 +132,7 @@ void Decoder::attend(const Layer &layer, int64_t row, int64_t rows, int64_t head
     task.block_tokens = given_.block_tokens;
     task.begin = span * kSpan;
     task.seen = asked_.positions[row] + 1;
+    task.more = 1;
     task.out = parts + span * part;
     task.out_stride = most_spans_ * part;
     task.row_stride = group * most_spans_ * part;
@@ -203,25 +175,37 @@ void Decoder::attend_by_rows(Worker &worker, const Layer &layer) {
     });
 }
 
-void Decoder::feedforward(Worker &worker, const Layer &layer) {
+// Attention to the source of each row.
+void Decoder::cross(Worker &worker, const Layer &layer) {
     const lamina_layer &given = layer.given;
-    const int64_t rows = asked_.rows, inner = given.inner, whole = whole_groups(inner);
-    normed_inputs(worker, layer.feedforward_norm);
-    layer.up.multiply(worker, threads_, inputs_.of(width_), rows, up_.data(), up_stride_, false);
-    add_adapters(worker, layer, 2, {normed_.data(), width_, width_}, {up_.data(), up_stride_, layer.up.rows()});
-    const Inputs inputs = inputs_.of(whole);
-    const int64_t pieces = (whole + kActivated - 1) / kActivated;
-    worker.share(rows * pieces, [&](int64_t task) {
-        const int64_t row = task / pieces, begin = task % pieces * kActivated;
-        const int64_t end = std::min(whole, begin + kActivated);
-        const float *from = up_.data() + row * up_stride_ + begin;
-        float *to = inner_.data() + row * inner_stride_;
-        kernels_.activate(from, given.gated ? from + inner : nullptr, given.activation, end - begin, to + begin);
-        if (end > inner) std::fill(to + inner, to + whole, 0.0f);
-        kernels_.quantize(to, row, inputs, begin / kGroup, end / kGroup);
+    normed_inputs(worker, layer.cross_norm);
+    layer.cross_q->multiply(worker, threads_, inputs_.of(width_), rows_, qkv_.data(), qkv_stride_, false);
+    float *parts = source_parts_.data() + worker.index() * given.heads * most_source_spans_ * (given.head_dim + 2);
+    worker.share(rows_ * given.kv_heads, [&](int64_t task) {
+        attend_to_source(layer, task / given.kv_heads, task % given.kv_heads, parts);
     });
-    layer.down.multiply(worker, threads_, inputs, rows, hidden_.data(), width_, true);
-    add_adapters(worker, layer, 3, {inner_.data(), inner_stride_, whole}, {hidden_.data(), width_, layer.down.rows()});
+    worker.share(rows_, [&](int64_t row) { attended_inputs(layer, row); });
+    layer.cross_o->multiply(worker, threads_, inputs_.of(whole_groups(given.heads * given.head_dim)), rows_,
+                            hidden_.data(), width_, true);
+}
+
+void Decoder::attend_to_source(const Layer &layer, int64_t row, int64_t head, float *parts) {
+    const lamina_layer &given = layer.given;
+    const lamina_sources &sources = asked_.sources;
+    const int64_t dim = given.head_dim, group = given.heads / given.kv_heads, begin = sources.begins[row];
+    const int64_t first = (&layer - layers_.data()) * 2 * given.kv_heads + head;
+    float *queries = qkv_.data() + row * qkv_stride_ + head * group * dim;
+    const float root = 1.0f / std::sqrt(static_cast<float>(dim));
+    for (int64_t i = 0; i < group * dim; ++i) queries[i] *= root;
+    Span task{};
+    task.queries = queries;
+    task.rows = 1;
+    task.heads = group;
+    task.head_dim = dim;
+    task.keys = sources.store + (first * sources.tokens + begin) * dim;
+    task.values = sources.store + ((first + given.kv_heads) * sources.tokens + begin) * dim;
+    attend_to_all(task, sources.ends[row] - begin, parts,
+                  attended_.data() + row * attended_stride_ + head * group * dim, attended_stride_);
 }
 
 void Decoder::scores(Worker &worker) {
