@@ -1,6 +1,7 @@
 """Our side of `bench_texts.py`: `texts_ours.py FOLDER`, asked as `texts_side.py` says.
 
-The model in FOLDER as the server opens it for whole texts, its queue and its batches included.
+The model in FOLDER as the server opens it for whole texts (``[deployment] quantize`` as it comes), its queue and its
+batches included.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lamina.kit.tokenizer import open_tokenizer
 def main() -> None:
     """Answer until nobody asks for more."""
     folder = Path(sys.argv[1])
-    served = open_texts(open_served(folder), open_tokenizer(folder), folder, version="bench")
+    served = open_texts(open_served(folder), open_tokenizer(folder), folder, version="bench", quantize="int8")
 
     def embed(texts: list[str]) -> Floats:
         return served.embed(texts).vectors

@@ -58,6 +58,23 @@ def test_known_prefixes_are_shared_until_their_block_is_taken() -> None:
     assert manager.match(keys) == []
 
 
+def test_a_shared_beginning_grows_beside_what_the_other_prompt_left() -> None:
+    manager = BlockManager(8, 2)
+    blocks: list[int] = []
+    manager.extend(blocks, 8)
+    keys = manager.keys(range(8))
+    for block, key in zip(blocks, keys, strict=True):
+        manager.remember(block, key)
+    manager.release(blocks)
+    begun = manager.match(keys[:2])
+    assert manager.extend(begun, 6)
+    assert manager.known(keys) == 4
+    manager.extend(begun, 10)
+    assert manager.known(keys) == 4
+    manager.extend(begun, 14)  # nothing else is left
+    assert manager.known(keys) < 4
+
+
 def test_another_root_shares_nothing() -> None:
     keys = BlockManager(1, 2, root="v1").keys([1, 2]), BlockManager(1, 2, root="v2").keys([1, 2])
     assert keys[0] != keys[1]

@@ -84,7 +84,9 @@ class BlockManager:
         if want > len(self._free):
             return False
         for _ in range(want):
-            block = blocks[-1] + 1 if blocks and blocks[-1] + 1 in self._free else self._start()
+            near = blocks[-1] + 1 if blocks else -1
+            # a neighbour makes runs that are read in one go; not at the price of what another prompt left there
+            block = near if near in self._free and near not in self._key_of else self._start()
             self._take(block)
             blocks.append(block)
         return True
