@@ -31,16 +31,16 @@ class Settings:
 
 def read_settings(folder: Path) -> Settings:
     """Read the small files beside ``tokenizer.json``; a missing one says nothing. Raises ``ModelFileError``."""
-    config = _json(folder / "tokenizer_config.json")
+    config = read_json(folder / "tokenizer_config.json")
     names: dict[str, str] = {}
-    for source in (_json(folder / "special_tokens_map.json"), config):
+    for source in (read_json(folder / "special_tokens_map.json"), config):
         for role in _NAMED:
             value = source.get(role)
             text = value.get("content") if isinstance(value, dict) else value
             if isinstance(text, str):
                 names[role] = text
     ends: list[int] = []
-    for source in (_json(folder / "generation_config.json"), _json(folder / "config.json")):
+    for source in (read_json(folder / "generation_config.json"), read_json(folder / "config.json")):
         value = source.get("eos_token_id")
         ends += [i for i in (value if isinstance(value, list) else [value]) if isinstance(i, int)]
     return Settings(names=names, end_ids=tuple(dict.fromkeys(ends)), chat_template=_template(folder, config))
@@ -60,7 +60,8 @@ def _template(folder: Path, config: Mapping[str, Any]) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``; empty where there is no such file. Raises ``ModelFileError`` for anything else."""
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:

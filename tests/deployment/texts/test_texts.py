@@ -16,6 +16,7 @@ from lamina.deployment.engine import encoders
 from lamina.deployment.engine.native.binding import LEVELS, best_level, describe, open_library
 from lamina.deployment.engine.native.writer import NativeWriter
 from lamina.deployment.texts.opening import abilities_of
+from lamina.deployment.texts.writer import read_settings
 from lamina.kit.errors import InputError
 from lamina.kit.tokenizer import open_tokenizer
 from lamina.model.evaluate.embedding import TextEmbedder, write_pooling
@@ -251,3 +252,13 @@ def test_minilm_is_served_as_its_folder_says(material, opened, folders) -> None:
     assert likeness[0, 1] > 0.7 > 0.1 > likeness[0, 2]
     wanted = TextEmbedder.open(folders.minilm).embed(["A man is eating food."])
     assert wanted[0] @ told.vectors[0] > 0.9999
+
+
+def test_what_the_folder_says_of_answers(folders) -> None:
+    for said, longest, beams in (
+        ({"max_length": 7}, 6, 1),
+        ({"max_length": 7, "max_new_tokens": 3, "num_beams": 4}, 3, 4),
+        ({"max_length": 20, "num_beams": 40}, None, 16),
+    ):
+        manner = read_settings({}, said, {}, open_tokenizer(folders.writer)).plain
+        assert (manner.longest, manner.how.num_beams) == (longest, beams)

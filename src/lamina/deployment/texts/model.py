@@ -127,8 +127,7 @@ class TextModel:
     @property
     def device(self) -> torch.device:
         """Where they are."""
-        first: Tensor = next(iter(self.model.state_dict().values()))
-        return first.device
+        return next(self.model.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +15,7 @@ from lamina.deployment.texts.model import TextModel
 from lamina.deployment.texts.writer import WriterModel, WriterSettings, read_settings, tasks_of
 from lamina.kit.errors import ConfigError
 from lamina.kit.tokenizer import ModelTokenizer, open_tokenizer
+from lamina.kit.tokenizer_files import read_json
 from lamina.model.checkpoint import read_config
 from lamina.model.evaluate.embedding import read_pooling
 from lamina.model.families import family_of_config
@@ -123,14 +121,7 @@ def _encoder_abilities(folder: Path, spec: ModelSpec, tokenizer: ModelTokenizer,
 def _writer(folder: Path, tokenizer: ModelTokenizer) -> WriterSettings:
     return read_settings(
         read_config(folder),
-        _json(folder / "generation_config.json"),
-        _json(folder / "tokenizer_config.json"),
+        read_json(folder / "generation_config.json"),
+        read_json(folder / "tokenizer_config.json"),
         tokenizer,
     )
-
-
-def _json(file: Path) -> Mapping[str, Any]:
-    with suppress(FileNotFoundError, ValueError):
-        values = json.loads(file.read_bytes())
-        return values if isinstance(values, dict) else {}
-    return {}

@@ -207,8 +207,9 @@ def primary(language: str) -> str:
 def _manner(general: Mapping[str, Any], params: Mapping[str, Any]) -> Manner:
     merged = {**general, **params}
     words = merged.get("bad_words_ids") or ()
-    longest = merged.get("max_length")
     given = {name: merged[name] for name in _FIELDS if merged.get(name) is not None}
+    if isinstance(given.get("num_beams"), int):
+        given["num_beams"] = min(given["num_beams"], _MOST_BEAMS)
     return Manner(
         prefix=str(params.get("prefix") or ""),
         how=Search(
@@ -216,6 +217,13 @@ def _manner(general: Mapping[str, Any], params: Mapping[str, Any]) -> Manner:
             suppressed=tuple(int(word[0]) for word in words if isinstance(word, list) and len(word) == 1),
             forced_end=merged.get("forced_eos_token_id") is not None,
         ),
-        # transformers counts the start token; 20 is what it writes where nobody has said anything
-        longest=int(longest) - 1 if isinstance(longest, int) and longest not in (0, 1, 20) else None,
+        longest=_longest(merged.get("max_length"), merged.get("max_new_tokens")),
     )
+
+
+def _longest(length: object, new: object) -> int | None:
+    """Tokens of an answer, by ``max_new_tokens`` or else ``max_length``; None: nobody has said anything."""
+    if isinstance(new, int) and new > 0:
+        return new
+    # transformers counts the start token; 20 is what it writes where nobody has said anything
+    return length - 1 if isinstance(length, int) and length not in (0, 1, 20) else None
