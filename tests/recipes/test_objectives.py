@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lamina.kit.errors import ConfigError
-from lamina.recipes.served import why_not_served
+from lamina.recipes.served import looked, why_not_served
 from lamina.recipes.stack import open_stack
 from lamina.recipes.status import list_releases
 from lamina.recipes.tokenizer_stage import wanted_tokenizer
@@ -217,9 +218,17 @@ def test_what_is_served_is_told_from_the_folder(tmp_path: Path, name: str) -> No
     assert why_not_served(tmp_path) is None
 
 
-def test_what_is_not_served_says_why(tmp_path: Path) -> None:
+def test_what_is_not_served_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows are served. No family that is read has a head with a factor, so a form of ours stands for what is not."""
+    from lamina.deployment.texts import opening
+
     config = {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
     config |= {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 97}
     config |= {"intermediate_size": 48, "num_key_value_heads": 2}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert "attention to the whole context (qwen2" in str(why_not_served(tmp_path))
+    assert why_not_served(tmp_path) is None
+    known = opening.spec_of(tmp_path)
+    assert known.head is not None
+    scaled = replace(known, head=replace(known.head, scale=0.5))
+    monkeypatch.setattr(opening, "spec_of", lambda folder: scaled)
+    assert "a plain head (qwen2" in looked({"folder": str(tmp_path)})["reason"]
