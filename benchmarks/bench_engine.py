@@ -27,7 +27,7 @@ from typing import Any
 
 from engine_peers import PEERS, gguf, open_side, version_of  # beside this file
 from machine import ROOT, machine, smollm2, versions_of
-from sides import Side
+from sides import Side, table
 
 HERE = Path(__file__).resolve().parent
 TEXT = (
@@ -201,17 +201,6 @@ def nats_of(sides: dict[str, Side], names: list[str]) -> dict[str, float]:
             scores = whole.logits(whole(torch.tensor([ids])))[0]
         found[side] = float(F.cross_entropy(scores[:-1], torch.tensor(ids[1:])))
     return found
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows in Markdown."""
-    lines = ["| work | peer | ours | theirs | ratio | spread | quality |", "|---|---|---|---|---|---|---|"]
-    for row in rows:
-        rates = f"{row['ours']:.1f} {row['unit']} | {row['theirs']:.1f} {row['unit']}"
-        lines.append(
-            f"| {row['work']} | {row['peer']} | {rates} | {row['ratio']:.2f} | {row['spread']} | {row['quality']} |"
-        )
-    return "\n".join(lines)
 
 
 def main() -> int:

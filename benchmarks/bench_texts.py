@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from machine import ROOT, machine, versions_of  # beside this file
 from numpy.typing import NDArray
-from sides import Side
+from sides import Side, table
 from texts_peers import PEERS, WHOLE, open_ours, open_peer
 from texts_work import sentences, texts
 
@@ -137,17 +137,6 @@ def same_beginning(answer: str, wanted: str) -> float:
     """Which part of ``wanted`` stands before the first character in which ``answer`` differs."""
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(answer, wanted, strict=False)))
     return same / max(1, len(wanted))
-
-
-def table(found: list[dict[str, Any]]) -> str:
-    """The rows in Markdown."""
-    lines = ["| work | peer | ours | theirs | ratio | spread | quality |", "|---|---|---|---|---|---|---|"]
-    for row in found:
-        rates = f"{row['ours']:.1f} {row['unit']} | {row['theirs']:.1f} {row['unit']}"
-        lines.append(
-            f"| {row['work']} | {row['peer']} | {rates} | {row['ratio']:.2f} | {row['spread']} | {row['quality']} |"
-        )
-    return "\n".join(lines)
 
 
 def main() -> int:

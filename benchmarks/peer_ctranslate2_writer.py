@@ -9,17 +9,10 @@ import sys
 from pathlib import Path
 
 import ctranslate2
-from texts_side import open_backend, write_texts  # beside this file
+from peer_ctranslate2 import converted  # beside this file
+from texts_side import open_backend, write_texts
 
 BATCH_TOKENS = 2048  # of its batches, which are of texts alike in length
-
-
-def converted(folder: Path) -> Path:
-    """The model in its own format."""
-    place = folder.with_name(folder.name + "-ct2-int8")
-    if not place.is_dir():
-        ctranslate2.converters.TransformersConverter(str(folder)).convert(str(place), quantization="int8")
-    return place
 
 
 def main() -> None:

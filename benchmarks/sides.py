@@ -59,3 +59,14 @@ def tell(told: Mapping[str, Any]) -> None:
     """In a side: answer the question."""
     sys.stdout.write("turn " + json.dumps(told) + "\n")
     sys.stdout.flush()
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows in Markdown."""
+    lines = ["| work | peer | ours | theirs | ratio | spread | quality |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        rates = f"{row['ours']:.1f} {row['unit']} | {row['theirs']:.1f} {row['unit']}"
+        lines.append(
+            f"| {row['work']} | {row['peer']} | {rates} | {row['ratio']:.2f} | {row['spread']} | {row['quality']} |"
+        )
+    return "\n".join(lines)
