@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from lamina.contracts.texts import Abilities, Classified, Embedded, Filled, Guess, Input, Tagged, TaggedTexts
-from lamina.deployment.engine.choice import describe
 from lamina.deployment.engine.native.encoder import NativeEncoder
 from lamina.deployment.texts.model import TextModel
 from lamina.kit.errors import InputError
@@ -50,7 +49,8 @@ class EncoderModel(TextModel):
         queue_tokens: int = 1 << 18,
         native: NativeEncoder | None = None,
     ) -> None:
-        self._settings, self._native = settings, native
+        self._settings = settings
+        self._native: NativeEncoder | None = native
         if native is not None:
             model.stack.blocks = nn.ModuleList()
         self._longest = min(settings.longest or abilities.context, abilities.context)
@@ -66,17 +66,6 @@ class EncoderModel(TextModel):
             batch_tokens=8192,
             queue_tokens=queue_tokens,
         )
-
-    @property
-    def kernels(self) -> str:
-        """What computes, in words."""
-        return super().kernels if self._native is None else describe("native")
-
-    def close(self) -> None:
-        """End after the batch that is computed. Idempotent."""
-        super().close()
-        if self._native is not None:
-            self._native.close()
 
     def embed(self, inputs: Sequence[Input], *, truncate: bool = False) -> Embedded:
         """Vectors (N, D) of length 1; a longer text is refused, or with ``truncate`` cut at its end."""

@@ -47,11 +47,21 @@ class TextsObserver(Protocol):
         ...
 
 
+class NativePart(Protocol):
+    """What computes in the native library."""
+
+    def close(self) -> None:
+        """Give its memory back."""
+        ...
+
+
 class TextModel:
     """A loaded model that answers whole texts; subclasses have what it has learned.
 
     The methods are those of ``contracts.texts.TextService``, of this one version.
     """
+
+    _native: NativePart | None = None  # where it computes; closed with the model
 
     def __init__(
         self,
@@ -97,7 +107,7 @@ class TextModel:
     @property
     def kernels(self) -> str:
         """What computes, in words (see ``engine.choice.describe``)."""
-        return describe("torch")
+        return describe("torch" if self._native is None else "native")
 
     def load(self) -> Load:
         """How busy it is."""
@@ -111,6 +121,8 @@ class TextModel:
     def close(self) -> None:
         """End after the batch that is computed. Idempotent."""
         self._batcher.close()
+        if self._native is not None:
+            self._native.close()
 
     def forget(self) -> None:
         """Let the weights go; only after ``close``."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lamina.contracts.texts import Abilities, Task, Translated, Writing, Written
-from lamina.deployment.engine.choice import describe
 from lamina.deployment.engine.native.writer import NativeWriter
 from lamina.deployment.texts.model import TextModel
 from lamina.kit.errors import InputError
@@ -60,7 +59,8 @@ class WriterModel(TextModel):
         queue_tokens: int = 1 << 18,
         native: NativeWriter | None = None,
     ) -> None:
-        self._settings, self._native = settings, native
+        self._settings = settings
+        self._native: NativeWriter | None = native
         super().__init__(
             model,
             tokenizer,
@@ -70,17 +70,6 @@ class WriterModel(TextModel):
             batch_tokens=4096,
             queue_tokens=queue_tokens,
         )
-
-    @property
-    def kernels(self) -> str:
-        """What computes, in words."""
-        return super().kernels if self._native is None else describe("native")
-
-    def close(self) -> None:
-        """End after the batch that is computed. Idempotent."""
-        super().close()
-        if self._native is not None:
-            self._native.close()
 
     def translate(self, texts: Sequence[str], how: Writing) -> Written:
         """One translation a text. Raises ``InputError`` for a pair of languages that the model does not have."""
