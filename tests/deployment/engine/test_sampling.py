@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -55,6 +56,40 @@ def test_top_p_beyond_the_candidates_sorts_the_whole_vocabulary() -> None:
     logits = torch.zeros(2000)
     seen = shares(sampler(temperature=1.0, top_p=0.9, seed=1), logits, 6000)
     assert len(seen) > 1500
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.sampled_from([5, 300, 3000]),
+    allowed=st.integers(1, 40),
+    number=st.floats(0.0, 1.0, exclude_max=True),
+    top_k=st.sampled_from([None, 1, 3, 50, 2500]),
+    top_p=st.sampled_from([1.0, 0.9, 0.01]),
+    min_p=st.sampled_from([0.0, 0.1]),
+    seed=st.integers(0, 99),
+)
+def test_what_is_drawn_is_possible_and_within_its_share(size, allowed, number, top_k, top_p, min_p, seed) -> None:
+    """Against the cuts made one after another on the whole sorted vocabulary, of which most is impossible."""
+    chance = np.random.default_rng(seed)
+    scores = np.full(size, -np.inf, np.float32)
+    possible = chance.permutation(size)[:allowed]
+    scores[possible] = chance.normal(0, 3, len(possible))
+    token = sampler(temperature=0.7, top_k=top_k, top_p=top_p, min_p=min_p, seed=1)._sample(scores, number)
+    wide = scores.astype(np.float64) / 0.7
+    shares = np.exp(wide - wide.max())
+    order = np.argsort(-shares, kind="stable")[: top_k or size]
+    kept = order[shares[order] >= min_p]
+    before = shares[order].cumsum() - shares[order]
+    kept = kept[before[: len(kept)] < top_p * shares[order].sum() * (1 + 1e-5)]
+    assert scores[token] > -np.inf
+    assert token in kept
+    if top_k is None and top_p == 1.0 and not min_p:  # in the vocabulary's order
+        kept = np.sort(kept)
+    ends = shares[kept].cumsum()
+    place = int(np.flatnonzero(kept == token)[0])
+    value, slack = number * ends[-1], 1e-4 * ends[-1]
+    if top_p == 1.0 and (top_k is not None or not min_p):
+        assert ends[place] - shares[token] - slack <= value <= ends[place] + slack
 
 
 @given(seed=st.integers(0, 2**63 - 1), place=st.integers(0, 2**31))

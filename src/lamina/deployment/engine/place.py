@@ -21,6 +21,15 @@ class Place:
     adapter: EngineAdapter | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """``tokens`` of one sequence to be computed, and whether the ``scores`` after the last one are wanted."""
+
+    tokens: Sequence[int]
+    place: Place
+    scores: bool = True
+
+
 class Paging:
     """From places to slots, of which each block of ``block_tokens`` tokens has as many; indices on ``device``."""
 

@@ -28,7 +28,7 @@ from lamina.deployment.engine.layer import check_served, let_go, make_layer
 from lamina.deployment.engine.memory import give_back
 from lamina.deployment.engine.native.decoder import NativeDecoder, open_native
 from lamina.deployment.engine.operations import int8_scores, norm, rotary, rotate
-from lamina.deployment.engine.place import Paging, Place
+from lamina.deployment.engine.place import Paging, Piece, Place
 from lamina.model.transformer import Transformer
 
 #: Prefill products get at least so many rows (padding): from there on a row's result does not depend on their number.
@@ -187,6 +187,17 @@ class Runner:
         adapted = [] if place.adapter is None else [(slice(0, padded), place.adapter)]
         hidden = self._forward(ids, positions, attend, few=False, adapted=adapted)
         return self._scores(hidden[count - 1 : count])[0] if scores else None
+
+    @property
+    def mixes(self) -> bool:
+        """Whether ``together`` computes."""
+        return self._native is not None and self._native_prompts
+
+    def together(self, pieces: Sequence[Piece]) -> Tensor:
+        """Compute pieces of several sequences, of answers or prompts, in one call that reads the weights once; the
+        scores (W, V) after those that want them. Each is computed as ``decode`` and ``prefill`` compute it."""
+        assert self._native is not None
+        return self._native.together(pieces)
 
     def _forward(
         self,

@@ -7,21 +7,23 @@ else is in the batch, nor on being interrupted. Philox: Salmon et al. 2011, "Par
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lamina.contracts.inference import SamplingParams
-from lamina.kit.errors import InputError, LaminaError
+from lamina.deployment.engine.native.scores import shares_of, summarize
+from lamina.kit.errors import InputError
 
+Array = NDArray[Any]
 MOST_LOGPROBS = 20
 _LIKELY = 1e-3  # share of a token that top-p looks at first
+_RUN = 256  # neighbouring tokens that are looked at as one
 _SEEDS = 2**63
 
 
@@ -87,60 +89,62 @@ class Sampler:
 
         ``adjust`` changes the scores that are drawn from; log-probabilities and entropy stay the model's own.
         """
-        values = logits.numpy()  # numpy's loops are some times as fast as torch's for one row
-        with np.errstate(invalid="ignore"):  # what is infinite becomes no number, and is told below
-            shifted = values - values.max()
-        shares = np.exp(shifted)
-        mass = float(shares.sum())
-        entropy = math.log(mass) - float((shares * np.maximum(shifted, -1e30)).sum()) / mass if mass > 0 else math.nan
-        if entropy != entropy:
-            raise LaminaError("the model's scores are not numbers", where="sampling")
+        summary = summarize(logits.numpy())
         scores = logits if adjust is None else adjust(logits)
-        if self.temperature == 0.0:
-            token = int(scores.numpy().argmax())
+        if self.temperature > 0.0:
+            token = self._sample(scores.numpy(), uniform(self.seed, place))
         else:
-            token = self._sample(scores, uniform(self.seed, place))
+            token = summary.likeliest if adjust is None else int(scores.numpy().argmax())
         top = None
         if self.logprobs is not None:
-            tokens = logits.topk(self.logprobs).indices
-            told = (shifted[tokens.numpy()] - math.log(mass)).tolist()
-            top = tuple(zip(tokens.tolist(), told, strict=True))
-        return Drawn(token, float(shifted[token]) - math.log(mass), entropy, top)
+            values, tokens = (found.tolist() for found in logits.topk(self.logprobs))
+            top = tuple((token, summary.logprob(value)) for value, token in zip(values, tokens, strict=True))
+        return Drawn(token, summary.logprob(float(logits[token])), summary.entropy, top)
 
-    def _sample(self, logits: Tensor, number: float) -> int:
-        shares = torch.softmax(logits / self.temperature, dim=-1)
+    def _sample(self, scores: Array, number: float) -> int:
+        shares = shares_of(scores, self.temperature)
         if self.top_k is None and self.top_p >= 1.0:
             if not self.min_p:
-                return _at(shares.cumsum(0, dtype=torch.float64), number)
-            tokens = (shares >= self.min_p * shares.max()).nonzero().squeeze(1)
-            return int(tokens[_at(shares[tokens].cumsum(0, dtype=torch.float64), number)])
-        if self.top_k is not None:
-            values, tokens = shares.topk(min(self.top_k, shares.shape[0]))
-        else:
-            values, tokens = self._nucleus(shares)
-        mass = values.double().cumsum(0)
+                return _among_all(shares, number)
+            tokens = np.flatnonzero(shares >= self.min_p)
+            return int(tokens[_at(shares[tokens].cumsum(dtype=np.float64), number)])
+        tokens = _likeliest(shares, self.top_k) if self.top_k is not None else self._nucleus(shares)
+        kept = shares[tokens]
+        mass = kept.cumsum(dtype=np.float64)
         if self.top_p < 1.0:
             # A token stays while the likelier ones together have less than top_p (Holtzman et al. 2020).
-            whole = float(mass[-1]) if self.top_k is not None else 1.0
-            keep = 1 + int((mass[:-1] < self.top_p * whole).sum())
-            mass = mass[:keep]
+            whole = mass[-1] if self.top_k is not None else shares.sum(dtype=np.float64)
+            mass = mass[: 1 + int((mass[:-1] < self.top_p * whole).sum())]
         if self.min_p:  # relative to the likeliest (Nguyen et al. 2024, arXiv 2407.01082)
-            mass = mass[: int((values[: mass.shape[0]] >= self.min_p * values[0]).sum())]
+            mass = mass[: int((kept[: len(mass)] >= self.min_p).sum())]
         return int(tokens[_at(mass, number)])
 
-    def _nucleus(self, shares: Tensor) -> tuple[Tensor, Tensor]:
-        """(shares, ids), best first, of a set that holds the likeliest tokens whose sum reaches top_p.
+    def _nucleus(self, shares: Array) -> Array:
+        """Ids, best first, of a set that holds the likeliest tokens whose sum reaches top_p.
 
-        Sorting the whole vocabulary, or ``topk`` of hundreds, costs milliseconds; a filter leaves few to be sorted. The
-        tokens below the last bound have together less than 1 - top_p, so that set is always enough.
+        Sorting the whole vocabulary costs milliseconds; a filter leaves few to be sorted. The tokens below the last
+        bound have together less than 1 - top_p, so that set is always enough.
         """
-        for bound in (_LIKELY, (1.0 - self.top_p) / shares.shape[0]):
-            tokens = (shares >= bound).nonzero().squeeze(1)
-            values = shares[tokens]
-            if float(values.sum(dtype=torch.float64)) >= self.top_p:
+        whole = float(shares.sum(dtype=np.float64))
+        for bound in (_LIKELY, (1.0 - self.top_p) / len(shares)):
+            tokens = np.flatnonzero(shares >= bound * whole)
+            if float(shares[tokens].sum(dtype=np.float64)) >= self.top_p * whole:
                 break
-        values, order = values.sort(descending=True, stable=True)
-        return values, tokens[order]
+        return tokens[np.argsort(-shares[tokens], kind="stable")]
+
+
+def _likeliest(shares: Array, count: int) -> Array:
+    """Ids of the ``count`` likeliest tokens, best first; fewer where no more are possible.
+
+    As many runs of tokens have a likeliest one each, the least of which bounds the whole from below: few are left.
+    """
+    most = np.sort(np.maximum.reduceat(shares, np.arange(0, len(shares), _RUN)))
+    if count <= len(most):
+        bound = most[-count]
+    else:
+        bound = np.partition(shares, -count)[-count] if count < len(shares) else 0.0
+    tokens = np.flatnonzero(shares >= max(bound, np.finfo(np.float32).smallest_subnormal))
+    return tokens[np.argsort(-shares[tokens], kind="stable")][:count]
 
 
 def uniform(seed: int, place: int) -> float:
@@ -149,7 +153,21 @@ def uniform(seed: int, place: int) -> float:
     return (bits >> 11) * 2.0**-53
 
 
-def _at(mass: Tensor, number: float) -> int:
+def _at(mass: Array, number: float) -> int:
     """The first index whose cumulative ``mass`` exceeds ``number`` of the whole."""
-    place = int(torch.searchsorted(mass, mass[-1] * number, right=True))
-    return min(place, mass.shape[0] - 1)
+    return _first_above(mass, mass[-1] * number)
+
+
+def _first_above(mass: Array, value: float) -> int:
+    """The first index whose cumulative ``mass`` exceeds ``value``, or all but all of it: one that has a share."""
+    return int(np.searchsorted(mass, min(value, np.nextafter(mass[-1], 0.0)), side="right"))
+
+
+def _among_all(shares: Array, number: float) -> int:
+    """``_at`` of the whole vocabulary: sums of runs first, then the tokens of one."""
+    runs = np.add.reduceat(shares, np.arange(0, len(shares), _RUN), dtype=np.float64).cumsum()
+    value = runs[-1] * number
+    run = _first_above(runs, value)
+    before = runs[run - 1] if run else 0.0
+    within = shares[run * _RUN : (run + 1) * _RUN].cumsum(dtype=np.float64)
+    return run * _RUN + _first_above(within, value - before)

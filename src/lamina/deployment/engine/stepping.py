@@ -17,6 +17,7 @@ from lamina.deployment.engine.drawing import draw_together
 from lamina.deployment.engine.ngrams import Ngrams
 from lamina.deployment.engine.observer import Observer
 from lamina.deployment.engine.outbox import Outbox
+from lamina.deployment.engine.place import Piece
 from lamina.deployment.engine.runner import Runner
 from lamina.deployment.engine.sampling import Drawn
 from lamina.deployment.engine.scheduler import Step
@@ -63,6 +64,30 @@ class Stepper:
 
     def perform(self, step: Step) -> None:
         """Compute what ``step`` says, and put the chunks that come of it into the outbox."""
+        if not (step.prefill and len(step.decode) + len(step.prefill) > 1 and self._together(step)):
+            self._apart(step)
+
+    def _together(self, step: Step) -> bool:
+        """All of a step in one call, whose weights are read once; False where that is not possible."""
+        if not self._runner.mixes:
+            return False
+        self._use(1)
+        pieces = [Piece(s.tokens[-1:], s.place) for s in step.decode]
+        pieces += [Piece(s.tokens[s.computed : end], s.place, end == len(s.tokens)) for s, end in step.prefill]
+        try:
+            scores = self._runner.together(pieces)
+        except Exception:  # one of them may be the cause: each by itself
+            return False
+        complete = [sequence for sequence, end in step.prefill if end == len(sequence.tokens)]
+        for sequence in step.decode:
+            sequence.computed += 1
+        for sequence, end in step.prefill:
+            self._stored(sequence, end)
+        if len(scores):
+            self._draw([*step.decode, *complete], scores)
+        return True
+
+    def _apart(self, step: Step) -> None:
         if step.decode:
             self._use(0)
         if self._speculation is not None and len(step.decode) == 1:
@@ -136,14 +161,18 @@ class Stepper:
     def _prefill(self, sequence: Sequence, end: int) -> None:
         complete = end == len(sequence.tokens)
         scores = self._computed(sequence, end, complete)
+        self._stored(sequence, end)
+        if scores is not None:
+            self._draw([sequence], scores[None])
+
+    def _stored(self, sequence: Sequence, end: int) -> None:
+        """The keys and values of ``end`` tokens are there: others may find the prompt's."""
         sequence.computed = end
         full = min(end, sequence.prompt_tokens) // self._blocks.block_tokens
         # Blocks of answers are not shared: they come from the decoding kernels, whose rounding differs.
         for index in range(sequence.remembered, full):
             self._blocks.remember(sequence.blocks[index], sequence.keys[index])
         sequence.remembered = max(sequence.remembered, full)
-        if scores is not None:
-            self._draw([sequence], scores[None])
 
     def _computed(self, sequence: Sequence, end: int, complete: bool) -> Tensor | None:
         """The scores after ``end`` tokens of a ``complete`` sequence. Where bits count, what was drawn before the

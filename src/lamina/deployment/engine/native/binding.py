@@ -21,7 +21,7 @@ LEVELS = ("portable", "avx2", "avx512-vnni", "neon", "neon-dotprod")
 ACTIVATIONS = ("relu", "relu2", "gelu", "gelu-tanh", "silu")
 INT8, INT4 = 8, 4
 PARTS = 3  # LAMINA_PARTS
-_ABI = 3
+_ABI = 4
 _VARIABLE = "LAMINA_NATIVE_LEVEL"
 
 
@@ -155,6 +155,8 @@ def _declare(library: Any) -> None:
         ("lamina_step", numbers, [*[address] * 4, numbers, numbers, address, numbers, address]),
         ("lamina_step_adapted", numbers, [*[address] * 4, numbers, numbers, address, numbers, address, address]),
         ("lamina_step_about", numbers, [*[address] * 4, numbers, numbers, address, numbers, address, POINTER(Sources)]),
+        ("lamina_summarize", None, [address, numbers, numbers, address]),
+        ("lamina_shares", None, [address, numbers, c_double, numbers, address]),
         ("lamina_bytes", numbers, [address]),
         ("lamina_read", c_uint64, [address]),
         ("lamina_encoder_open", address, [POINTER(EncoderModel), numbers, numbers]),

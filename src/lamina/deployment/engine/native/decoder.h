@@ -30,7 +30,13 @@ class Decoder : public Stack {
         lamina_sources sources;
     };
 
+    // Rows that are neighbours in one sequence.
+    struct Neighbours {
+        int64_t first, rows;
+    };
+
     void prepare();
+    void find_neighbours();
     void run(Worker &worker);
     void embed(int64_t row);
     void attention(Worker &worker, const Layer &layer);
@@ -54,7 +60,7 @@ class Decoder : public Stack {
     // Read by whoever is in the program, also too late: changed only by `prepare`, when nobody is.
     Asked asked_{};
     int64_t most_spans_ = 0, most_source_spans_ = 0;
-    int64_t together_ = 1;  // neighbouring rows that attend together
+    std::vector<Neighbours> neighbours_;  // in steps of many rows: which attend together
     int64_t rows_a_task_ = 1;
     int64_t most_ranks_ = 0;  // of an adapter's parts of one product together; 0: no row has an adapter
     Asked next_{};

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lamina.deployment.engine.adapters import EngineAdapter
 from lamina.deployment.engine.layer import Layer, is_plain
 from lamina.deployment.engine.native import binding as native
 from lamina.deployment.engine.native import packing
 from lamina.deployment.engine.native.low_rank import Adapters
 from lamina.deployment.engine.native.product import matrix
-from lamina.deployment.engine.place import Place
+from lamina.deployment.engine.place import Piece, Place
 from lamina.kit.errors import LaminaError
 from lamina.model.layers.embeddings import place_vectors, sinusoids
 from lamina.model.spec import EmbeddingSpec, StackSpec
@@ -72,19 +72,35 @@ class NativeDecoder:
 
     def __call__(self, tokens: Sequence[int], places: Sequence[Place]) -> Tensor:
         """Scores (B, V) float32 after one more token of each sequence."""
-        positions = np.array([place.stored for place in places], np.int64)
-        tables = np.zeros((len(places), max(len(place.blocks) for place in places)), np.int64)
-        for row, place in zip(tables, places, strict=True):
-            row[: len(place.blocks)] = place.blocks
-        return self._step(tokens, positions, tables, np.arange(len(places)), [place.adapter for place in places])
+        return self.together([Piece((token,), place) for token, place in zip(tokens, places, strict=True)])
 
     def prefill(self, tokens: Sequence[int], place: Place, *, scores: bool) -> Tensor | None:
         """Compute the next ``tokens`` of one sequence; the scores (V,) float32 after the last one where asked for."""
-        positions = np.arange(place.stored, place.stored + len(tokens), dtype=np.int64)
-        wanted = np.array([len(tokens) - 1] if scores else [], np.int64)
-        adapters = [place.adapter] * len(tokens)
-        found = self._step(tokens, positions, np.array([place.blocks], np.int64), wanted, adapters)
+        found = self.together([Piece(tokens, place, scores)])
         return found[0] if scores else None
+
+    def together(self, pieces: Sequence[Piece]) -> Tensor:
+        """Compute pieces of several sequences at once; scores (W, V) float32 after those that want them, in order."""
+        sizes = [len(piece.tokens) for piece in pieces]
+        places = [piece.place for piece in pieces]
+        ids = np.array([token for piece in pieces for token in piece.tokens], np.int64)
+        positions = np.concatenate([np.arange(p.stored, p.stored + n) for p, n in zip(places, sizes, strict=True)])
+        tables = np.zeros((len(places), max(len(place.blocks) for place in places)), np.int64)
+        for row, place in zip(tables, places, strict=True):
+            row[: len(place.blocks)] = place.blocks
+        self._check(ids, positions, tables, np.repeat([len(place.blocks) for place in places], sizes))
+        if len(pieces) > 1:
+            tables = np.repeat(tables, sizes, axis=0)
+        ends = zip(accumulate(sizes), pieces, strict=True)
+        wanted = np.array([end - 1 for end, piece in ends if piece.scores], np.int64)
+        scores = np.empty((len(wanted), self._spec.embeddings.vocabulary), np.float32)
+        stride = tables.shape[1] if len(pieces) > 1 else 0
+        addresses = [a.ctypes.data for a in (ids, positions, tables)]
+        asked = (*addresses, len(ids), stride, wanted.ctypes.data, len(wanted), scores.ctypes.data)
+        adapters = [place.adapter for place, n in zip(places, sizes, strict=True) for _ in range(n)]
+        if self._library.lamina_step_adapted(self._decoder, *asked, self._adapters.rows(adapters)):
+            raise LaminaError("there is no memory for this step")
+        return torch.from_numpy(scores)
 
     def close(self) -> None:
         """Give the library's memory back."""
@@ -105,33 +121,14 @@ class NativeDecoder:
         """Read all weights and do nothing with them but a sum: what memory allows."""
         return int(self._library.lamina_read(self._decoder))
 
-    def _step(
-        self,
-        tokens: Sequence[int],
-        positions: Array,
-        tables: Array,
-        wanted: Array,
-        adapters: Sequence[EngineAdapter | None],
-    ) -> Tensor:
-        ids = np.array(tokens, np.int64)
-        self._check(ids, positions, tables)
-        scores = np.empty((len(wanted), self._spec.embeddings.vocabulary), np.float32)
-        stride = tables.shape[1] if len(tables) > 1 else 0
-        addresses = [a.ctypes.data for a in (ids, positions, tables)]
-        asked = (*addresses, len(ids), stride, wanted.ctypes.data, len(wanted), scores.ctypes.data)
-        if self._library.lamina_step_adapted(self._decoder, *asked, self._adapters.rows(adapters)):
-            raise LaminaError("there is no memory for this step")
-        return torch.from_numpy(scores)
-
-    def _check(self, ids: Array, positions: Array, tables: Array) -> None:
-        """The library trusts what it is given."""
-        last = int(positions.max())
+    def _check(self, ids: Array, positions: Array, tables: Array, blocks: Array) -> None:
+        """The library trusts what it is given. ``blocks``: how many each row's sequence has."""
         if (
             ids.min() < 0
             or ids.max() >= self._spec.embeddings.vocabulary
             or positions.min() < 0
-            or last >= self._context
-            or last >= tables.shape[1] * self._block_tokens
+            or positions.max() >= self._context
+            or (positions >= blocks * self._block_tokens).any()
             or tables.min() < 0
             or (tables.max() + 1) * self._block_tokens > self._slots
         ):

@@ -61,6 +61,11 @@ struct Kernels {
     void (*join)(const float *parts, int64_t count, int64_t stride, int64_t head_dim, float *out);
     // out = table row * scale + place (null: none)
     void (*embed)(const int8_t *row, float scale, const float *place, int64_t width, float *out);
+    // Of `count` scores (at least one) the greatest, the sum of e^(score - greatest), that of those times
+    // (score - greatest), and where the greatest stands first. Both sums are no number where one of the scores is none.
+    void (*summarize)(const float *scores, int64_t count, double *out);
+    // out[i] = e^((scores[i] - the greatest) / temperature)
+    void (*shares)(const float *scores, int64_t count, float temperature, float *out);
     // The halves of an adapter's product: see low_rank.h.
     void (*shrink)(const float *x, const float *down, int64_t begin, int64_t end, int64_t columns, float *low);
     void (*expand)(const float *low, int64_t rank, const float *up, int64_t width, int64_t begin, int64_t end,

@@ -113,9 +113,8 @@ static void int4(const uint8_t *w, const Inputs &x, int64_t first, int64_t rows,
 
 const Kernels *avx512_kernels() {
     using namespace avx512;
-    static const Kernels kernels = {"AVX-512 VNNI", int8,   int4<false>, int4<true>, norm, quantize,
-                                    activate,       rotate, narrow,      attend,     join, embed,
-                                    shrink,         expand};
+    static const Kernels kernels = {"AVX-512 VNNI", int8, int4<false>, int4<true>, norm, quantize, activate, rotate,
+                                    narrow, attend, join, embed, summarize, shares, shrink, expand};
     return &kernels;
 }
 

@@ -84,9 +84,8 @@ static void int4(const uint8_t *tile, const Inputs &inputs, int64_t first, int64
 
 const Kernels *portable_kernels() {
     using namespace portable;
-    static const Kernels kernels = {"portable", int8,   int4<false>, int4<true>, norm, quantize,
-                                    activate,   rotate, narrow,      attend,     join, embed,
-                                    shrink,     expand};
+    static const Kernels kernels = {"portable", int8, int4<false>, int4<true>, norm, quantize, activate, rotate,
+                                    narrow, attend, join, embed, summarize, shares, shrink, expand};
     return &kernels;
 }
 

@@ -97,6 +97,14 @@ int64_t lamina_step_about(lamina_decoder *decoder, const int64_t *tokens, const 
     }
 }
 
+void lamina_summarize(const float *scores, int64_t count, int64_t level, double *out) {
+    lamina::kernels_of(lamina::best_level(level)).summarize(scores, count, out);
+}
+
+void lamina_shares(const float *scores, int64_t count, double temperature, int64_t level, float *out) {
+    lamina::kernels_of(lamina::best_level(level)).shares(scores, count, static_cast<float>(temperature), out);
+}
+
 int64_t lamina_bytes(const lamina_decoder *decoder) { return decoder->decoder.bytes(); }
 
 uint64_t lamina_read(lamina_decoder *decoder) { return decoder->decoder.read(); }

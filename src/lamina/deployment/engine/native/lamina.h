@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define LAMINA_ABI 3
+#define LAMINA_ABI 4
 
 enum lamina_kind { LAMINA_INT8 = 8, LAMINA_INT4 = 4 };
 // A processor has some of them; a higher one is the better one.
@@ -107,8 +107,8 @@ typedef struct {
 #define LAMINA_PARTS 3     // of a product at most: query, key and value
 
 // Computes `rows` tokens: row r stands at `positions[r]` of the sequence whose blocks begin at `tables + r * blocks`
-// (0: all rows have the same). Rows may belong to one sequence (a prompt) or to several; a row sees what earlier rows store. Writes the
-// scores (count, vocabulary) of the rows `wanted`. Returns 0, or -1 where memory is short.
+// (0: all rows have the same). Rows may belong to one sequence (a prompt), to several, or to both kinds; a row sees what
+// earlier rows store. Writes the scores (count, vocabulary) of the rows `wanted`. Returns 0, or -1 where memory is short.
 int64_t lamina_step(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions, const int64_t *tables,
                     int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count, float *scores);
 
@@ -129,6 +129,11 @@ typedef struct {
 int64_t lamina_step_about(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions,
                           const int64_t *tables, int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count,
                           float *scores, const lamina_sources *sources);
+
+// What drawing asks of all scores (count, at least one), at `level`: see Kernels::summarize (`out` (4)) and
+// Kernels::shares (`out` (count)).
+void lamina_summarize(const float *scores, int64_t count, int64_t level, double *out);
+void lamina_shares(const float *scores, int64_t count, double temperature, int64_t level, float *out);
 
 // The bytes of packed weights that one token reads, and the same bytes read and added up: what memory allows.
 int64_t lamina_bytes(const lamina_decoder *decoder);

@@ -4,6 +4,9 @@
 #define LARGEST_INPUT 32767  // of a group of inputs
 #endif
 
+// Neighbouring scores that are added up in float32, which holds so many well enough.
+constexpr int64_t kRun = 1024;
+
 // What follows a row's last whole vector, less `mean`, with zeros behind it.
 static inline Vec tail(const float *x, int64_t count, float mean) {
     float rest[LANES] = {};
@@ -123,6 +126,67 @@ static void rotate(float *head, const float *cosines, const float *sines, int64_
         head[i] = a * cosines[i] - b * sines[i];
         head[half + i] = b * cosines[i] + a * sines[i];
     }
+}
+
+// The greatest of `count` scores that are numbers; `run`: where the run of kRun begins in which it stands first.
+static inline float greatest_of(const float *scores, int64_t count, int64_t &run) {
+    float greatest = -__builtin_inff();
+    run = 0;
+    for (int64_t begin = 0; begin < count; begin += kRun) {
+        const int64_t end = begin + kRun < count ? begin + kRun : count;
+        Vec most = all(greatest);
+        int64_t i = begin;
+        for (; i + LANES <= end; i += LANES) most = larger(load(scores + i), most);
+        float here = largest(most);
+        for (; i < end; ++i) here = scores[i] > here ? scores[i] : here;
+        if (here > greatest) run = begin;
+        greatest = here;
+    }
+    return greatest;
+}
+
+// Calls use(at, below) for vectors of scores less the greatest, with impossible ones behind the last.
+template <class Use>
+static inline void below_greatest(const float *scores, int64_t begin, int64_t end, float greatest, const Use &use) {
+    int64_t i = begin;
+    for (; i + LANES <= end; i += LANES) use(i, load(scores + i) - greatest);
+    if (i == end) return;
+    float rest[LANES];
+    for (int64_t k = 0; k < LANES; ++k) rest[k] = i + k < end ? scores[i + k] - greatest : -__builtin_inff();
+    use(i, load(rest));
+}
+
+static void summarize(const float *scores, int64_t count, double *out) {
+    int64_t place;
+    const float greatest = greatest_of(scores, count, place);
+    while (place < count - 1 && scores[place] != greatest) ++place;
+    double mass = 0.0, weighted = 0.0;
+    for (int64_t begin = 0; begin < count; begin += kRun) {
+        Vec of_mass{}, of_weighted{};
+        below_greatest(scores, begin, begin + kRun < count ? begin + kRun : count, greatest, [&](int64_t, Vec below) {
+            const Vec share = exponential(below);
+            of_mass += share;
+            of_weighted += share * larger(below, all(-1e30f));  // what is impossible weighs nothing
+        });
+        mass += sum(of_mass);
+        weighted += sum(of_weighted);
+    }
+    out[0] = greatest;
+    out[1] = mass;
+    out[2] = weighted;
+    out[3] = static_cast<double>(place);
+}
+
+static void shares(const float *scores, int64_t count, float temperature, float *out) {
+    int64_t run;
+    const float greatest = greatest_of(scores, count, run);
+    below_greatest(scores, 0, count, greatest, [&](int64_t at, Vec below) {
+        const Vec share = exponential(below / temperature);
+        if (at + LANES <= count)
+            store(out + at, share);
+        else
+            __builtin_memcpy(out + at, &share, (count - at) * sizeof(float));
+    });
 }
 
 static void embed(const int8_t *row, float scale, const float *place, int64_t width, float *out) {

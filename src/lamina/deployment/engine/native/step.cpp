@@ -43,14 +43,28 @@ void Decoder::prepare() {
         dim = std::max(dim, layer.given.head_dim);
     }
     prepare_adapters();
-    bool neighbours = asked_.blocks == 0;
-    for (int64_t row = 1; row < rows; ++row) neighbours &= asked_.positions[row] == asked_.positions[row - 1] + 1;
-    together_ = neighbours ? kTogether : 1;
+    find_neighbours();
     most_source_spans_ = 0;
     for (int64_t row = 0; asked_.sources.store != nullptr && row < rows; ++row)
-        most_source_spans_ = std::max(most_source_spans_, (asked_.sources.ends[row] - asked_.sources.begins[row] + kSpan - 1) / kSpan);
+        most_source_spans_ = std::max(
+            most_source_spans_, (asked_.sources.ends[row] - asked_.sources.begins[row] + kSpan - 1) / kSpan);
     fit(source_parts_, threads_ * heads * most_source_spans_ * (dim + 2));
-    fit(parts_, (rows > kFewRows ? threads_ * together_ : rows) * heads * most_spans_ * (dim + 2));
+    fit(parts_, (rows > kFewRows ? threads_ * kTogether : rows) * heads * most_spans_ * (dim + 2));
+}
+
+// Rows whose places follow each other, and which find all that they see in the same blocks.
+void Decoder::find_neighbours() {
+    neighbours_.clear();
+    const auto follows = [&](int64_t row) {
+        const int64_t position = asked_.positions[row], *table = asked_.tables + row * asked_.blocks;
+        return position == asked_.positions[row - 1] + 1 &&
+               std::equal(table, table + position / given_.block_tokens + 1, table - asked_.blocks);
+    };
+    for (int64_t row = 0; asked_.rows > kFewRows && row < asked_.rows; ++row) {
+        if (neighbours_.empty() || neighbours_.back().rows == kTogether || !follows(row))
+            neighbours_.push_back({row, 0});
+        ++neighbours_.back().rows;
+    }
 }
 
 void Decoder::run(Worker &worker) {
@@ -162,10 +176,10 @@ void Decoder::join(const Layer &layer, int64_t row) {
 void Decoder::attend_by_rows(Worker &worker, const Layer &layer) {
     const lamina_layer &given = layer.given;
     const int64_t group = given.heads / given.kv_heads, part = given.head_dim + 2, most = most_spans_;
-    float *parts = parts_.data() + worker.index() * together_ * given.heads * most * part;
-    worker.share((asked_.rows + together_ - 1) / together_ * given.kv_heads, [&](int64_t task) {
-        const int64_t head = task % given.kv_heads, first = task / given.kv_heads * together_;
-        const int64_t rows = std::min(together_, asked_.rows - first);
+    float *parts = parts_.data() + worker.index() * kTogether * given.heads * most * part;
+    worker.share(static_cast<int64_t>(neighbours_.size()) * given.kv_heads, [&](int64_t task) {
+        const int64_t head = task % given.kv_heads;
+        const auto [first, rows] = neighbours_[task / given.kv_heads];
         for (int64_t span = 0; span < spans(first + rows - 1); ++span) attend(layer, first, rows, head, span, parts);
         for (int64_t n = 0; n < rows * group; ++n) {
             const int64_t row = first + n / group;

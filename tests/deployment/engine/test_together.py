@@ -1,0 +1,141 @@
+"""Answers and prompts in one call of the native library: the same bits as each by itself, and the same answers."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from itertools import accumulate
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lamina.contracts.inference import SamplingParams
+from lamina.deployment.compress.quantize import quantize
+from lamina.deployment.engine.engine import Engine
+from lamina.deployment.engine.native.binding import describe, open_library
+from lamina.deployment.engine.place import Piece, Place
+from lamina.deployment.engine.runner import Runner
+from lamina.testing import Answer
+
+pytestmark = pytest.mark.skipif(open_library() is None, reason=f"native kernels: {describe()}")
+BLOCK = 4
+#: Tokens that a sequence has stored, how many come, and whether their scores are wanted.
+SEQUENCES = st.lists(st.tuples(st.integers(0, 70), st.integers(1, 24), st.booleans()), min_size=1, max_size=7)
+
+
+@pytest.mark.parametrize("cache", [None, "int8"])
+def test_pieces_are_computed_as_if_alone(cache, tiny_model) -> None:
+    models = [quantize(tiny_model()) for _ in range(2)]
+    both, apart = (
+        Runner(model, blocks=180, block_tokens=BLOCK, context=100, kernels="native", cache=cache) for model in models
+    )
+
+    @given(sequences=SEQUENCES, seed=st.integers(0, 999))
+    @settings(max_examples=40, deadline=None)
+    def check(sequences: list[tuple[int, int, bool]], seed: int) -> None:
+        chance = random.Random(seed)
+        ids = [chance.randrange(88) for _ in range(94)]
+        blocks = chance.sample(range(180), 180)
+        needed = [-(-(stored + size) // BLOCK) for stored, size, _ in sequences]
+        tables = [tuple(blocks[end - count : end]) for end, count in zip(accumulate(needed), needed, strict=True)]
+        pieces, expected = [], []
+        for table, (stored, size, scores) in zip(tables, sequences, strict=True):
+            for run in (both, apart):
+                if stored:
+                    run.prefill(ids[:stored], Place(table, 0), scores=False)
+            piece = Piece(ids[stored : stored + size], Place(table, stored), scores)
+            pieces.append(piece)
+            found = apart.prefill(piece.tokens, piece.place, scores=scores)
+            expected += [] if found is None else [found]
+        told = both.together(pieces)
+        assert len(told) == len(expected)
+        assert all(torch.equal(*rows) for rows in zip(told, expected, strict=True))
+        for table, (stored, size, _) in zip(tables, sequences, strict=True):  # what they stored, too
+            after = Place(table, stored + size - 1)
+            assert torch.equal(both.decode([5], [after]), apart.decode([5], [after]))
+
+    check()
+
+
+def test_neighbouring_places_of_two_sequences_are_not_taken_for_one(tiny_model) -> None:
+    """Rows whose places follow each other by chance; the first block is shared, as a prefix is."""
+    tables = [(7, 1, 2), (7, 3, 4), (7, 5, 6)]
+
+    def filled() -> Runner:
+        run = Runner(quantize(tiny_model()), blocks=8, block_tokens=BLOCK, context=16, kernels="native")
+        for number, table in enumerate(tables):
+            ids = [9, 8, 7, 6, *(20 * number + k for k in range(6))]
+            run.prefill(ids, Place(table, 0), scores=False)
+        return run
+
+    pieces = [Piece([40 + n], Place(tables[n % 3], 5 + n)) for n in range(3)]
+    pieces = [*pieces, *(Piece([50 + n] * 3, Place(table, 8)) for n, table in enumerate(tables))]
+    run = filled()
+    alone = [run.prefill(p.tokens, p.place, scores=True) for p in pieces]
+    assert torch.equal(filled().together(pieces), torch.stack(alone))  # type: ignore[arg-type]
+
+
+GREEDY = SamplingParams(temperature=0.0, max_tokens=20, ignore_eos=True)
+
+
+@pytest.fixture
+def engine(engine, tiny_model):
+    return partial(engine, model=quantize(tiny_model()), kernels="native", max_sequences=5, chunk=16, wide_chunk=32)
+
+
+def ask(engine: Engine, number: int) -> Answer:
+    answer = Answer()
+    engine.submit(f"r{number}", [(11 * number + 3 * k) % 80 for k in range(5 + 9 * number)], GREEDY, answer)
+    return answer
+
+
+def crowd(engine: Engine) -> list[list[int]]:
+    """Prompts that come while others are answered."""
+    with engine._wake:
+        answers = [ask(engine, number) for number in range(8)]
+    return [answer.tokens for answer in answers]
+
+
+def test_a_step_of_answers_and_prompts_is_one_call(engine, monkeypatch) -> None:
+    one = engine()
+    alone = [ask(one, number).tokens for number in range(8)]
+    one = engine()
+    perform, calls = one._stepper.perform, []
+
+    def counted(name: str):
+        way = getattr(one._runner, name)
+
+        def call(*given: object, **more: object):
+            calls[-1][1].append(name)
+            return way(*given, **more)
+
+        return call
+
+    def performed(step) -> None:
+        calls.append((len(step.decode) + len(step.prefill), []))
+        perform(step)
+
+    for name in ("together", "decode", "prefill"):
+        monkeypatch.setattr(one._runner, name, counted(name))
+    monkeypatch.setattr(one._stepper, "perform", performed)
+    assert crowd(one) == alone
+    assert any(parts > 2 and names == ["together"] for parts, names in calls)
+    assert all(len(names) == 1 for _, names in calls), "the weights are read once a step"
+
+
+def test_where_it_fails_each_is_computed_by_itself(engine, monkeypatch) -> None:
+    one = engine()
+    alone = [ask(one, number).tokens for number in range(8)]
+    one = engine()
+    failed = []
+
+    def broken(pieces: list[Piece]) -> torch.Tensor:
+        failed.append(len(pieces))
+        raise MemoryError
+
+    monkeypatch.setattr(one._runner, "together", broken)
+    assert crowd(one) == alone
+    assert failed
+    assert one._blocks.free == one._blocks.total
