@@ -51,7 +51,7 @@ Pair = tuple[dict[str, Any], dict[str, Any]]  # figures of a turn, ours and thei
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """``seconds`` of each closed loop, about so many ``requests`` of each open one, ``runs`` of both."""
+    """``seconds`` in which clients ask again, about so many ``requests`` of each open loop, ``runs`` of both."""
 
     seconds: float
     requests: int
@@ -114,9 +114,13 @@ def requests(stream: int, answer: int = ANSWER) -> Iterator[Asked]:
 
 
 def crowd(target: Target, asked: Iterator[Asked], seconds: float, most: int = 10_000) -> dict[str, Any]:
-    """16 clients that ask again as soon as they are answered."""
+    """16 clients that ask again as soon as they are answered, for ``seconds``; all that they asked counts.
+
+    Until the last answer has ended: on a slow machine ``seconds`` may hold little but prompts.
+    """
     load = closed_loop(target, asked, clients=CLIENTS, seconds=seconds, most=most, timeout_s=TIMEOUT_S)
-    return figures(asyncio.run(load), seconds)
+    outcomes = asyncio.run(load)
+    return figures(outcomes, max(outcome.ended for outcome in outcomes))
 
 
 def arrivals(target: Target, rate: float, count: int, stream: int) -> dict[str, Any]:

@@ -106,11 +106,13 @@ def test_two_servers_one_after_the_other(bench: ModuleType, rates: tuple[float, 
         for s in services
     ]
     with in_thread(apps[0]) as ours, in_thread(apps[1]) as theirs:
-        capacity, *waits = bench.measured([Target(ours), Target(theirs)], bench.Size(0.5, 8, 1), rates)
+        # As on a slow machine: clients stop asking before their first answers are whole.
+        capacity, *waits = bench.measured([Target(ours), Target(theirs)], bench.Size(0.1, 8, 1), rates)
     assert capacity["work"] == "16 clients that wait, over HTTP, 256 in, 128 out"
     assert [row["work"] for row in waits] == [
         f"Poisson arrivals, {some}, 256 in, 128 out: first token p99" for some in words
     ]
+    assert capacity["theirs"] > 100, "whole answers count, not what came of them within 0.1 s"
     assert all(row["ours"] > 0 and row["theirs"] > 0 for row in (capacity, *waits))
     # Both were asked the same, and nothing twice but by the two sides.
     asked = [sorted(r.messages[-1].content for r in s.requests if r.sampling.max_tokens == 128) for s in services]
