@@ -1,9 +1,11 @@
-"""The server around the engine: `bench_serve.py [overhead] [overload] [--quick] [--json]`.
+"""The server around the engine: `bench_serve.py [overhead] [overload] [poisson] [--rate …] [--quick] [--json]`.
 
 overhead  processor time of the server's process for each streamed token, an engine that computes nothing behind the
           API: 16 streams of 128 tokens at once, again and again; against the limit of 0.2 ms
 overload  SmolLM2-135M-Instruct (int8) behind the API: whole answers a second that keep their objective, offered three
           times what 32 clients that wait get out of it, against that; waits of at most 5 s for a turn
+poisson   the same model against llama.cpp's own server, each over HTTP (`serve_poisson.py`): what 16 clients that wait
+          get, then Poisson arrivals at a rate that both can keep up with (or at each ``--rate``, requests a second)
 
 The server is a process of its own (`serve_side.py`), the load comes from this one.
 """
@@ -20,7 +22,8 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from bench_engine import served  # beside this file
+import serve_poisson  # beside this file
+from bench_engine import served
 from machine import machine, versions_of
 from sides import Side
 
@@ -140,20 +143,22 @@ def overload(quick: bool) -> list[dict[str, Any]]:
     ]
 
 
-WORK = {"overhead": overhead, "overload": overload}
+WORK = {"overhead": overhead, "overload": overload, "poisson": serve_poisson.rows}
 
 
 def main() -> int:
     """Print the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", default=list(WORK))
+    parser.add_argument("--rate", nargs="+", type=float, default=[], help="of poisson alone")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if set(arguments.rows) - set(WORK):
         parser.error(f"known rows: {', '.join(WORK)}")
     for name in arguments.rows or list(WORK):
-        for row in WORK[name](arguments.quick):
+        more = {"rates": arguments.rate} if name == "poisson" else {}
+        for row in WORK[name](arguments.quick, **more):
             told = f"{row['work']}: {row['ours']:.3g} against {row['theirs']:.3g} {row['unit']}, {row['ratio']:.2f}"
             sys.stdout.write((json.dumps(row) if arguments.json else f"{told} ({row['quality']})") + "\n")
             sys.stdout.flush()

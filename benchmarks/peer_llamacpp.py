@@ -1,7 +1,8 @@
 """llama.cpp's side of the engine's benchmarks: `peer_llamacpp.py MODEL.gguf THREADS STREAMS` in its own environment.
 
 The portable build of the package xllamacpp, its server inside the process, asked as `engine_ours.py` is; the seconds
-of prompts and answers are by its own clock. `"cache": true`: it may keep what prompts have in common.
+of prompts and answers are by its own clock. `"cache": true`: it may keep what prompts have in common. Asked for nothing
+(`0`) it tells its address, where it answers over HTTP as `llama-server` does.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def main() -> None:
     params.n_parallel, params.n_ctx, params.n_gpu_layers = streams, 4096 * streams, 0
     params.n_batch = params.n_ubatch = 512
     params.warmup, params.endpoint_metrics, params.cache_prompt = True, False, False
+    params.cache_ram_mib = 0  # of prompts that came to an end: none of them comes again, and up to 8 GiB are kept
     server = xllamacpp.Server(params)
 
     def answer(prompt: list[int], tokens: int, cache: bool) -> dict[str, float]:
@@ -43,6 +45,9 @@ def main() -> None:
         return {"prompt_s": times["prompt_ms"] / 1e3, "answer_s": times["predicted_ms"] / 1e3}
 
     for asked in questions():
+        if not asked:
+            tell({"url": server.listening_address})
+            continue
         began = time.perf_counter()
         with ThreadPoolExecutor(streams) as pool:
             ask = partial(answer, tokens=asked["tokens"], cache=bool(asked.get("cache")))

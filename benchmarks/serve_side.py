@@ -6,6 +6,7 @@ The real API on a loopback port; behind it an engine that computes nothing, or t
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -117,7 +118,7 @@ def main() -> None:
     if sys.argv[1] == "noop":
         with in_thread(api(NoService(), MemoryReleases("v1"))) as url:
             return _turns(url)
-    options = {name: float(value) for name, _, value in (given.partition("=") for given in sys.argv[2:])}
+    options = {name: json.loads(value) for name, _, value in (given.partition("=") for given in sys.argv[2:])}
     with tempfile.TemporaryDirectory() as place, Database.open(Path(place) / "lamina.db") as database:
         registry = ModelRegistry(database, Path(place) / "models")
         registry.add(Path(sys.argv[1]), role="base")
