@@ -103,6 +103,8 @@ void Matrix::finish(int64_t tile, const float *sums, int64_t count, float *out, 
         for (int64_t n = 0; n < kTile; ++n) values[n] = sums[n] * scales[n] + bias[n];
         if (columns == kTile && add)
             for (int64_t n = 0; n < kTile; ++n) to[n] += values[n];
+        else if (columns == kTile)
+            std::memcpy(to, values, sizeof values);  // of a known size: no call
         else if (add)
             for (int64_t n = 0; n < columns; ++n) to[n] += values[n];
         else
