@@ -3,7 +3,7 @@
 Speculative decoding (Leviathan et al. 2023, arXiv 2211.17192) with greedy guesses: the large model checks them in one
 step (see ``speculation``), so that answers stay what they are. Unlike what is looked up, these guesses take time, and
 the small model must read a sequence before it can guess: both count. It keeps account in steps' time of the large
-model: what it saves is its credit, and without credit it rests, so that a draft that does not pay costs a twentieth of
+model: what it saves is its credit, and without credit it rests, so that a draft that does not pay costs a fiftieth of
 the time at most, beyond the credit that it begins with.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from lamina.deployment.engine.cache import Cache
 from lamina.deployment.engine.place import Place
 from lamina.deployment.engine.runner import Kernels, Runner
-from lamina.deployment.engine.speculation import SHORTER, STEADY, Guesser, Speculation
+from lamina.deployment.engine.speculation import SHORTER, Guesser, Speculation, settled
 from lamina.model.transformer import Transformer
 
 _LONGEST = 4096  # tokens of a sequence that it follows, which bound its keys and values
@@ -25,7 +25,8 @@ _FEW = 8  # tokens that it reads when it guesses: what a step brings, at most
 _PIECE = 16  # of what it has to read before, in a step, at least
 _CALLS = 3  # by which it is timed at first; the best counts
 _CREDIT, _MOST_CREDIT = 64.0, 1024.0  # steps' time that it may lose: at first, and after it saved some
-_ALLOWED = 0.05  # of the time without its guesses, added to its credit up to what it had at first
+_ALLOWED = 0.02  # of the time without its guesses, added to its credit up to what it had at first
+_FADES = 1 - 1 / 1024  # in a step without its guesses: what they cost may have changed, and is tried again
 _PLAIN = 32  # of so many steps one is taken without: so that what it takes stays known
 _log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Draft:
         self._read(tokens[self._same : self._same + count], self._same)
         self._hold(tokens[self._same : self._same + count])
         seconds = time.perf_counter() - begun
-        self._reading = STEADY * self._reading + (1 - STEADY) * seconds / count
+        self._reading = settled(self._reading, seconds / count)
         return seconds
 
     def guess(self, tokens: Sequence[int], most: int) -> list[int]:
@@ -101,7 +102,7 @@ class Draft:
             found.append(self._decode(found[-1], len(self._held) - 1))
         self._most_held = max(self._most_held, len(self._held))
         seconds = time.perf_counter() - begun
-        self._guessing = STEADY * self._guessing + (1 - STEADY) * seconds / most
+        self._guessing = settled(self._guessing, seconds / most)
         return found
 
     def reading(self, tokens: int) -> float:
@@ -111,6 +112,11 @@ class Draft:
     def guessing(self, guesses: int) -> float:
         """Seconds that so many take."""
         return guesses * self._guessing
+
+    def wait(self) -> None:
+        """The large model took a step without guesses: it may lose some more, and what they cost is less sure."""
+        self.credit = max(self.credit, min(_CREDIT, self.credit + _ALLOWED))
+        self._guessing *= _FADES
 
     def use_threads(self, count: int) -> None:
         """See ``Runner.use_threads``."""
@@ -167,8 +173,6 @@ class DraftGuesser(Guesser):
         except Exception:
             _log.exception("the draft model failed: answers are written without it")
             draft.failed, found = True, []
-        if not found:
-            draft.credit = max(draft.credit, min(_CREDIT, draft.credit + _ALLOWED))
         return found
 
     def cost(self, count: int) -> float:

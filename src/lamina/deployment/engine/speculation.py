@@ -23,8 +23,8 @@ _HOPE = 0.7  # share of right guesses that a sequence begins with
 _LESS_HOPE = 0.5  # of those by the documents' n-grams
 _GAIN = 1.05  # tokens for the time of one, from which on it pays
 _PAUSE, _LONGEST = 32, 1024  # tokens until a sequence for which it did not pay tries again
-#: Weight of the past in running means.
-STEADY = 0.9
+_STEADY = 0.9  # weight of the past in running means
+_STEADY_DOWN = 0.7  # of times that fall: what else runs on the machine only slows a step
 
 
 class Guesser(ABC):
@@ -53,13 +53,19 @@ class Guesser(ABC):
     def learn(self, guessed: int, right: int) -> None:
         """``right`` of ``guessed`` tokens were what was drawn."""
         tried = min(right + 1, guessed)  # behind a wrong one nothing was tried
-        self.share = STEADY * self.share + (1 - STEADY) * right / tried
+        self.share = _STEADY * self.share + (1 - _STEADY) * right / tried
 
     def rest(self) -> None:
         """It does not pay: try again later, and each time later."""
         self._resume = len(self._tokens) + self._pause
         self._pause = min(2 * self._pause, _LONGEST)
         self.share = self.hope
+
+
+def settled(before: float, seconds: float) -> float:
+    """A running mean of times, after another one."""
+    steady = _STEADY if seconds > before else _STEADY_DOWN
+    return steady * before + (1 - steady) * seconds
 
 
 class Lookup(Guesser):
@@ -112,12 +118,11 @@ class Speculation:
 
     def plain(self, seconds: float) -> None:
         """A step of one token took so long."""
-        self._plain = seconds if self._plain is None else STEADY * self._plain + (1 - STEADY) * seconds
+        self._plain = seconds if self._plain is None else settled(self._plain, seconds)
 
     def checked(self, guesses: int, seconds: float) -> None:
         """A step with ``guesses`` took so long."""
-        before = self._checked.get(guesses, seconds)
-        self._checked[guesses] = STEADY * before + (1 - STEADY) * seconds
+        self._checked[guesses] = settled(self._checked.get(guesses, seconds), seconds)
 
     def length(self, guesser: Guesser) -> int:
         """How many of its guesses pay for a sequence now; 0: none."""

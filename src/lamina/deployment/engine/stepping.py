@@ -121,6 +121,8 @@ class Stepper:
         if guesser is None:
             self._decode([sequence])
             speculation.plain(time.perf_counter() - begun)
+            if self._draft is not None:
+                self._draft.wait()
             return
         scores = self._runner.check([sequence.tokens[-1], *guesses], sequence.place)
         right = 0
