@@ -13,6 +13,7 @@ from lamina.deployment.engine import draft as module
 from lamina.deployment.engine.draft import Draft, DraftGuesser
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.runner import Runner
+from lamina.deployment.engine.scheduler import Scheduler
 from lamina.deployment.engine.speculation import Guesser, Lookup, Speculation
 from lamina.kit.errors import ConfigError, LaminaError
 
@@ -105,7 +106,10 @@ def test_a_small_draft_of_another_shape(engine, draft, tiny_model, seen) -> None
 
 
 @pytest.mark.usefixtures("always")
-def test_several_that_come_and_go_and_are_preempted(engine, draft, seen) -> None:
+def test_several_that_come_and_go_and_are_preempted(engine, draft, seen, monkeypatch) -> None:
+    begun_anew: list[str] = []
+    preempt = Scheduler._preempt
+    monkeypatch.setattr(Scheduler, "_preempt", lambda self, one: (begun_anew.append(one.id), preempt(self, one))[1])
     prompts = {str(n): [*ODD[n:], *ODD[:n]] for n in range(5)}
     alone = engine()
     plain = {id: Asked(alone, id, prompt, max_tokens=20 + int(id), **GREEDY).tokens() for id, prompt in prompts.items()}
@@ -115,6 +119,7 @@ def test_several_that_come_and_go_and_are_preempted(engine, draft, seen) -> None
     asked = {id: Asked(tight, id, prompt, max_tokens=20 + int(id), **GREEDY) for id, prompt in prompts.items()}
     assert {id: one.tokens() for id, one in asked.items()} == plain
     assert seen, "the last of them was alone for a while"
+    assert begun_anew
     again = {id: Asked(tight, id, prompt, max_tokens=20 + int(id), **GREEDY).tokens() for id, prompt in prompts.items()}
     assert again == plain
     tight._blocks.check([])
@@ -204,6 +209,7 @@ def test_it_guesses_as_far_as_its_context_goes(engine, draft, seen, always) -> N
     plain = Asked(engine(), "a", ODD, **GREEDY).tokens()
     assert Asked(engine(draft=small), "a", ODD, **GREEDY).tokens() == plain
     assert seen
+    assert not small.failed
     assert sum(right + 1 for _, right in seen) < 12, "24 and the one behind them, of 46"
     assert draft(context=10_000).context == 160
 
