@@ -18,6 +18,7 @@ import torch
 from lamina.contracts.inference import Chunk, Request, SamplingParams
 from lamina.contracts.lineage import ModelVersion
 from lamina.deployment.compress.quantize import dequantize, is_quantized, open_served
+from lamina.deployment.drafts import open_draft
 from lamina.deployment.engine.admission import StreamingTokenizer
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.ngrams import Ngrams
@@ -89,9 +90,9 @@ def load_version(
     device: Device = "auto",
     fitter: Fitter | None = None,
 ) -> Loaded:
-    """Open, check and warm ``version``; ``options`` are those of ``Engine`` (but ``ngrams``, an ``NgramsOf``) and of
-    ``open_texts``, ``fitter`` chooses those that are not given where the processor computes. Raises what the checks
-    raise."""
+    """Open, check and warm ``version``; ``options`` are those of ``Engine`` (but ``ngrams``, an ``NgramsOf``, and
+    ``draft``, a ``DraftOf``) and of ``open_texts``, ``fitter`` chooses those that are not given where the processor
+    computes. Raises what the checks raise."""
     folder = registry.folder(version.id)
     model, tokenizer = open_served(folder), open_tokenizer(folder)
     seal = registry.seal(version.id)
@@ -108,7 +109,8 @@ def load_version(
         tasks = ", ".join(texts.abilities.tasks)
         _log.info("%s is loaded, computed by %s; it can be asked to %s", version.id, texts.kernels, tasks)
         return Loaded(version=version, tokenizer=tokenizer, serving=texts)
-    options = {**options, "ngrams": _ngrams(options.get("ngrams"), version, tokenizer)}
+    draft = open_draft(options.get("draft"), version, model, tokenizer, options)
+    options = {**options, "ngrams": _ngrams(options.get("ngrams"), version, tokenizer), "draft": draft}
     fitter = fitter if next(iter(model.state_dict().values())).device.type == "cpu" else None
     options = {name: value for name, value in options.items() if name != "quantize"}  # a decoder's folder says it
     options = options if fitter is None else fitter.options(model, options)

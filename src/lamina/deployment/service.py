@@ -23,6 +23,7 @@ from lamina.contracts.lineage import ModelVersion
 from lamina.deployment.adapters import AdapterAsking, AdapterLimits, AdapterShelf
 from lamina.deployment.asking import TextAsking
 from lamina.deployment.compress.quantize import Quantization
+from lamina.deployment.drafts import DraftOf
 from lamina.deployment.engine.cache import Cache
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.observer import Load
@@ -44,9 +45,9 @@ class ServingService(TextAsking, AdapterAsking):
     """``contracts.inference.InferenceService`` over the versions of ``registry``; the champion is loaded at once.
 
     ``context`` caps prompt and answer (default: what the model was made for); ``cache_mb`` MiB per loaded version hold
-    keys and values, of the kind ``cache``; ``quantize``: see ``open_texts``, ``ngrams``: see ``load_version``.
-    ``fitter`` measures the machine, chooses what is not given, and follows its limits. Raises what loading raises:
-    ``NotFoundError`` (no champion), ``CorruptError`` (broken seal). ``close`` when done.
+    keys and values, of the kind ``cache``; ``quantize``: see ``open_texts``, ``ngrams``, ``draft``: see
+    ``load_version``. ``fitter`` measures the machine, chooses what is not given, and follows its limits. Raises what
+    loading raises: ``NotFoundError`` (no champion), ``CorruptError`` (broken seal). ``close`` when done.
     """
 
     def __init__(
@@ -65,22 +66,21 @@ class ServingService(TextAsking, AdapterAsking):
         device: Device = "auto",
         speculate: bool = True,
         ngrams: NgramsOf | None = None,
+        draft: DraftOf | None = None,
         deterministic: bool = False,
         quantize: Quantization = "none",
         fitter: Fitter | None = None,
         adapters: AdapterLimits | None = None,
     ) -> None:
         self._registry, self._device, self._fitter = registry, device, fitter
+        room = {"queue_tokens": queue_tokens, "max_wait": max_wait, "context": context}
+        cached = {"cache_mb": cache_mb, "cache": cache, "block_tokens": block_tokens}
+        guessing = {"speculate": speculate, "ngrams": ngrams, "draft": draft}
         self._options: dict[str, Any] = {
+            **room,
+            **cached,
+            **guessing,
             "max_sequences": max_sequences,
-            "cache_mb": cache_mb,
-            "cache": cache,
-            "context": context,
-            "block_tokens": block_tokens,
-            "queue_tokens": queue_tokens,
-            "max_wait": max_wait,
-            "speculate": speculate,
-            "ngrams": ngrams,
             "deterministic": deterministic,
             "quantize": quantize,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lamina.kit.errors import InputError
+from lamina.recipes.drafts import find_drafts
 from lamina.recipes.stack import Stack
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def explain(stack: Stack, *, as_json: bool) -> Any:
     from lamina.recipes.versions import open_registry
 
     fitter, deployment = open_fitter(stack), stack.deployment
-    options = {
+    options: dict[str, Any] = {
         "max_sequences": deployment.max_sequences,
         "cache_mb": deployment.cache_mb,
         "cache": deployment.cache,
@@ -49,6 +50,7 @@ def explain(stack: Stack, *, as_json: bool) -> Any:
     }
     with open_registry(stack) as registry:
         version = registry.resolve("")
+        options["draft"] = find_drafts(stack, registry)
         loaded = load_version(registry, version, options, device=deployment.device, fitter=fitter)
     try:
         fit = fitter.fits.get(version.id)

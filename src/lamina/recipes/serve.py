@@ -16,6 +16,7 @@ from lamina.kit.errors import BusyError, ConfigError
 from lamina.kit.progress import Progress, open_progress
 from lamina.recipes.adapters import adapter_limits, add_adapters
 from lamina.recipes.current import recall
+from lamina.recipes.drafts import find_drafts
 from lamina.recipes.fitting import open_fitter
 from lamina.recipes.ngrams import counts_ngrams, ngrams_of
 from lamina.recipes.replay import StackReplays, adapter_folders, open_passages
@@ -110,6 +111,7 @@ def _service(stack: Stack, registry: ModelRegistry, metrics: CollectorRegistry) 
         max_wait=seconds(deployment.max_wait, where="deployment.max_wait"),
         speculate=deployment.speculate,
         ngrams=partial(ngrams_of, stack) if counts_ngrams(stack) else None,
+        draft=find_drafts(stack, registry),
         deterministic=deployment.deterministic,
         quantize=deployment.quantize,
         metrics=metrics,

@@ -149,6 +149,7 @@ class DeploymentSection:
     max_wait: str = "10s"  # of a request for its turn: one that would wait longer is refused, with a Retry-After
     speculate: bool = True  # guess tokens from the request's own text, where that pays
     ngrams: bool = True  # and from what follows the same tokens in the training documents
+    draft: str | None = None  # and from what a small model says: a folder beside the stack file, or a version
     prune: PruneSection | None = None  # what is cut out of the model first
     vectors: dict[str, str] = field(default_factory=dict)  # names and files of word vectors, for /v1/embeddings
     deterministic: bool = False  # the same request, the same bytes, whatever else is asked
@@ -163,6 +164,10 @@ class DeploymentSection:
         Objective.read(self.slo or "", where="deployment.slo")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"{self.threads} threads compute nothing", where="deployment.threads")
+        if self.draft is not None and not self.speculate:
+            raise ConfigError(
+                "a draft guesses, and nothing is to be guessed", where="deployment.draft", hint="speculate = true"
+            )
         rounds = {"none": self.quantize, "smoothquant": "int8"}.get(self.calibrate, "int4")
         if rounds != self.quantize:
             raise ConfigError(

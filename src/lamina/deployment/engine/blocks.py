@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from itertools import groupby, islice, takewhile
 
+from lamina.deployment.engine.change import CacheState
 from lamina.kit.errors import LaminaError
 
 _LOOKED = 1024  # free blocks among which a place for a sequence is looked for
@@ -53,6 +54,17 @@ class BlockManager:
     def touched(self) -> int:
         """Blocks that are in memory."""
         return len(self._touched)
+
+    def state(self, token_bytes: int, *, coming: int) -> CacheState:
+        """For whoever watches; a token's keys and values take ``token_bytes``."""
+        return CacheState(
+            total=self.total,
+            limit=self._limit,
+            touched=self.touched,
+            block_bytes=token_bytes * self.block_tokens,
+            block_tokens=self.block_tokens,
+            coming=coming,
+        )
 
     def restrict(self, limit: int) -> None:
         """Let at most ``limit`` blocks be used. Untouched free ones are withdrawn first, then free ones whose content

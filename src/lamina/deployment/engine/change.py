@@ -26,10 +26,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheState:
-    """Blocks of keys and values: ``total`` have addresses, ``limit`` may be used, ``touched`` are in memory."""
+    """Blocks of keys and values: ``total`` have addresses, ``limit`` may be used, ``touched`` are in memory;
+    ``coming``: bytes that those of a draft model may still take."""
 
     total: int
     limit: int
     touched: int
     block_bytes: int
     block_tokens: int
+    coming: int = 0

@@ -16,6 +16,7 @@ from lamina.deployment.engine.blocks import BlockManager
 from lamina.deployment.engine.cache import Cache, bytes_per_token
 from lamina.deployment.engine.change import CacheState, Change
 from lamina.deployment.engine.choice import describe
+from lamina.deployment.engine.draft import Draft
 from lamina.deployment.engine.guidance import Guidance, TokenGuide
 from lamina.deployment.engine.ngrams import Ngrams
 from lamina.deployment.engine.observer import Load, Observer
@@ -39,9 +40,10 @@ class Engine:
     ``version`` is stamped on every chunk; ``generation`` are the model's ``generation_config`` values; ``cache_mb`` MiB
     hold keys and values (memory is touched only as they fill), of kind ``cache``; ``context`` caps prompt and answer
     together; ``queue_tokens`` caps the prompts that wait, ``max_wait`` the seconds that one waits for its turn;
-    ``speculate``: guess tokens where that pays, by ``ngrams`` too; ``sole``: nobody uses the model afterwards either,
-    so that weights of which the engine has a copy in its own form are let go of; ``deterministic``: an answer's bits
-    depend on its request alone, and one without a seed has 0. What is None is taken from ``sizes``, by what it lies on.
+    ``speculate``: guess tokens where that pays, by ``ngrams`` and ``draft`` (taken over) too; ``sole``: nobody uses the
+    model afterwards either, so that weights of which the engine has a copy in its own form are let go of;
+    ``deterministic``: an answer's bits depend on its request alone, and one without a seed has 0. What is None is taken
+    from ``sizes``, by what it lies on.
     """
 
     _change: Change | None = None  # to be made before the next step
@@ -66,6 +68,7 @@ class Engine:
         kernels: Kernels = "auto",
         speculate: bool = True,
         ngrams: Ngrams | None = None,
+        draft: Draft | None = None,
         sole: bool = False,
         deterministic: bool = False,
     ) -> None:
@@ -96,7 +99,7 @@ class Engine:
         self._wake = threading.Condition()
         self._live: dict[str, Sequence] = {}
         self._outbox = Outbox()
-        guessing: dict[str, Any] = {"speculate": speculate, "ngrams": ngrams}
+        guessing: dict[str, Any] = {"speculate": speculate, "ngrams": ngrams, "draft": draft}
         self._stepper = Stepper(
             self._runner, self._blocks, tokenizer, self._outbox, rows=sizes.rows, end=self._end, **guessing
         )
@@ -183,14 +186,7 @@ class Engine:
 
     def cache(self) -> CacheState:
         """How much of the key-value cache there is, may be used, and is in memory."""
-        size = self._blocks.block_tokens
-        return CacheState(
-            total=self._blocks.total,
-            limit=self._blocks.limit,
-            touched=self._blocks.touched,
-            block_bytes=self._runner.token_bytes * size,
-            block_tokens=size,
-        )
+        return self._blocks.state(self._runner.token_bytes, coming=self._stepper.coming)
 
     def adapt(self, change: Change) -> None:
         """Make ``change`` before the next step, or at once where nothing is asked; no request is dropped for it.
@@ -213,7 +209,7 @@ class Engine:
 
     def forget(self) -> None:
         """Let go of the weights and of the keys and values, after ``close``."""
-        self._runner.close()
+        self._stepper.close()
         del self._runner, self._stepper
 
     # -- the engine's thread ------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from lamina.contracts.inference import Chunk
 from lamina.deployment.engine.admission import StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
+from lamina.deployment.engine.draft import Draft, DraftGuesser
 from lamina.deployment.engine.drawing import draw_together
 from lamina.deployment.engine.ngrams import Ngrams
 from lamina.deployment.engine.observer import Observer
@@ -32,8 +33,8 @@ End = Callable[[Sequence, Chunk | LaminaError], None]
 class Stepper:
     """Performs steps over ``runner`` and ``blocks``, on the engine's thread; ``end`` takes a sequence out.
 
-    ``rows``: sequences that are decoded in one product. It and ``threads`` may be changed between steps. ``ngrams``: by
-    which ``speculate`` guesses, too.
+    ``rows``: sequences that are decoded in one product. It and ``threads`` may be changed between steps. ``ngrams``,
+    ``draft``: by which ``speculate`` guesses, too; the draft is taken over.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Stepper:
         end: End,
         speculate: bool = False,
         ngrams: Ngrams | None = None,
+        draft: Draft | None = None,
     ) -> None:
         self.observer: Observer | None = None
         self._runner = runner
@@ -60,7 +62,18 @@ class Stepper:
         self._end = end
         # Not on a GPU: its captured steps are of single tokens.
         self._speculation = Speculation() if speculate and runner.kernels != "graphs" else None
-        self._ngrams = ngrams
+        self._ngrams, self._draft = ngrams, draft
+
+    @property
+    def coming(self) -> int:
+        """Bytes that the draft's keys and values may still take."""
+        return 0 if self._draft is None else self._draft.coming
+
+    def close(self) -> None:
+        """Give the memory of the models back."""
+        self._runner.close()
+        if self._draft is not None:
+            self._draft.close()
 
     def perform(self, step: Step) -> None:
         """Compute what ``step`` says, and put the chunks that come of it into the outbox."""
@@ -105,6 +118,8 @@ class Stepper:
         if self.threads is not None and self.threads[what] != self._using:
             self._using = self.threads[what]
             self._runner.use_threads(self._using)
+            if self._draft is not None:
+                self._draft.use_threads(self._using)
 
     def expire(self, sequence: Sequence) -> None:
         """End an answer whose time is up."""
@@ -131,6 +146,8 @@ class Stepper:
         if guesser is None:
             self._decode([sequence])
             speculation.plain(time.perf_counter() - begun)
+            if self._draft is not None:
+                self._draft.wait()
             return
         scores = self._runner.check([sequence.tokens[-1], *guesses], sequence.place)
         right = 0
@@ -148,8 +165,7 @@ class Stepper:
     def _guesses(self, sequence: Sequence, speculation: Speculation) -> tuple[Guesser | None, list[int]]:
         """Tokens that may follow, with blocks for them, and whose guess they are; none where that does not pay."""
         if not sequence.guessers:
-            more = () if self._ngrams is None else (Recall(sequence.tokens, self._ngrams),)
-            sequence.guessers = (Lookup(sequence.tokens), *more)
+            sequence.guessers = tuple(self._guessers(sequence, speculation))
         left = sequence.max_tokens - sequence.generated - 1
         for guesser in sequence.guessers:
             most = min(speculation.length(guesser), left)
@@ -157,6 +173,14 @@ class Stepper:
             if guesses and self._blocks.extend(sequence.blocks, len(sequence.tokens) + len(guesses)):
                 return guesser, guesses
         return None, []
+
+    def _guessers(self, sequence: Sequence, speculation: Speculation) -> Iterator[Guesser]:
+        """Those of a sequence, the cheapest first."""
+        yield Lookup(sequence.tokens)
+        if self._ngrams is not None:
+            yield Recall(sequence.tokens, self._ngrams)
+        if self._draft is not None:
+            yield DraftGuesser(sequence.tokens, self._draft, speculation, b"".join(sequence.keys[:1]))
 
     def _prefill(self, sequence: Sequence, end: int) -> None:
         complete = end == len(sequence.tokens)

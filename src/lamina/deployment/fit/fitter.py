@@ -125,7 +125,7 @@ class Fitter:
             threads=self._given.get("threads"),
         )
         cache = engine.cache()
-        used = max(0, self.use().used - cache.touched * cache.block_bytes)
+        used = max(0, self.use().used - cache.touched * cache.block_bytes) + cache.coming
         need = choice.sequences * engine.longest * rates.store
         if given := self._given.get("cache_mb"):
             size, why = given * _MB, "given in the stack file"
