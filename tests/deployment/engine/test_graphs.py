@@ -65,7 +65,7 @@ def test_a_gpu_that_torch_cannot_use_is_told_with_the_remedy(monkeypatch, caplog
     monkeypatch.setattr(devices, "gpu_is_there", lambda: False)
     with pytest.raises(ConfigError, match="no GPU"):
         choose_device("cuda")
-    assert suited(torch.device("cpu")).rows == 8
+    assert suited(torch.device("cpu")).rows == 16
 
 
 @pytest.mark.gpu

@@ -15,7 +15,7 @@ class Sizes:
     computed at once while others decode (``chunk``), and while nobody does (``wide_chunk``)."""
 
     sequences: int = 8
-    rows: int = 8  # more gain nothing on the int8 kernel
+    rows: int = 16
     cache_mb: int = 128
     chunk: int = 64
     wide_chunk: int = 256
