@@ -22,8 +22,10 @@ V2 = replace(V1, id="v2")
 
 
 class Registry:
+    known: tuple[str, ...] = ("v2", "challenger")
+
     def resolve(self, name: str) -> ModelVersion:
-        if name not in ("v2", "challenger"):
+        if name not in self.known:
             raise NotFoundError(f"there is no model '{name}'", hint="known: v1, v2")
         return V2
 
@@ -40,12 +42,22 @@ def test_a_folder_or_a_version(tmp_path: Path) -> None:
     assert find_drafts(opened(tmp_path), Registry()) is None
     (tmp_path / "small").mkdir()
     assert find_drafts(opened(tmp_path, 'draft = "small"\n'), Registry())(V1) == tmp_path / "small"
+    with pytest.raises(ConfigError, match="neither a folder"):
+        find_drafts(opened(tmp_path, 'draft = ""\n'), Registry())
     for name in ("v2", "challenger"):
         find = find_drafts(opened(tmp_path, f'draft = "{name}"\n'), Registry())
         assert find(V1) == Path("/registry/v2")
         assert find(V2) is None, "no version guesses for itself"
     with pytest.raises(ConfigError, match=r"deployment\.draft: 'smal' is neither a folder .* \(known: v1, v2\)"):
-        find_drafts(opened(tmp_path, 'draft = "smal"\n'), Registry())(V1)
+        find_drafts(opened(tmp_path, 'draft = "smal"\n'), Registry())
+
+
+def test_one_that_is_gone_is_done_without(tmp_path: Path, caplog) -> None:
+    registry = Registry()
+    find = find_drafts(opened(tmp_path, 'draft = "challenger"\n'), registry)
+    registry.known = ()
+    assert find(V1) is None
+    assert "v1 is served without its draft" in caplog.text
 
 
 def test_only_where_something_is_guessed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The draft model beside a served one: opened in int8, and refused where its tokens are others."""
+"""The draft model beside a served one: rounded to int8 where it is not rounded yet, refused where its tokens differ."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ def open_draft(
             raise ConfigError("a draft goes on with texts; this model answers whole ones", where=str(folder))
         small = small if is_quantized(small) else quantize(small)
         given = {name: options[name] for name in _OF_DRAFTS if name in options}
+        longest = model.spec.max_positions
+        given["context"] = min(given.get("context") or longest, longest)
         draft = Draft(small, vocabulary=model.spec.stack.embeddings.vocabulary, **given)
     except LaminaError as error:
         raise ConfigError(str(error), where=_WHERE) from error

@@ -109,18 +109,24 @@ def load_version(
         tasks = ", ".join(texts.abilities.tasks)
         _log.info("%s is loaded, computed by %s; it can be asked to %s", version.id, texts.kernels, tasks)
         return Loaded(version=version, tokenizer=tokenizer, serving=texts)
-    draft = open_draft(options.get("draft"), version, model, tokenizer, options)
-    options = {**options, "ngrams": _ngrams(options.get("ngrams"), version, tokenizer), "draft": draft}
-    fitter = fitter if next(iter(model.state_dict().values())).device.type == "cpu" else None
     options = {name: value for name, value in options.items() if name != "quantize"}  # a decoder's folder says it
-    options = options if fitter is None else fitter.options(model, options)
-    engine = Engine(model, tokenizer, version=version.id, generation=_generation(folder), sole=True, **options)
+    options["ngrams"] = _ngrams(options.get("ngrams"), version, tokenizer)
+    fitter = fitter if next(iter(model.state_dict().values())).device.type == "cpu" else None
+    draft = options["draft"] = open_draft(options.get("draft"), version, model, tokenizer, options)
+    try:
+        options = options if fitter is None else fitter.options(model, options)
+        engine = Engine(model, tokenizer, version=version.id, generation=_generation(folder), sole=True, **options)
+    except BaseException:
+        if draft is not None:
+            draft.close()
+        raise
     try:
         if fitter is not None:
             fitter.fit(engine, version.id)
         _warm(engine)
     except BaseException:
         engine.close()
+        engine.forget()
         raise
     engine.guidance.prepare()
     _log.info("%s is loaded; generation defaults: %s", version.id, engine.generation)

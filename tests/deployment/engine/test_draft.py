@@ -340,3 +340,11 @@ def test_its_memory_is_bounded_counted_and_given_back(engine, draft, monkeypatch
     served.forget()
     assert small._runner in closed
     assert len(closed) == 2
+
+
+def test_torchs_threads_are_the_large_models_to_set(draft, monkeypatch) -> None:
+    """Where bits count, the large model's do not change with them."""
+    small, counts = draft(kernels="native", int8=True), []
+    monkeypatch.setattr("torch.set_num_threads", counts.append)
+    small.use_threads(1)
+    assert counts == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from functools import partial
 from itertools import accumulate
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,10 +14,15 @@ from hypothesis import strategies as st
 
 from lamina.contracts.inference import SamplingParams
 from lamina.deployment.compress.quantize import quantize
+from lamina.deployment.engine import stepping
+from lamina.deployment.engine.adapters import EngineAdapter, fuse_adapter
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.native.binding import describe, open_library
 from lamina.deployment.engine.place import Piece, Place
 from lamina.deployment.engine.runner import Runner
+from lamina.kit.errors import LaminaError
+from lamina.model.adapters import read_adapter
+from lamina.model.lora import add_lora, lora_parameters, save_lora
 from lamina.testing import Answer
 
 pytestmark = pytest.mark.skipif(open_library() is None, reason=f"native kernels: {describe()}")
@@ -25,12 +31,26 @@ BLOCK = 4
 SEQUENCES = st.lists(st.tuples(st.integers(0, 70), st.integers(1, 24), st.booleans()), min_size=1, max_size=7)
 
 
+def made_adapter(run: Runner, folder: Path, tiny_model) -> EngineAdapter:
+    model = tiny_model()
+    add_lora(model, rank=4, alpha=8.0, targets=("q", "v", "o", "up", "down"))
+    with torch.no_grad():
+        for parameter in lora_parameters(model):
+            parameter.normal_(std=0.25)
+    save_lora(model, folder)
+    spec = run.model.spec
+    return fuse_adapter(read_adapter(folder, spec), spec.stack, name="odd", device=run.device)
+
+
 @pytest.mark.parametrize("cache", [None, "int8"])
-def test_pieces_are_computed_as_if_alone(cache, tiny_model) -> None:
+def test_pieces_are_computed_as_if_alone(cache, tiny_model, tmp_path) -> None:
+    """Rows of adapters among them."""
     models = [quantize(tiny_model()) for _ in range(2)]
     both, apart = (
         Runner(model, blocks=180, block_tokens=BLOCK, context=100, kernels="native", cache=cache) for model in models
     )
+
+    adapters = [None, made_adapter(both, tmp_path / "odd", tiny_model), None]
 
     @given(sequences=SEQUENCES, seed=st.integers(0, 999))
     @settings(max_examples=40, deadline=None)
@@ -41,11 +61,12 @@ def test_pieces_are_computed_as_if_alone(cache, tiny_model) -> None:
         needed = [-(-(stored + size) // BLOCK) for stored, size, _ in sequences]
         tables = [tuple(blocks[end - count : end]) for end, count in zip(accumulate(needed), needed, strict=True)]
         pieces, expected = [], []
-        for table, (stored, size, scores) in zip(tables, sequences, strict=True):
+        for number, (table, (stored, size, scores)) in enumerate(zip(tables, sequences, strict=True)):
+            adapter = adapters[(number + seed) % 3]
             for run in (both, apart):
                 if stored:
-                    run.prefill(ids[:stored], Place(table, 0), scores=False)
-            piece = Piece(ids[stored : stored + size], Place(table, stored), scores)
+                    run.prefill(ids[:stored], Place(table, 0, adapter), scores=False)
+            piece = Piece(ids[stored : stored + size], Place(table, stored, adapter), scores)
             pieces.append(piece)
             found = apart.prefill(piece.tokens, piece.place, scores=scores)
             expected += [] if found is None else [found]
@@ -138,4 +159,32 @@ def test_where_it_fails_each_is_computed_by_itself(engine, monkeypatch) -> None:
     monkeypatch.setattr(one._runner, "together", broken)
     assert crowd(one) == alone
     assert failed
+    assert one._blocks.free == one._blocks.total
+
+
+def test_prompts_that_were_read_together_are_found_again(engine) -> None:
+    one = engine()
+    first = crowd(one)
+    again = [ask(one, number).wait() for number in range(8)]
+    assert [answer.tokens for answer in again] == first
+    whole = [(5 + 9 * number - 1) // 8 * 8 for number in range(8)]  # blocks of 8; the last token is always computed
+    assert [answer.last.usage.cached_tokens for answer in again] == whole
+
+
+def test_a_draw_that_fails_after_it_ends_the_one_that_is_to_blame(engine, monkeypatch) -> None:
+    one, draw = engine(), stepping.draw_together
+    alone = [ask(one, number).tokens for number in range(7)]
+
+    def poisoned(scores, samplers, places, adjusts):
+        if any(place > 70 for place in places):
+            raise RuntimeError("poison")
+        return draw(scores, samplers, places, adjusts)
+
+    monkeypatch.setattr(stepping, "draw_together", poisoned)
+    one = engine()
+    with one._wake:
+        answers = [ask(one, number) for number in range(8)]  # the last begins with 68 tokens
+    *good, bad = answers
+    assert isinstance(bad.ended, LaminaError)
+    assert [answer.tokens for answer in good if answer is not answers[6]] == alone[:6]
     assert one._blocks.free == one._blocks.total

@@ -85,7 +85,8 @@ class Draft:
     def read(self, tokens: Sequence[int], count: int) -> float:
         """Read the next ``count`` of the followed ``tokens``; the seconds that it took."""
         begun = time.perf_counter()
-        self._read(tokens[self._same : self._same + count], self._same)
+        piece = self._its_own(tokens[self._same : self._same + count])
+        self._runner.prefill(piece, Place(self._blocks, self._same), scores=False)
         self._hold(tokens[self._same : self._same + count])
         seconds = time.perf_counter() - begun
         self._reading = settled(self._reading, seconds / count)
@@ -119,8 +120,8 @@ class Draft:
         self._guessing *= _FADES
 
     def use_threads(self, count: int) -> None:
-        """See ``Runner.use_threads``."""
-        self._runner.use_threads(count)
+        """See ``Runner.use_threads``; torch's own are the large model's to set."""
+        self._runner.use_threads(count, torch_too=False)
 
     @property
     def kernels(self) -> str:

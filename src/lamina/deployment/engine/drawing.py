@@ -106,5 +106,6 @@ def _sample(scores: Tensor, samplers: Sequence[Sampler], places: Sequence[int]) 
     nucleus = 1 + (mass[:, :-1] < top_p[:, None] * whole).sum(dim=1, keepdim=True)
     kept = torch.where(top_p[:, None] < 1.0, torch.minimum(nucleus, first), first)
     kept = torch.minimum(kept, (values.double() >= min_p[:, None] * values[:, :1]).sum(dim=1, keepdim=True))
+    kept = kept.clamp(min=1)  # where scores are no numbers nothing was kept; that is told by their entropy
     place = torch.searchsorted(mass, mass.gather(1, kept - 1) * number[:, None], right=True)
     return order.gather(1, torch.minimum(place, kept - 1))[:, 0]

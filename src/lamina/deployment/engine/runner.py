@@ -123,12 +123,12 @@ class Runner:
         """The native library's decoder, where it computes."""
         return self._native
 
-    def use_threads(self, count: int) -> None:
+    def use_threads(self, count: int, *, torch_too: bool = True) -> None:
         """Compute with ``count`` threads from now on. To be called by the thread that computes: torch counts for each.
 
-        Scores of the native library do not depend on it.
+        Scores of the native library do not depend on it. ``torch_too``: unless another runner there sets that count.
         """
-        if not self.exact:  # what torch computes may depend on it
+        if torch_too and not self.exact:  # what torch computes may depend on it
             torch.set_num_threads(count)
         for way in (self._native, self._compiled):
             if way is not None:

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from lamina.contracts.inference import SamplingParams
 from lamina.deployment.engine.native.scores import shares_of, summarize
-from lamina.kit.errors import InputError
+from lamina.kit.errors import InputError, LaminaError
 
 Array = NDArray[Any]
 MOST_LOGPROBS = 20
 _LIKELY = 1e-3  # share of a token that top-p looks at first
+_COLDEST = 1e-30
 _RUN = 256  # neighbouring tokens that are looked at as one
 _SEEDS = 2**63
 
@@ -62,7 +63,7 @@ class Sampler:
         min_p = asked.min_p if asked.min_p is not None else generation.get("min_p")
         seed = secrets.randbelow(_SEEDS) if asked.seed is None else asked.seed % _SEEDS
         settled = cls(
-            temperature=1.0 if temperature is None else float(temperature),
+            temperature=1.0 if temperature is None else _warmed(float(temperature)),
             top_p=1.0 if top_p is None else float(top_p),
             top_k=top_k,
             seed=seed,
@@ -90,11 +91,13 @@ class Sampler:
         ``adjust`` changes the scores that are drawn from; log-probabilities and entropy stay the model's own.
         """
         summary = summarize(logits.numpy())
-        scores = logits if adjust is None else adjust(logits)
-        if self.temperature > 0.0:
-            token = self._sample(scores.numpy(), uniform(self.seed, place))
-        else:
-            token = summary.likeliest if adjust is None else int(scores.numpy().argmax())
+        scores, likeliest = logits.numpy(), summary.likeliest
+        if adjust is not None:
+            scores = adjust(logits).numpy()
+            likeliest = int(scores.argmax())
+            if not scores[likeliest] > -np.inf:
+                raise LaminaError("no token is possible here", where="sampling")
+        token = likeliest if self.temperature == 0.0 else self._sample(scores, uniform(self.seed, place))
         top = None
         if self.logprobs is not None:
             values, tokens = (found.tolist() for found in logits.topk(self.logprobs))
@@ -145,6 +148,11 @@ def _likeliest(shares: Array, count: int) -> Array:
         bound = np.partition(shares, -count)[-count] if count < len(shares) else 0.0
     tokens = np.flatnonzero(shares >= max(bound, np.finfo(np.float32).smallest_subnormal))
     return tokens[np.argsort(-shares[tokens], kind="stable")][:count]
+
+
+def _warmed(temperature: float) -> float:
+    """One by which scores can be divided in float32; 0 stays 0."""
+    return max(temperature, _COLDEST) if temperature > 0.0 else temperature
 
 
 def uniform(seed: int, place: int) -> float:

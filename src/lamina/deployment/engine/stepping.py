@@ -57,6 +57,7 @@ class Stepper:
         self._pieces = getattr(tokenizer, "pieces", None)
         self._outbox = outbox
         self.rows = rows
+        self._loud = logging.WARNING
         self.threads: tuple[int, int] | None = None  # of tokens and of prompts; None: as torch has it
         self._using: int | None = None
         self._end = end
@@ -90,6 +91,8 @@ class Stepper:
         try:
             scores = self._runner.together(pieces)
         except Exception:  # one of them may be the cause: each by itself
+            _log.log(self._loud, "answers and prompts are computed one by one", exc_info=True)
+            self._loud = logging.DEBUG  # it may happen in every step
             return False
         complete = [sequence for sequence, end in step.prefill if end == len(sequence.tokens)]
         for sequence in step.decode:

@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import torch
 
+from lamina.contracts.inference import SamplingParams
+from lamina.deployment.engine.drawing import draw_at_once
 from lamina.deployment.engine.native import binding as native
 from lamina.deployment.engine.native.scores import shares_of, summarize
+from lamina.deployment.engine.sampling import Sampler
 from lamina.kit.errors import LaminaError
 
 LEVELS = ["off", *(native.LEVELS[: native.best_level(-1) + 1] if native.open_library() is not None else ())]
@@ -65,8 +67,16 @@ def test_shares_are_relative_to_the_likeliest(level: str, size: int, temperature
     np.testing.assert_allclose(shares_of(scores, temperature), expected, rtol=2e-5, atol=1e-37)
 
 
-@settings(max_examples=30, deadline=None)
-@given(temperature=st.floats(min_value=5e-324, max_value=1e-6))
-def test_however_cold_the_likeliest_is_left(temperature: float) -> None:
-    shares = shares_of(np.array([1.0, 3.0, 2.0, -np.inf], np.float32), temperature)
-    assert shares.tolist() == [0.0, 1.0, 0.0, 0.0]
+@pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-30, 1e-6])
+def test_however_cold_the_likeliest_is_left(level: str, temperature: float) -> None:
+    scores = torch.tensor([1.0, 3.0, 2.0, -math.inf])
+    sampler = Sampler.settle(SamplingParams(temperature=temperature), {})
+    assert {sampler.draw(scores, place).token for place in range(20)} == {1}
+    assert [drawn.token for drawn in draw_at_once(scores[None], [sampler], [0], [None])] == [1]
+
+
+def test_where_nothing_is_possible_it_is_told(level: str) -> None:
+    for temperature in (0.0, 1.0):
+        sampler = Sampler.settle(SamplingParams(temperature=temperature), {})
+        with pytest.raises(LaminaError, match="no token is possible"):
+            sampler.draw(torch.zeros(5), 0, lambda scores: scores - math.inf)

@@ -13,8 +13,6 @@ from lamina.deployment.engine.native import binding as native
 from lamina.kit.errors import LaminaError
 
 Scores = NDArray[np.float32]
-#: Below it a division of float32 is none.
-_COLDEST = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class Summary:
 
 def summarize(scores: Scores) -> Summary:
     """Of ``scores`` (V,). What is impossible (-inf) weighs nothing. Raises ``LaminaError`` where one is no number."""
-    scores = np.ascontiguousarray(scores)
+    scores = np.ascontiguousarray(scores, np.float32)
     library = native.open_library()
     found = np.empty(4)
     if library is None:
@@ -56,9 +54,8 @@ def _summarized(scores: Scores) -> tuple[float, float, float, float]:
 
 
 def shares_of(scores: Scores, temperature: float) -> NDArray[Any]:
-    """The share (V,) float32 of each token at ``temperature``, relative to the likeliest one's."""
-    temperature = max(temperature, _COLDEST)
-    scores = np.ascontiguousarray(scores)
+    """The share (V,) float32 of each token at ``temperature`` (at least 1e-30), relative to the likeliest one's."""
+    scores = np.ascontiguousarray(scores, np.float32)
     library = native.open_library()
     if library is None:
         shares: NDArray[Any] = np.exp((scores - scores.max()) / temperature)

@@ -55,13 +55,14 @@ void Decoder::prepare() {
 // Rows whose places follow each other, and which find all that they see in the same blocks.
 void Decoder::find_neighbours() {
     neighbours_.clear();
-    const auto follows = [&](int64_t row) {
+    const auto follows = [&](const Neighbours &group, int64_t row) {
         const int64_t position = asked_.positions[row], *table = asked_.tables + row * asked_.blocks;
         return position == asked_.positions[row - 1] + 1 &&
-               std::equal(table, table + position / given_.block_tokens + 1, table - asked_.blocks);
+               std::equal(table, table + position / given_.block_tokens + 1,
+                          asked_.tables + group.first * asked_.blocks);
     };
     for (int64_t row = 0; asked_.rows > kFewRows && row < asked_.rows; ++row) {
-        if (neighbours_.empty() || neighbours_.back().rows == kTogether || !follows(row))
+        if (neighbours_.empty() || neighbours_.back().rows == kTogether || !follows(neighbours_.back(), row))
             neighbours_.push_back({row, 0});
         ++neighbours_.back().rows;
     }
