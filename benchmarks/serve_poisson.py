@@ -82,7 +82,8 @@ def rows(quick: bool, rates: Sequence[float] = ()) -> list[dict[str, Any]]:
 def open_servers(threads: int) -> tuple[Side, Side]:
     """Ours, theirs."""
     ours = [sys.executable, str(HERE / "serve_side.py"), str(served(PEER.ours)), f"max_sequences={CLIENTS}"]
-    return Side(ours, threads), open_side("q8", CLIENTS, threads)
+    theirs = open_side("q8", CLIENTS, threads)  # first: it may not be installed
+    return Side(ours, threads), theirs
 
 
 def measured(targets: Sequence[Target], size: Size, rates: Sequence[float]) -> list[dict[str, Any]]:
