@@ -25,7 +25,7 @@ BLOCK = 4
 SEQUENCES = st.lists(st.tuples(st.integers(0, 70), st.integers(1, 24), st.booleans()), min_size=1, max_size=7)
 
 
-@pytest.mark.parametrize("cache", [None, "int8"])
+@pytest.mark.parametrize("cache", [None, "float16", "int8"])
 def test_pieces_are_computed_as_if_alone(cache, tiny_model) -> None:
     models = [quantize(tiny_model()) for _ in range(2)]
     both, apart = (
