@@ -30,8 +30,8 @@ KERNELS = ["torch", pytest.param("native", marks=NATIVE_HERE)]
 KINDS: tuple[Cache, ...] = ("float16", "int8")
 
 
-def runner(model: Any, kernels: Any, cache: Cache) -> Runner:
-    made = Runner(model, blocks=80, block_tokens=4, context=320, kernels=kernels, cache=cache)
+def runner(model: Any, kernels: Any, cache: Cache, context: int = 320) -> Runner:
+    made = Runner(model, blocks=80, block_tokens=4, context=context, kernels=kernels, cache=cache)
     assert made.kernels == kernels
     return made
 
@@ -66,25 +66,27 @@ def test_halves_are_the_nearest_and_never_infinite() -> None:
 
 
 @NATIVE_HERE
-@pytest.mark.parametrize("block", [4, 16])
-def test_stored_halves_are_float32s_rounded_at_each_level(block, tiny_model, monkeypatch) -> None:
-    """Of the first layer, whose keys and values depend on none before them: tiny, usual and huge ones, bit for bit."""
+def test_stored_halves_are_the_nearest_at_each_level(tiny_model, monkeypatch) -> None:
+    """Keys and values that are biases alone, so that they are known: ties, what rounds up to a power of two, halves
+    without a leading one, what is less than half of the least, and what is beyond the largest."""
+    ties = [(1024 + n + 0.5) * 2.0**power for n in (0, 1, 2, 1023) for power in (-24, -10, 5)]
+    small = [n * 2.0**-26 for n in (1, 2, 3, 6, 10, 4093, 4094, 4096)]
+    edges = [65503.9, 65504.0, 65519.9, 65520.0, 1e30, 1e-30, 0.0, 1 / 3]
+    heads = torch.tensor([*ties, *small, *edges, *torch.logspace(-9, 6, 36)])
+    expected = halved(torch.stack((heads, -heads)).view(8, 1, 16))
     for level in LEVELS[: best_level(-1) + 1]:
         monkeypatch.setenv("LAMINA_NATIVE_LEVEL", level)
-        stores = []
-        for cache in ("float32", "float16"):
-            model = quantize(tiny_model())
-            attention = model.stack.blocks[0].attention
-            for part in (attention.k, attention.v):
-                part.scale *= torch.logspace(-8, 8, len(part.scale))
-            run = Runner(model, blocks=20, block_tokens=block, context=64, kernels="native", cache=cache)  # type: ignore[arg-type]
-            run.prefill(IDS[:40], Place(tuple(range(40 // block + 1)), 0), scores=False)
-            run.decode([7], [Place(tuple(range(40 // block + 1)), 40)])
-            stores.append(run._layers[0].store[:, :41].clone())
-            run.close()
-        exact, halves = stores
-        assert 0 < float(exact.abs().min()) < 2**-24 < 65504 < float(exact.abs().max())
-        assert torch.equal(halves.view(torch.int16), halved(exact).view(torch.int16))
+        model = quantize(tiny_model("gpt2"))
+        attention = model.stack.blocks[0].attention
+        for part, bias in ((attention.k, heads), (attention.v, -heads)):
+            part.scale.zero_()
+            part.bias.copy_(bias)
+        run = runner(model, "native", "float16", context=64)
+        run.prefill(IDS[:40], Place(SCATTERED, 0), scores=False)
+        run.decode([7], [Place(SCATTERED, 40)])
+        stored = run._layers[0].store.view(8, 80, 4, 16)[:, list(SCATTERED)].flatten(1, 2)[:, :41]
+        assert torch.equal(stored, expected.expand(-1, 41, -1))
+        run.close()
 
 
 @NATIVE_HERE
