@@ -74,11 +74,12 @@ def test_it_answers_from_the_champion(serve, registry) -> None:
 
 def test_the_kind_of_keys_and_values_is_the_engines(serve) -> None:
     bytes_of = {}
-    for cache in (None, "int8"):
+    for cache in (None, "float16", "int8"):
         service = serve(cache=cache)
         assert asyncio.run(collect(service, request()))[-1].finish_reason in ("stop", "length")
         bytes_of[cache] = service._engines()["v1"].cache().block_bytes
     assert bytes_of["int8"] * 16 * 4 == bytes_of[None] * (16 + 4), "heads of 16, with a scale each"
+    assert bytes_of["float16"] * 2 == bytes_of[None]
 
 
 def test_a_version_has_the_ngrams_of_its_documents_where_they_are_whole(serve, tmp_path, caplog) -> None:

@@ -143,7 +143,7 @@ class DeploymentSection:
     threads: int | None = None  # default: chosen by measurement
     max_sequences: int | None = None  # answered at the same time; default: chosen by measurement, on a GPU 64
     cache_mb: int | None = None  # keys and values; default: by the memory limit, on a GPU a third of the free memory
-    cache: Literal["float32", "int8"] | None = None  # numbers of keys and values; default: float32, on a GPU bfloat16
+    cache: Literal["float32", "float16", "int8"] | None = None  # keys and values; default: float32, on a GPU bfloat16
     prefix_cache: Literal["shared", "per key"] = "shared"  # whose prompts' keys and values a request may find
     context: int | None = None  # tokens; default: what the model was made for
     max_wait: str = "10s"  # of a request for its turn: one that would wait longer is refused, with a Retry-After

@@ -90,6 +90,7 @@ ALONE = [[n] for n in range(8)]
 WAYS = [
     pytest.param("auto", True, {}, id="native", marks=NATIVE_HERE),
     pytest.param("auto", True, {"cache": "int8"}, id="native, int8 keys", marks=NATIVE_HERE),
+    pytest.param("auto", True, {"cache": "float16"}, id="native, float16 keys", marks=NATIVE_HERE),
     pytest.param("torch", True, {"cache": "int8"}, id="torch int8, int8 keys"),
     pytest.param("torch", False, {}, id="torch float32"),
 ]

@@ -42,7 +42,7 @@ def made_adapter(run: Runner, folder: Path, tiny_model) -> EngineAdapter:
     return fuse_adapter(read_adapter(folder, spec), spec.stack, name="odd", device=run.device)
 
 
-@pytest.mark.parametrize("cache", [None, "int8"])
+@pytest.mark.parametrize("cache", [None, "float16", "int8"])
 def test_pieces_are_computed_as_if_alone(cache, tiny_model, tmp_path) -> None:
     """Rows of adapters among them."""
     models = [quantize(tiny_model()) for _ in range(2)]

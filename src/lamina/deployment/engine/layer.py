@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lamina.deployment.engine.cache import narrowed
+from lamina.deployment.engine.cache import kept
 from lamina.deployment.engine.memory import make_store
 from lamina.deployment.engine.operations import bare, fuse, norm
 from lamina.kit.errors import ConfigError
@@ -38,12 +38,12 @@ class Layer:
     @property
     def dtype(self) -> torch.dtype:
         """Of queries, keys and values while they are computed with."""
-        return self.store.dtype if self.scales is None else self.scales.dtype
+        return torch.float32 if self.store.dtype in (torch.int8, torch.float16) else self.store.dtype
 
     def put(self, slots: int | Tensor, kv: Tensor) -> None:
         """Keep the keys and values ``kv`` (T, 2 · kv_heads, head_dim) of the tokens in ``slots`` (T,), or of one."""
-        kept, scales = (kv, None) if self.scales is None else narrowed(kv)
-        for store, new in ((self.store, kept), (self.scales, scales)):
+        numbers, scales = kept(kv, self.store.dtype)
+        for store, new in ((self.store, numbers), (self.scales, scales)):
             if store is None or new is None:
                 continue
             if isinstance(slots, int):
@@ -59,7 +59,9 @@ class Layer:
                 return store.narrow(1, view.start, view.stop - view.start)
             return store.index_select(1, view)
 
-        return of(self.store) if self.scales is None else of(self.store) * of(self.scales).unsqueeze(-1)
+        if self.scales is None:
+            return of(self.store).to(self.dtype)
+        return of(self.store) * of(self.scales).unsqueeze(-1)
 
 
 def make_layer(

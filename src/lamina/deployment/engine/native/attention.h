@@ -1,5 +1,5 @@
 // Attention of the query heads that share a key-value head, over at most kSpan stored tokens. See vectors.h; a level
-// gives `load(const int8_t *)` besides, whose widening compilers do not find by themselves.
+// gives `load` for int8 and halves besides, and `store` for halves: compilers do not find these conversions by themselves.
 // Each span yields its weighted sum, greatest score and mass; `join` adds spans up (Milakov and Gimelshein 2018,
 // arXiv 1805.02867).
 
@@ -77,7 +77,19 @@ static inline float soften(float *scores, int64_t count, float &greatest) {
     return sum(mass);
 }
 
-static inline void widen(const int8_t *from, int64_t count, float *to) {
+constexpr float kLargestHalf = 65504.0f;
+
+static void halve(const float *x, int64_t head_dim, uint16_t *out) {
+    const Vec highest = all(kLargestHalf), lowest = all(-kLargestHalf);
+    for (int64_t i = 0; i < head_dim; i += LANES) {
+        const Vec v = load(x + i);
+        // times zero: NaN where x is infinite, which the largest half would hide
+        store(out + i, (v > highest ? highest : (v < lowest ? lowest : v)) + v * 0.0f);
+    }
+}
+
+template <class Number> static inline void widen(const void *stored, int64_t first, int64_t count, float *to) {
+    const Number *from = static_cast<const Number *>(stored) + first;
     for (int64_t i = 0; i < count; i += LANES) store(to + i, load(from + i));
 }
 
@@ -94,12 +106,14 @@ template <class Use> static inline void over(const Span &s, const void *stored, 
             count += s.block_tokens;
         count = count < most ? count : most;
         count = count < end - at ? count : end - at;
-        if (s.key_scales == nullptr) {
-            use(at - s.begin, count, slot, static_cast<const float *>(stored) + slot * s.head_dim);
-        } else {
-            widen(static_cast<const int8_t *>(stored) + slot * s.head_dim, count * s.head_dim, wide);
-            use(at - s.begin, count, slot, wide);
-        }
+        const float *numbers = wide;
+        if (s.stored == LAMINA_STORED_INT8)
+            widen<int8_t>(stored, slot * s.head_dim, count * s.head_dim, wide);
+        else if (s.stored == LAMINA_STORED_HALF)
+            widen<uint16_t>(stored, slot * s.head_dim, count * s.head_dim, wide);
+        else
+            numbers = static_cast<const float *>(stored) + slot * s.head_dim;
+        use(at - s.begin, count, slot, numbers);
         at += count;
     }
 }

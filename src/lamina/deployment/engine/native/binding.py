@@ -20,8 +20,9 @@ LIBRARY = Path(__file__).with_name("liblamina.so")
 LEVELS = ("portable", "avx2", "avx512-vnni", "neon", "neon-dotprod")
 ACTIVATIONS = ("relu", "relu2", "gelu", "gelu-tanh", "silu")
 INT8, INT4 = 8, 4
+STORED_FLOAT, STORED_HALF, STORED_INT8 = 32, 16, 8  # lamina_stored
 PARTS = 3  # LAMINA_PARTS
-_ABI = 4
+_ABI = 5
 _VARIABLE = "LAMINA_NATIVE_LEVEL"
 
 
@@ -54,7 +55,7 @@ class Layer(Structure):
         *((name, Matrix) for name in ("cross_q", "cross_o")),
         ("cross_norm", Norm),
         *((name, c_void_p) for name in ("cosines", "sines", "store", "scales")),
-        *((name, c_int64) for name in ("heads", "kv_heads", "head_dim", "inner", "activation", "gated")),
+        *((name, c_int64) for name in ("stored", "heads", "kv_heads", "head_dim", "inner", "activation", "gated")),
     )
 
 

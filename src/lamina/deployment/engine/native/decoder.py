@@ -22,6 +22,7 @@ from lamina.model.layers.embeddings import place_vectors, sinusoids
 from lamina.model.spec import EmbeddingSpec, StackSpec
 
 Array = NDArray[Any]
+_STORED = {torch.float32: native.STORED_FLOAT, torch.float16: native.STORED_HALF, torch.int8: native.STORED_INT8}
 
 
 class NativeDecoder:
@@ -153,6 +154,7 @@ class NativeDecoder:
             sines=sines,
             store=layer.store.data_ptr(),
             scales=None if layer.scales is None else layer.scales.data_ptr(),
+            stored=_STORED[layer.store.dtype],
         )
 
     def _angles(self, layer: Layer) -> tuple[int | None, int | None]:

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "lamina.h"
+
 namespace lamina {
 
 // Columns come in groups of so many: the block of GGUF's 4-bit types, and what shares a scale among the inputs.
@@ -34,8 +36,9 @@ using Product = void (*)(const uint8_t *tile, const Inputs &inputs, int64_t firs
 struct Span {
     const float *queries;  // (rows, heads, head_dim), rows `query_stride` apart, divided by the root of head_dim
     int64_t rows, heads, head_dim, query_stride;
-    const void *keys, *values;  // of one key-value head, (slots, head_dim): float32, or int8 where there are scales
-    const float *key_scales, *value_scales;  // (slots), or null
+    const void *keys, *values;               // of one key-value head, (slots, head_dim)
+    int64_t stored = LAMINA_STORED_FLOAT;    // their numbers, a lamina_stored
+    const float *key_scales, *value_scales;  // (slots) of int8, else null
     const int64_t *table;                    // blocks of the sequence
     int64_t block_tokens, begin, seen;
     int64_t more;  // 1: each row sees a token more than the row before it; 0: all see the same
@@ -56,6 +59,9 @@ struct Kernels {
     void (*rotate)(float *head, const float *cosines, const float *sines, int64_t head_dim);
     // One head's key or value as int8, and its scale.
     void (*narrow)(const float *x, int64_t head_dim, int8_t *out, float *scale);
+    // The same as halves: to the nearest, ties to even; beyond 65504 that with its sign. What is not finite becomes no
+    // number, so that its row is found.
+    void (*halve)(const float *x, int64_t head_dim, uint16_t *out);
     void (*attend)(const Span &span);
     // Joins `count` parts of one head (see Span::out) into its answer.
     void (*join)(const float *parts, int64_t count, int64_t stride, int64_t head_dim, float *out);

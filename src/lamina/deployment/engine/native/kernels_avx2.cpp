@@ -27,6 +27,14 @@ static inline Vec load(const int8_t *from) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(from))));
 }
 
+static inline Vec load(const uint16_t *from) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(from)));
+}
+
+static inline void store(uint16_t *to, Vec v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i *>(to), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+
 #include "attention.h"
 
 // Two columns of a row of inputs, in all lanes.
@@ -174,7 +182,7 @@ static void int4_minimum(const uint8_t *w, const Inputs &x, int64_t first, int64
 const Kernels *avx2_kernels() {
     using namespace avx2;
     static const Kernels kernels = {"AVX2", int8, int4, int4_minimum, norm, quantize, activate, rotate, narrow,
-                                    attend, join, embed, summarize, shares, shrink, expand};
+                                    halve, attend, join, embed, summarize, shares, shrink, expand};
     return &kernels;
 }
 

@@ -26,6 +26,14 @@ static inline Vec load(const int8_t *from) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(from))));
 }
 
+static inline Vec load(const uint16_t *from) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(from)));
+}
+
+static inline void store(uint16_t *to, Vec v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+
 #include "attention.h"
 
 // Two columns of a row of inputs, in all lanes.
@@ -114,7 +122,7 @@ static void int4(const uint8_t *w, const Inputs &x, int64_t first, int64_t rows,
 const Kernels *avx512_kernels() {
     using namespace avx512;
     static const Kernels kernels = {"AVX-512 VNNI", int8, int4<false>, int4<true>, norm, quantize, activate, rotate,
-                                    narrow, attend, join, embed, summarize, shares, shrink, expand};
+                                    narrow, halve, attend, join, embed, summarize, shares, shrink, expand};
     return &kernels;
 }
 

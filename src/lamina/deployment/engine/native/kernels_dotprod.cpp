@@ -31,6 +31,17 @@ static inline Vec load(const int8_t *from) {
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
 }
 
+static inline Vec load(const uint16_t *from) {
+    uint16x4_t bits;
+    std::memcpy(&bits, from, sizeof bits);
+    return vcvt_f32_f16(vreinterpret_f16_u16(bits));
+}
+
+static inline void store(uint16_t *to, Vec v) {
+    const uint16x4_t bits = vreinterpret_u16_f16(vcvt_f16_f32(v));
+    std::memcpy(to, &bits, sizeof bits);
+}
+
 #include "attention.h"
 
 // As everywhere; then each group's int16 become 32 high bytes and 32 low ones in their place.
@@ -133,8 +144,8 @@ static inline void int4_sums(const uint8_t *w, const int16_t *x, int64_t stride,
 const Kernels *dotprod_kernels() {
     using namespace dotprod;
     static const Kernels kernels = {"NEON with dot products", product<Int8>, product<Int4<false>>, product<Int4<true>>,
-                                    norm, quantize_parted, activate, rotate, narrow, attend, join, embed, summarize,
-                                    shares, shrink, expand};
+                                    norm, quantize_parted, activate, rotate, narrow, halve, attend, join, embed,
+                                    summarize, shares, shrink, expand};
     return &kernels;
 }
 

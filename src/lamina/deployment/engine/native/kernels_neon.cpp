@@ -26,6 +26,17 @@ static inline Vec load(const int8_t *from) {
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
 }
 
+static inline Vec load(const uint16_t *from) {
+    uint16x4_t bits;
+    std::memcpy(&bits, from, sizeof bits);
+    return vcvt_f32_f16(vreinterpret_f16_u16(bits));
+}
+
+static inline void store(uint16_t *to, Vec v) {
+    const uint16x4_t bits = vreinterpret_u16_f16(vcvt_f16_f32(v));
+    std::memcpy(to, &bits, sizeof bits);
+}
+
 #include "attention.h"
 
 // Integer sums of a group for Rows rows of inputs; even and odd columns of a matrix row lie in neighbouring lanes.
@@ -86,7 +97,8 @@ static inline void int4_sums(const uint8_t *w, const int16_t *x, int64_t stride,
 const Kernels *neon_kernels() {
     using namespace neon;
     static const Kernels kernels = {"NEON", product<Int8>, product<Int4<false>>, product<Int4<true>>, norm, quantize,
-                                    activate, rotate, narrow, attend, join, embed, summarize, shares, shrink, expand};
+                                    activate, rotate, narrow, halve, attend, join, embed, summarize, shares, shrink,
+                                    expand};
     return &kernels;
 }
 

@@ -20,11 +20,7 @@ static inline Vec load(const int8_t *from) {
                static_cast<float>(from[3])};
 }
 
-#include "attention.h"
-
-static float half(const uint8_t *from) {
-    uint16_t bits;
-    std::memcpy(&bits, from, 2);
+static float widened(uint16_t bits) {
     const uint32_t sign = (bits & 0x8000u) << 16, exponent = (bits >> 10) & 31, fraction = bits & 1023;
     if (exponent == 0) {
         const float small = static_cast<float>(fraction) * 5.9604644775390625e-8f;  // 2^-24
@@ -34,6 +30,36 @@ static float half(const uint8_t *from) {
     float value;
     std::memcpy(&value, &wide, 4);
     return value;
+}
+
+// To the nearest, ties to even. `value` is no number, or rounds to a finite one.
+static uint16_t halved(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    const uint32_t sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
+    if (size > 0x7f800000u) return sign | 0x7e00u | (size >> 13 & 1023);
+    if (size < 0x38800000u) {  // below 2^-14 halves are whole steps of 2^-24, the last place of 1/2
+        const float from_half = (value < 0.0f ? -value : value) + 0.5f;
+        std::memcpy(&bits, &from_half, 4);
+        return sign | (bits - 0x3f000000u);
+    }
+    return sign | (size + 0xfffu + (size >> 13 & 1) - 0x38000000u) >> 13;
+}
+
+static inline Vec load(const uint16_t *from) {
+    return Vec{widened(from[0]), widened(from[1]), widened(from[2]), widened(from[3])};
+}
+
+static inline void store(uint16_t *to, Vec v) {
+    for (int i = 0; i < LANES; ++i) to[i] = halved(v[i]);
+}
+
+#include "attention.h"
+
+static float half(const uint8_t *from) {
+    uint16_t bits;
+    std::memcpy(&bits, from, 2);
+    return widened(bits);
 }
 
 static void int8(const uint8_t *tile, const Inputs &inputs, int64_t first, int64_t rows, float *sums) {
@@ -85,7 +111,7 @@ static void int4(const uint8_t *tile, const Inputs &inputs, int64_t first, int64
 const Kernels *portable_kernels() {
     using namespace portable;
     static const Kernels kernels = {"portable", int8, int4<false>, int4<true>, norm, quantize, activate, rotate,
-                                    narrow, attend, join, embed, summarize, shares, shrink, expand};
+                                    narrow, halve, attend, join, embed, summarize, shares, shrink, expand};
     return &kernels;
 }
 

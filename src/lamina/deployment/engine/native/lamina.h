@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define LAMINA_ABI 4
+#define LAMINA_ABI 5
 
 enum lamina_kind { LAMINA_INT8 = 8, LAMINA_INT4 = 4 };
 // A processor has some of them; a higher one is the better one.
@@ -20,6 +20,8 @@ enum lamina_level {
     LAMINA_NEON = 3,
     LAMINA_NEON_DOTPROD = 4,
 };
+// Bits of a stored key's or value's numbers: float32, IEEE half precision, or int8 with scales.
+enum lamina_stored { LAMINA_STORED_FLOAT = 32, LAMINA_STORED_HALF = 16, LAMINA_STORED_INT8 = 8 };
 enum lamina_activation {
     LAMINA_RELU = 0,
     LAMINA_RELU2 = 1,
@@ -54,7 +56,8 @@ typedef struct {
     lamina_norm cross_norm;
     const float *cosines, *sines;      // (context, head_dim / 2), or null: no rotary positions; read later
     void *store;                       // (2 * kv_heads, slots, head_dim): keys, then values; read later
-    float *scales;                     // (2 * kv_heads, slots) of int8 numbers in `store`; null: they are float32
+    float *scales;                     // (2 * kv_heads, slots) of int8 numbers in `store`; of others null
+    int64_t stored;                    // which numbers `store` holds, a lamina_stored
     int64_t heads, kv_heads, head_dim, inner;  // heads are those of the attention to a source, too
     int64_t activation, gated;
 } lamina_layer;
@@ -73,7 +76,7 @@ typedef struct {
     lamina_matrix head;
 } lamina_model;
 
-// An encoder's layers, of which `store` and `scales` are not read. Its embeddings are computed elsewhere.
+// An encoder's layers, of which `store`, `scales` and `stored` are not read. Its embeddings are computed elsewhere.
 typedef struct {
     int64_t layers, width, in_place;  // see lamina_model
     const lamina_layer *layer;

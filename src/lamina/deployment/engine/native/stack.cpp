@@ -51,6 +51,10 @@ Stack::Stack(const lamina_layer *layers, int64_t count, int64_t width, const lam
         const lamina_layer &layer = layers[i];
         if (layer.head_dim % 16 != 0 || layer.head_dim > kNear)
             throw std::invalid_argument("heads of an unknown size");
+        const bool int8 = layer.stored == LAMINA_STORED_INT8;
+        const bool floating = layer.stored == LAMINA_STORED_FLOAT || layer.stored == LAMINA_STORED_HALF;
+        if (layer.store != nullptr && !(int8 || floating)) throw std::invalid_argument("keys of an unknown kind");
+        if (int8 != (layer.scales != nullptr)) throw std::invalid_argument("int8 keys, and they alone, have scales");
         for (const lamina_matrix *matrix : {&layer.qkv, &layer.o, &layer.up, &layer.down})
             bytes_ += packed_bytes(*matrix);
         if (layer.cross_q.rows > 0) bytes_ += packed_bytes(layer.cross_q) + packed_bytes(layer.cross_o);

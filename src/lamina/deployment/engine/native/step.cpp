@@ -118,8 +118,10 @@ void Decoder::place(const Layer &layer, int64_t row) {
     for (int64_t head = 0; head < 2 * given.kv_heads; ++head) {
         const float *values = qkv + (given.heads + head) * dim;
         const int64_t at = head * given_.slots + slot;
-        if (given.scales != nullptr)
+        if (given.stored == LAMINA_STORED_INT8)
             kernels_.narrow(values, dim, static_cast<int8_t *>(given.store) + at * dim, given.scales + at);
+        else if (given.stored == LAMINA_STORED_HALF)
+            kernels_.halve(values, dim, static_cast<uint16_t *>(given.store) + at * dim);
         else
             std::copy(values, values + dim, static_cast<float *>(given.store) + at * dim);
     }
@@ -136,7 +138,8 @@ void Decoder::attend(const Layer &layer, int64_t row, int64_t rows, int64_t head
     task.heads = group;
     task.head_dim = dim;
     const int64_t keys = head * given_.slots, values = (given.kv_heads + head) * given_.slots;
-    const int64_t bytes = dim * (given.scales == nullptr ? sizeof(float) : sizeof(int8_t));
+    const int64_t bytes = dim * given.stored / 8;
+    task.stored = given.stored;
     task.keys = static_cast<const uint8_t *>(given.store) + keys * bytes;
     task.values = static_cast<const uint8_t *>(given.store) + values * bytes;
     if (given.scales != nullptr) {

@@ -141,6 +141,7 @@ class NativeWriter:
             cross_o=matrix(packing.quantized([block.cross.o], rounded), hold),
             cross_norm=packing.norm(before_cross, hold),
             store=self._keep(store),
+            stored=native.STORED_FLOAT,
         )
 
     def _places(self, embeddings: Any, spec: EmbeddingSpec) -> int | None:
