@@ -48,10 +48,16 @@ Matrix::Matrix(const lamina_matrix &given, const Kernels &kernels, uint8_t *memo
 }
 
 void Matrix::pack_int8(const lamina_matrix &given) {
-    for (int64_t row = 0; row < rows_; ++row) {
-        const uint8_t *from = static_cast<const uint8_t *>(given.weights) + row * given.columns;
-        uint8_t *to = memory_ + row / kTile * tile_bytes_ + row % kTile * 2;
-        for (int64_t k = 0; k < given.columns; ++k) to[k / 2 * (2 * kTile) + k % 2] = from[k];
+    const uint8_t *weights = static_cast<const uint8_t *>(given.weights);
+    for (int64_t tile = 0; tile < tiles_; ++tile) {
+        const int64_t rows = std::min(kTile, rows_ - tile * kTile);
+        const uint8_t *from = weights + tile * kTile * given.columns;
+        uint8_t *to = memory_ + tile * tile_bytes_;  // written from its beginning to its end: that is what takes time
+        for (int64_t k = 0; k < given.columns; k += 2, to += 2 * kTile)
+            for (int64_t row = 0; row < rows; ++row) {
+                to[2 * row] = from[row * given.columns + k];
+                if (k + 1 < given.columns) to[2 * row + 1] = from[row * given.columns + k + 1];
+            }
     }
 }
 
