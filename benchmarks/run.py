@@ -51,7 +51,8 @@ def main() -> int:
             printed = _printed(name, row, quick=arguments.quick)
         fresh = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
         now = datetime.now(UTC).date().isoformat()
-        told = f"benchmarks/bench_{name}.py" + (f" {row}" if row else "")
+        words = [f"benchmarks/bench_{name}.py", row, "--quick" if arguments.quick else ""]
+        told = " ".join(filter(None, words))
         fresh = [found | {"benchmark": name, "date": now, "command": told} for found in fresh]
         measured = {_name(row) for row in fresh}
         rows = sorted([row for row in rows if _name(row) not in measured] + fresh, key=_name)
