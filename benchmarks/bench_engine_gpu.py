@@ -1,4 +1,4 @@
-"""Answering on a GPU, against `transformers` on the same card: `bench_engine_gpu.py [--quick] [--json]`.
+"""Answering on a GPU, against `transformers` on the same card: `bench_engine_gpu.py [one] [many] [--quick] [--json]`.
 
 A model of SmolLM2-135M's shape with random weights, bfloat16, greedy. One stream at 128 and 2,048 tokens of context
 (time between the first token and the last), then 16 and 64 requests of 256 tokens in and 128 out at once (tokens a
@@ -15,13 +15,13 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import transformers
-from bench_engine import Stamps  # beside this file
-from machine import machine, versions_of
+from machine import machine, versions_of  # beside this file
+from peer_generate import Stamps
 
 from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.engine.engine import Engine
@@ -69,6 +69,7 @@ class Ours:
             version="bench",
             context=4096,
             queue_tokens=1 << 20,
+            speculate=False,
         )
         self._count = 0
 
@@ -170,7 +171,7 @@ def pairs(work: str, words: str, ours: Callable[[], float], theirs: Callable[[],
     }
 
 
-def rows(runs: int, *, quick: bool) -> Any:
+def rows(wanted: Sequence[str], *, quick: bool) -> Any:
     """All rows, one after another; a peer that fails is told and left out."""
     began = time.perf_counter()
     ours = Ours()
@@ -185,7 +186,7 @@ def rows(runs: int, *, quick: bool) -> Any:
         began, stamps = ours.run(prompts_of(count, 256))
         return count * _OUT / (max(s[-1] for s in stamps) - began)
 
-    for context in (128,) if quick else (128, 2048):
+    for context in ((128,) if quick else (128, 2048)) if "one" in wanted else ():
         work = f"decode on a GPU, 1 stream, context {context:,}"
         for words, given in (
             ("transformers generate, bf16", {}),
@@ -197,7 +198,7 @@ def rows(runs: int, *, quick: bool) -> Any:
                 lambda c=context: one(c),
                 lambda c=context, g=given: stream_of(model, *prompts_of(1, c), **g),
             )
-    for count in (16,) if quick else (16, 64):
+    for count in ((16,) if quick else (16, 64)) if "many" in wanted else ():
         work = f"{count} requests at once on a GPU, 256 in, 128 out"
         yield (
             work,
@@ -216,6 +217,7 @@ def rows(runs: int, *, quick: bool) -> Any:
 def main() -> int:
     """Print a row for each peer."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", nargs="*", default=["one", "many"])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--runs", type=int, default=5)
@@ -224,7 +226,9 @@ def main() -> int:
     if not torch.cuda.is_available():
         sys.stderr.write("no CUDA device here: no rows\n")
         return 0
-    for work, words, ours, theirs in rows(arguments.runs, quick=arguments.quick):
+    if unknown := set(arguments.rows) - {"one", "many"}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; rows: one, many")
+    for work, words, ours, theirs in rows(arguments.rows, quick=arguments.quick):
         try:
             row = pairs(work, words, ours, theirs, arguments.runs)
         except Exception as error:  # a peer that does not run costs its own row

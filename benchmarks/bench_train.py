@@ -43,7 +43,7 @@ PEERS = {
 }
 _OWN_ENVIRONMENT = {"trainer": "peft", "peft": "peft", "litgpt": "litgpt"}
 _SCRIPTS = {"litgpt": ["train_litgpt.py"], "products": ["train_products.py"]}
-_WARM = 3  # steps that are not counted
+_WARM = {"cpu": 3, "cuda": 12}  # steps that are not counted; on a GPU all batches of the cycle are seen in them
 
 
 def python_of(side: str) -> str:
@@ -87,7 +87,7 @@ def row(work: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
         first = {}
         for name, side in sides.items():
             try:
-                first[name] = side.turn(_WARM)["loss"]
+                first[name] = side.turn(_WARM[arguments.device])["loss"]
             except (RuntimeError, BrokenPipeError) as error:
                 failed[name] = str(error)
         if "ours" in failed:

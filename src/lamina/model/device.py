@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import torch
@@ -70,6 +72,16 @@ def _quickest(call: Callable[[], object], device: torch.device) -> float:
             torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - began)
     return min(taken[1:])
+
+
+@cache
+def triton_kernels(module: str) -> ModuleType | None:
+    """The module of kernels of that name where Triton can be had, else None."""
+    try:
+        return import_module(module)
+    except Exception as error:  # Triton is missing, or does not fit this card
+        _log.warning("the GPU goes without the kernels of %s: %s", module, error)
+        return None
 
 
 def gpu_is_there() -> bool:

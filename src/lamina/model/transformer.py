@@ -90,6 +90,7 @@ class Transformer(nn.Module):
         source: Tensor | None = None,
         cache: KeyValueCache | None = None,
         causal: bool | None = None,
+        always_mask: bool = False,
     ) -> Tensor:
         """Hidden states (B, T, D) after the final norm, for token ids ``inputs`` (B, T) int64.
 
@@ -100,11 +101,12 @@ class Transformer(nn.Module):
         are; or ``source``, what ``encode`` made of it.
         ``cache``: what it stored is attended to as well, and comes before ``inputs``; no ``segments`` then.
         ``causal``: other than the specification has it, for models that were trained both ways (arXiv 2410.24159).
+        ``always_mask``: make the masks that the segments ask for without looking whether plain attention would do.
         """
         if self.spec.encoder and self.spec.decoder and source is None:
             if sources is None:
                 raise ConfigError("a model with an encoder and a decoder needs 'sources'", where="Transformer")
-            source = self.encode(sources, segments=source_segments)
+            source = self.encode(sources, segments=source_segments, always_mask=always_mask)
         out: Tensor = self.stack(
             inputs,
             positions=positions,
@@ -114,14 +116,15 @@ class Transformer(nn.Module):
             source=source,
             source_segments=source_segments,
             causal=causal,
+            always_mask=always_mask,
         )
         return out
 
-    def encode(self, sources: Tensor, *, segments: Tensor | None = None) -> Tensor:
+    def encode(self, sources: Tensor, *, segments: Tensor | None = None, always_mask: bool = False) -> Tensor:
         """The encoder's last hidden states (B, S, D) for token ids ``sources`` (B, S), see ``forward``."""
         if self.encoder is None:
             raise ConfigError("this model has no encoder", where="Transformer")
-        out: Tensor = self.encoder(sources, segments=segments)
+        out: Tensor = self.encoder(sources, segments=segments, always_mask=always_mask)
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lamina.contracts.tokens import IGNORED
 from lamina.model.train import loss as loss_module
 from lamina.model.train.loss import chunked_cross_entropy
 
@@ -24,6 +25,19 @@ def test_equals_cross_entropy_forward_and_backward(monkeypatch, rows: int, chunk
     (theirs / rows).backward()
     torch.testing.assert_close(h1.grad, h2.grad)
     torch.testing.assert_close(w1.grad, w2.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_without_a_target_add_nothing():
+    torch.manual_seed(1)
+    hidden, weight = torch.randn(6, 12), torch.randn(37, 12)
+    targets = torch.tensor([4, IGNORED, 9, IGNORED, 36, 0])
+    h1, h2 = (hidden.clone().requires_grad_() for _ in range(2))
+    w1, w2 = (weight.clone().requires_grad_() for _ in range(2))
+    chunked_cross_entropy(h1, w1, targets).backward()
+    F.cross_entropy(h2 @ w2.T, targets, reduction="sum").backward()
+    torch.testing.assert_close(h1.grad, h2.grad)
+    torch.testing.assert_close(w1.grad, w2.grad, rtol=1e-5, atol=1e-5)
+    assert not h1.grad[1].any()
 
 
 def test_a_frozen_head_gets_no_gradient_and_hidden_states_do():

@@ -1,41 +1,65 @@
-"""Decoding on a GPU: the whole step of a batch as one CUDA graph, captured once for each size of batch.
+"""Steps on a GPU as CUDA graphs, captured once for each number of rows.
 
 A small model's step is hundreds of kernels of a few microseconds; launched one by one from Python they take longer to
-start than to run. The sequences of a step are filled up to the next captured size with rows that write into a page of
-their own and whose results nobody reads.
+start than to run. A row is one token of a sequence. Steps in which each sequence has one are captured apart from those
+that hold pieces of prompts, too (``cuda_kernels`` has attention for either). The rows of a step are filled up to the
+next captured number with some that write into a page of their own and whose results nobody reads.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from lamina.deployment.engine.graph_steps import KERNELS, GraphSteps
 from lamina.deployment.engine.layer import Layer, is_plain
-from lamina.deployment.engine.place import Place
+from lamina.deployment.engine.place import Piece, Place
+from lamina.model.device import triton_kernels
 from lamina.model.spec import StackSpec
 
-_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)  # sequences with one row each
+_ROWS = (64, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)  # tokens of several kinds
 _WARM = 2  # runs before a capture: kernels get compiled, libraries choose theirs
-_log = logging.getLogger(__name__)
+
+
+class _Given:
+    """What a captured step reads: one array in pinned memory and its copy on the device, whose parts are ``tokens``,
+    ``positions`` and ``owners`` (N,), ``wanted`` (S,), ``tiles`` (n, 2) and ``tables`` (S + 1, pages), int32 all.
+
+    The last table is of no sequence: its page is ``spare``."""
+
+    def __init__(self, rows: int, sequences: int, tiles: int, pages: int, spare: int, device: torch.device) -> None:
+        sizes = (rows, rows, rows, sequences, 2 * tiles, (sequences + 1) * pages)
+        self.host = torch.zeros(sum(sizes), dtype=torch.int32, pin_memory=device.type == "cuda")
+        parts = self._parts(self.host.numpy(), sizes, pages)
+        self.tokens, self.positions, self.owners, self.wanted, self.tiles, self.tables = parts
+        self.owners[:], self.tables[-1, 0] = sequences, spare
+        self.blank = self.host.clone()
+        self.device = self.host.to(device)
+        self.on_device: tuple[Tensor, ...] = self._parts(self.device, sizes, pages)
+
+    @staticmethod
+    def _parts(whole: Any, sizes: Sequence[int], pages: int) -> Any:
+        ends = np.cumsum(sizes).tolist()
+        parts = [whole[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+        return (*parts[:4], parts[4].reshape(-1, 2), parts[5].reshape(-1, pages))
 
 
 @dataclass(slots=True)
 class _Captured:
     graph: Any
-    given: Tensor  # (B, 2 + pages) int32: token, position, table of pages
-    host: Tensor  # the same in pinned memory
-    scores: Tensor  # (B, V) float32
+    given: _Given
+    scratch: Any  # what it computes in stays its own for as long as it may be replayed
 
 
 class GraphDecoder:
-    """The decoding step of ``stack`` over its ``layers`` (see ``runner``).
+    """The step of ``stack`` over its ``layers`` (see ``runner``).
 
     ``pages``: the longest sequence's; ``spare``: a page that nobody owns; ``most``: sequences in a step.
     """
@@ -52,88 +76,108 @@ class GraphDecoder:
         spare: int,
         most: int,
     ) -> None:
-        self._kernels, self._stack, self._layers, self._head = kernels, stack, layers, head
-        self._norms = [(_norm(b.attention_norm), _norm(b.feedforward_norm)) for b in stack.blocks]
-        self._last = _norm(stack.norm)
-        self._page, self._pages, self._spare = block_tokens, pages, spare
-        self._device, self._dtype = layers[0].store.device, layers[0].store.dtype
+        self._pages, self._spare, self._device = pages, spare, layers[0].store.device
+        specs = [layer.spec.attention for layer in layers]
+        self._tile = min(kernels.tile_tokens(a.heads, a.kv_heads, a.head_dim) for a in specs)
+        self.most = min(most, _SIZES[-1])
+        self._scores = torch.empty((self.most, stack.spec.embeddings.vocabulary), device=self._device)
+        self._step = GraphSteps(kernels, stack, layers, head=head, page=block_tokens, scores=self._scores)
         self._pool: Any = None
-        self._captured: dict[int, _Captured] = {}
-        sizes = [size for size in _SIZES if size < most]
-        for size in sorted({*sizes, min(most, _SIZES[-1])}, reverse=True):  # the largest first: others reuse its memory
-            self._captured[size] = self._capture(size)
-        self._order = sorted(self._captured)
+        self._copied = torch.cuda.Event()
+        # The largest first: others reuse its memory.
+        longest = min(spare * block_tokens, _ROWS[-1])
+        rows = sorted({size for size in _ROWS if size < longest} | {min(s for s in _ROWS if s >= longest)})
+        self._mixed = {size: self._capture(size, pieces=True) for size in reversed(rows)}
+        sizes = sorted({*(size for size in _SIZES if size < self.most), self.most})
+        self._single = {size: self._capture(size, pieces=False) for size in reversed(sizes)}
 
     def __call__(self, tokens: Sequence[int], places: Sequence[Place]) -> Tensor:
         """Scores (B, V) float32 after one more token of each sequence; they stand until the next call."""
-        count, largest = len(tokens), self._order[-1]
-        if count > largest:
-            parts = [slice(i, i + largest) for i in range(0, count, largest)]
-            return torch.cat([self(tokens[p], places[p]).clone() for p in parts])
-        captured = self._captured[next(size for size in self._order if size >= count)]
-        rows = captured.host.numpy()
-        rows[:, 0], rows[:, 1], rows[:, 2] = 0, 0, self._spare
-        for row, token, place in zip(rows, tokens, places, strict=False):
-            row[0], row[1], row[2 : 2 + len(place.blocks)] = token, place.stored, place.blocks
-        captured.given.copy_(captured.host, non_blocking=True)
-        captured.graph.replay()
-        return captured.scores[:count]
+        pieces = [Piece([token], place) for token, place in zip(tokens, places, strict=True)]
+        return self._in_parts([pieces[i : i + self.most] for i in range(0, len(pieces), self.most)], self._single)
+
+    def together(self, pieces: Sequence[Piece]) -> Tensor:
+        """Scores (W, V) float32 after the pieces that want them; they stand until the next call."""
+        return self._in_parts([*_parts(pieces, max(self._mixed), self.most)], self._mixed)
 
     def close(self) -> None:
         """Let go of the graphs."""
-        self._captured.clear()
+        self._mixed.clear()
+        self._single.clear()
+
+    def _in_parts(self, parts: Sequence[Sequence[Piece]], captured: dict[int, _Captured]) -> Tensor:
+        if len(parts) == 1:
+            return self._replay(parts[0], captured)
+        return torch.cat([self._replay(part, captured).clone() for part in parts])
+
+    def _replay(self, pieces: Sequence[Piece], captured: dict[int, _Captured]) -> Tensor:
+        count = sum(len(piece.tokens) for piece in pieces)
+        chosen = captured[min(size for size in captured if size >= count)]
+        self._copied.synchronize()  # what was written for the step before is no longer needed
+        wanted = self._fill(chosen.given, pieces)
+        chosen.given.device.copy_(chosen.given.host, non_blocking=True)
+        self._copied.record()
+        chosen.graph.replay()
+        return self._scores[:wanted]
+
+    def _fill(self, given: _Given, pieces: Sequence[Piece]) -> int:
+        """Say what is to be computed; how many scores are wanted."""
+        given.host.copy_(given.blank)
+        tokens: list[int] = []
+        positions: list[int] = []
+        wanted: list[int] = []
+        tiles: list[tuple[int, int]] = []
+        for number, piece in enumerate(pieces):
+            begin, stored, blocks = len(tokens), piece.place.stored, piece.place.blocks
+            tokens += piece.tokens
+            end = len(tokens)
+            positions += range(stored, stored + end - begin)
+            given.owners[begin:end] = number
+            given.tables[number, : len(blocks)] = blocks
+            tiles += ((first, min(self._tile, end - first)) for first in range(begin, end, self._tile))
+            if piece.scores:
+                wanted.append(end - 1)
+        given.tokens[: len(tokens)], given.positions[: len(tokens)] = tokens, positions
+        if len(given.tiles):
+            given.wanted[: len(wanted)], given.tiles[: len(tiles)] = wanted, tiles
+        return len(wanted)
 
     @torch.inference_mode()
-    def _capture(self, size: int) -> _Captured:
-        host = torch.zeros((size, 2 + self._pages), dtype=torch.int32, pin_memory=True)
-        host[:, 2] = self._spare
-        given = host.to(self._device)
-        shapes = {
-            a: self._kernels.scratch(size, a.heads, a.kv_heads, a.head_dim, self._device)
-            for a in {layer.spec.attention for layer in self._layers}
-        }
+    def _capture(self, rows: int, *, pieces: bool) -> _Captured:
+        """The step of ``rows`` rows: of as many sequences, or in ``pieces``."""
+        sequences = self.most if pieces else rows
+        tiles = rows // self._tile + sequences if pieces else 0
+        given = _Given(rows, sequences, tiles, self._pages, self._spare, self._device)
+        scratch = None if pieces else self._step.scratch(rows)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM):
-                self._step(given, shapes)
+                self._step(given.on_device, scratch)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
-            scores = self._step(given, shapes)
+            self._step(given.on_device, scratch)
         self._pool = self._pool or graph.pool()
-        return _Captured(graph, given, host, scores)
-
-    def _step(self, given: Tensor, scratch: Any) -> Tensor:
-        kernels = self._kernels
-        tokens, positions, tables = given[:, 0].long(), given[:, 1].contiguous(), given[:, 2:].contiguous()
-        hidden = self._stack.embeddings(tokens[None], positions[None].long())[0].float()
-        normed = torch.empty_like(hidden, dtype=self._dtype)
-        added: Tensor | None = None
-        for layer, norms in zip(self._layers, self._norms, strict=True):
-            attention, feedforward, store = layer.spec.attention, layer.spec.feedforward, layer.store
-            qkv_of, o_of, up_of, down_of = layer.few_rows
-            kernels.add_norm(hidden, added, *norms[0], normed)
-            qkv = qkv_of(normed)
-            if layer.q_norm is not None:
-                qkv = _with_norms(qkv, attention, (layer.q_norm, layer.k_norm))
-            queries = store.new_empty((len(tokens), attention.heads, attention.head_dim))
-            heads = attention.heads, attention.kv_heads
-            kernels.place(qkv, queries, store, layer.rotary, positions, tables, self._page, *heads)
-            out = torch.empty_like(queries)
-            kernels.attend(queries, store, positions, tables, self._page, heads[1], scratch[attention], out)
-            kernels.add_norm(hidden, o_of(out.flatten(1)), *norms[1], normed)
-            active = store.new_empty((len(tokens), feedforward.inner))
-            kernels.activate(up_of(normed), feedforward.activation, active, gated=feedforward.gated)
-            added = down_of(active)
-        kernels.add_norm(hidden, added, *self._last, normed)
-        return wide_scores(self._head, normed)
+        return _Captured(graph, given, scratch)
 
 
-def wide_scores(head: Any, normed: Tensor) -> Tensor:
-    """Scores (B, V) float32 of bfloat16 rows (B, D): the sums leave the product unrounded, so that near ties hold."""
-    scores = torch.mm(normed, head.weight.t(), out_dtype=torch.float32)
-    return scores if head.bias is None else scores + head.bias.float()
+def _parts(pieces: Sequence[Piece], rows: int, most: int) -> Iterator[list[Piece]]:
+    """``pieces`` in their order, in parts of at most ``rows`` rows and ``most`` pieces; a long one is cut."""
+    part: list[Piece] = []
+    left = rows
+    for piece in pieces:
+        tokens, place = piece.tokens, piece.place
+        while len(part) == most or len(tokens) > left:
+            if len(part) < most and left:
+                part.append(Piece(tokens[:left], place, scores=False))
+                tokens, place = tokens[left:], replace(place, stored=place.stored + left)
+            yield part
+            part, left = [], rows
+        part.append(replace(piece, tokens=tokens, place=place))
+        left -= len(tokens)
+    if part:
+        yield part
 
 
 def load_kernels(spec: StackSpec, device: torch.device) -> ModuleType | None:
@@ -144,29 +188,7 @@ def load_kernels(spec: StackSpec, device: torch.device) -> ModuleType | None:
         dim = block.attention.head_dim
         if dim < 16 or dim & (dim - 1) or block.attention.head_dim > 256 or not is_plain(block):
             return None
-    try:
-        from lamina.deployment.engine import cuda_kernels
-    except Exception as error:  # Triton is missing, or does not fit this card
-        _log.warning("decoding goes without CUDA graphs: %s", error)
-        return None
-    return cuda_kernels
-
-
-def _with_norms(qkv: Tensor, attention: Any, norms: tuple[Any, Any]) -> Tensor:
-    """``qkv`` with its queries and keys normed (QK-norm)."""
-    heads = qkv.view(qkv.shape[0], -1, attention.head_dim)
-    q, k, v = heads.split((attention.heads, attention.kv_heads, attention.kv_heads), dim=1)
-    normed = [
-        F.rms_norm(part.float(), (attention.head_dim,), norm.weight.float(), norm.eps).to(qkv.dtype)
-        for part, norm in zip((q, k), norms, strict=True)
-    ]
-    return torch.cat((*normed, v), dim=1).flatten(1)
-
-
-def _norm(module: Any) -> tuple[Tensor, Tensor | None, float]:
-    """Its weight, its bias (None: RMSNorm) and its epsilon."""
-    bias = getattr(module, "bias", None)
-    return module.weight.detach().float(), None if bias is None else bias.detach().float(), module.eps
+    return triton_kernels(KERNELS)
 
 
 def open_graphs(stack: Any, layers: Sequence[Layer], **given: Any) -> GraphDecoder | None:

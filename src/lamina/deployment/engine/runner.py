@@ -10,7 +10,7 @@ where nobody asks for less: a sequence whose blocks are neighbours is attended t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from lamina.deployment.engine.cache import Cache, bytes_per_token, cache_dtype
 from lamina.deployment.engine.choice import agree, faster
 from lamina.deployment.engine.compiled import CompiledDecoder, open_compiled
 from lamina.deployment.engine.exact import prefill_in_tiles
+from lamina.deployment.engine.graph_steps import wide_scores
 from lamina.deployment.engine.layer import check_served, let_go, make_layer
 from lamina.deployment.engine.memory import give_back
 from lamina.deployment.engine.native.decoder import NativeDecoder, open_native
@@ -74,8 +75,7 @@ class Runner:
         self._wide = getattr(first.attention.o, "wide", weight)
         assert self._spec.norm is not None  # check_served saw to it
         self._norm = norm(self._stack.norm, self._spec.norm)
-        frequencies = {key: values.to(self._device) for key, values in self._stack.frequencies.items()}
-        tables = {key: rotary(values, context) for key, values in frequencies.items()}
+        tables = {key: rotary(f.on(self._device), context) for key, f in self._stack.frequencies.items()}
         spare = 1 if self._device.type == "cuda" else 0  # a block for rows that fill up a graph's batch
         slots = (blocks + spare) * block_tokens
         self.token_bytes = bytes_per_token(model, cache)
@@ -172,6 +172,9 @@ class Runner:
         count = len(tokens)
         if self._native is not None and (self._native_prompts or count <= _SHORT):
             return self._native.prefill(tokens, place, scores=scores)
+        if self._graphs is not None and place.adapter is None and not self.exact:
+            found = self._graphs.together([Piece(tokens, place, scores)])
+            return found[0] if scores else None
         if self._compiled is not None and count <= _SHORT and place.adapter is None:
             hidden = self._compiled.extend(tokens, place)
             return self._compiled.scores(hidden[-1:])[0] if scores else None
@@ -188,16 +191,20 @@ class Runner:
         hidden = self._forward(ids, positions, attend, few=False, adapted=adapted)
         return self._scores(hidden[count - 1 : count])[0] if scores else None
 
-    @property
-    def mixes(self) -> bool:
-        """Whether ``together`` computes."""
+    def mixes(self, places: Iterable[Place]) -> bool:
+        """Whether ``together`` computes such sequences."""
+        if self._graphs is not None:
+            return not self.exact and all(place.adapter is None for place in places)
         return self._native is not None and self._native_prompts
 
+    @torch.inference_mode()
     def together(self, pieces: Sequence[Piece]) -> Tensor:
         """Compute pieces of several sequences, of answers or prompts, in one call that reads the weights once; the
         scores (W, V) after those that want them. Each is computed as ``decode`` and ``prefill`` compute it."""
-        assert self._native is not None
-        return self._native.together(pieces)
+        if self._native is not None:
+            return self._native.together(pieces)
+        assert self._graphs is not None
+        return self._graphs.together(pieces)
 
     def _forward(
         self,
@@ -245,7 +252,7 @@ class Runner:
         normed = self._norm(hidden)
         head: Any = self.model.head
         if self._device.type == "cuda":
-            return graphs.wide_scores(head, normed.to(head.weight.dtype))
+            return wide_scores(head, normed.to(head.weight.dtype))
         return int8_scores(head, normed) if self._quantized else head(normed.to(head.weight.dtype)).float()
 
     def _choose(self, blocks: int, *, by_time: bool) -> None:

@@ -61,8 +61,7 @@ class Stepper:
         self.threads: tuple[int, int] | None = None  # of tokens and of prompts; None: as torch has it
         self._using: int | None = None
         self._end = end
-        # Not on a GPU: its captured steps are of single tokens.
-        self._speculation = Speculation() if speculate and runner.kernels != "graphs" else None
+        self._speculation = Speculation() if speculate else None
         self._ngrams, self._draft = ngrams, draft
 
     @property
@@ -83,11 +82,11 @@ class Stepper:
 
     def _together(self, step: Step) -> bool:
         """All of a step in one call, whose weights are read once; False where that is not possible."""
-        if not self._runner.mixes:
-            return False
-        self._use(1)
         pieces = [Piece(s.tokens[-1:], s.place) for s in step.decode]
         pieces += [Piece(s.tokens[s.computed : end], s.place, end == len(s.tokens)) for s, end in step.prefill]
+        if not self._runner.mixes(piece.place for piece in pieces):
+            return False
+        self._use(1)
         try:
             scores = self._runner.together(pieces)
         except Exception:  # one of them may be the cause: each by itself

@@ -25,20 +25,35 @@ class Embeddings(nn.Module):
         self.segment = nn.Embedding(spec.segments, spec.width) if spec.segments else None
         self.norm = make_norm(spec.norm, spec.width) if spec.norm else None
         self._interleaved = spec.positions == "interleaved"
-        self._waves = sinusoids(spec.width) if spec.positions in ("sinusoidal", "interleaved") else None
+        self._waves = Constant(sinusoids(spec.width)) if spec.positions in ("sinusoidal", "interleaved") else None
 
     def forward(self, inputs: Tensor, positions: Tensor, kinds: Tensor | None = None) -> Tensor:
         """``inputs``, ``positions`` and ``kinds`` (of token; None = all the first) (B, T) int64 -> (B, T, D)."""
         hidden: Tensor = self.token(inputs)
         if self.scale != 1.0:  # the factor in the precision of the vectors, as Gemma has it
-            hidden = hidden * torch.tensor(self.scale, dtype=hidden.dtype, device=hidden.device)
+            hidden = hidden * torch.full((), self.scale, dtype=hidden.dtype, device=hidden.device)
         if self.segment is not None:
             hidden = hidden + (self.segment.weight[0] if kinds is None else self.segment(kinds))
         if self.position is not None:
             hidden = hidden + self.position(positions)
         if self._waves is not None:
-            hidden = hidden + place_vectors(positions, self._waves, self._interleaved).to(hidden.dtype)
+            hidden = hidden + place_vectors(positions, self._waves.on(positions.device), self._interleaved).to(
+                hidden.dtype
+            )
         return hidden if self.norm is None else self.norm(hidden)
+
+
+class Constant:
+    """A tensor that no checkpoint holds and no cast touches, copied to each device that asks for it once."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._at = {values.device: values}
+
+    def on(self, device: torch.device) -> Tensor:
+        """The values there."""
+        if device not in self._at:
+            self._at[device] = next(iter(self._at.values())).to(device)
+        return self._at[device]
 
 
 def sinusoids(width: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,14 +20,23 @@ class Mask:
 NO_MASK = Mask()
 
 
-def self_mask(length: int, *, causal: bool, window: int | None, segments: Tensor | None, device: torch.device) -> Mask:
+def self_mask(
+    length: int,
+    *,
+    causal: bool,
+    window: int | None,
+    segments: Tensor | None,
+    device: torch.device,
+    always: bool = False,
+) -> Mask:
     """For self-attention over rows of ``length`` tokens.
 
     ``segments`` (B, T) int64: documents packed in a row, numbered from 1, 0 = padding; none sees another. Where plain
-    attention gives the same for every real token, there is no mask: what padding computes is never read.
+    attention gives the same for every real token, there is no mask: what padding computes is never read. ``always``: do
+    not look whether that is so, which waits for what computes the segments.
     """
     near = window is not None and window < length
-    if segments is None or (causal and _only_padded(segments)) or bool((segments == segments[:, :1]).all()):
+    if segments is None or (not always and needs_none(segments, causal)):
         if not near:
             return Mask(causal=causal)
         return Mask(_order(length, causal, window, device))
@@ -47,19 +57,24 @@ def cached_mask(stored: int, length: int, *, window: int | None, device: torch.d
     return Mask(_order(total, True, window if near else None, device)[:, :, stored:])
 
 
-def cross_mask(segments: Tensor | None, source_segments: Tensor | None) -> Mask:
+def cross_mask(segments: Tensor | None, source_segments: Tensor | None, *, always: bool = False) -> Mask:
     """For attention of ``segments`` (B, T) to ``source_segments`` (B, S): each document to its own source.
 
-    None stands for one document a row. Padding sees everything, since a row must see something.
+    None stands for one document a row. Padding sees everything, since a row must see something. ``always``: see above.
     """
-    if source_segments is None or (segments is None and bool((source_segments == 1).all())):
+    if source_segments is None or (segments is None and not always and bool((source_segments == 1).all())):
         return NO_MASK
     own = torch.ones_like(source_segments[:, :1]) if segments is None else segments
     allowed = (own[:, :, None] == source_segments[:, None, :]) | (own == 0)[:, :, None]
     return Mask(allowed[:, None])
 
 
-def _only_padded(segments: Tensor) -> bool:
+def needs_none(segments: Any, causal: bool) -> bool:
+    """Whether plain attention shows no real token another document: ``segments`` (B, T), of torch or numpy."""
+    return (causal and _only_padded(segments)) or bool((segments == segments[:, :1]).all())
+
+
+def _only_padded(segments: Any) -> bool:
     """Whether each row is one document, then padding."""
     real = segments != 0
     one_document = ((segments == segments[:, :1]) | ~real).all()

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 from lamina.model.layers.attention import RelativeBias
 from lamina.model.layers.block import Block, Surroundings
 from lamina.model.layers.cache import KeyValueCache
-from lamina.model.layers.embeddings import Embeddings, rotary_tables, wavelengths
+from lamina.model.layers.embeddings import Constant, Embeddings, rotary_tables, wavelengths
 from lamina.model.layers.masks import NO_MASK, Mask, cached_mask, cross_mask, self_mask
 from lamina.model.layers.norms import make_norm
 from lamina.model.spec import AttentionSpec, RotarySpec, StackSpec
@@ -41,8 +41,8 @@ class Stack(nn.Module):
         if spec.relative:
             self.relative = RelativeBias(spec.relative, spec.blocks[0].attention.heads, causal=spec.causal)
         self.dropout = nn.Dropout(dropout) if dropout else None
-        self.frequencies: dict[tuple[RotarySpec, int], Tensor] = {
-            (b.attention.rotary, b.attention.head_dim): wavelengths(b.attention.rotary, b.attention.head_dim)
+        self.frequencies: dict[tuple[RotarySpec, int], Constant] = {
+            (b.attention.rotary, b.attention.head_dim): Constant(wavelengths(b.attention.rotary, b.attention.head_dim))
             for b in spec.blocks
             if b.attention.rotary
         }
@@ -58,6 +58,7 @@ class Stack(nn.Module):
         source: Tensor | None = None,
         source_segments: Tensor | None = None,
         causal: bool | None = None,
+        always_mask: bool = False,
     ) -> Tensor:
         """Hidden states (B, T, D) after the final norm; see ``Transformer.forward``."""
         causal = self.spec.causal if causal is None else causal
@@ -69,18 +70,18 @@ class Stack(nn.Module):
         def mask(window: int | None) -> Mask:
             if cache is not None:
                 return cached_mask(stored, length, window=window, device=device)
-            return self_mask(length, causal=causal, window=window, segments=segments, device=device)
+            return self_mask(length, causal=causal, window=window, segments=segments, device=device, always=always_mask)
 
         hidden: Tensor = self.embeddings(inputs, positions, kinds)
         if self.dropout is not None:
             hidden = self.dropout(hidden)
-        tables = {key: rotary_tables(f, positions, hidden.dtype) for key, f in self.frequencies.items()}
+        tables = {key: rotary_tables(f.on(device), positions, hidden.dtype) for key, f in self.frequencies.items()}
         masks = {w: mask(w) for w in {block.attention.window for block in self.spec.blocks}}
         bias = None
         if self.relative is not None:
             others = torch.arange(stored + length, device=device)[None] if cache else positions
             bias = self.relative(positions, others)
-        crossing = NO_MASK if source is None else cross_mask(segments, source_segments)
+        crossing = NO_MASK if source is None else cross_mask(segments, source_segments, always=always_mask)
 
         def surroundings(attention: AttentionSpec) -> Surroundings:
             rotary = tables[attention.rotary, attention.head_dim] if attention.rotary else None

@@ -27,6 +27,11 @@ def set_compiled(model: Transformer, *, on: bool) -> None:
                 block._compiled_call_impl = None
 
 
+def is_compiled(model: Transformer) -> bool:
+    """Whether its blocks run compiled."""
+    return any(block._compiled_call_impl is not None for block in model.stack.blocks)
+
+
 def worth_trying(run_s: float, device: torch.device) -> bool:
     """Whether a run of ``run_s`` seconds is long enough to gain more by compiled steps than compiling takes."""
     return can_compile(device) and run_s * _HOPE > _COMPILE_S

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lamina.contracts.tokens import IGNORED
+from lamina.model.device import triton_kernels
 from lamina.model.layers.precision import lowered
 
 _CHUNK_ELEMENTS = 1 << 24  # logits that exist at a time: 64 MiB in float32
@@ -17,9 +19,9 @@ _CHUNK_ELEMENTS = 1 << 24  # logits that exist at a time: 64 MiB in float32
 class Measure(Protocol):
     """A loss of some rows of scores."""
 
-    def __call__(self, scores: Tensor, rows: slice, *, wanted: bool) -> Tensor:
-        """The sum of the losses of ``scores`` (n, V) float32, those of ``rows``; with ``wanted`` the scores become
-        their own gradient, in place."""
+    def __call__(self, scores: Tensor, rows: slice, *, wanted: bool) -> tuple[Tensor, Tensor]:
+        """The sum of the losses of ``scores`` (n, V), those of ``rows``, in float32; with ``wanted`` their gradient,
+        which may lie where they lay."""
         ...
 
 
@@ -42,14 +44,15 @@ class _ChunkedLoss(torch.autograd.Function):
         for start in range(0, hidden.shape[0], size):
             rows = slice(start, start + size)
             part = hidden[rows].to(matrix.dtype)
-            scores = F.linear(part, matrix, bias).float()
-            total += measure(scores, rows, wanted=wanted)
-            if grad_hidden is not None:
-                grad_hidden[rows] = torch.mm(scores.to(matrix.dtype), matrix)
-            if grad_weight is not None:
-                _add_product(grad_weight, scores.to(matrix.dtype), part)
+            lost, slope = measure(F.linear(part, matrix, bias), rows, wanted=wanted)
+            total += lost
             if grad_bias is not None:
-                grad_bias += scores.sum(dim=0)
+                grad_bias += slope.sum(dim=0, dtype=grad_bias.dtype)
+            slope = slope.to(matrix.dtype)
+            if grad_hidden is not None:
+                grad_hidden[rows] = torch.mm(slope, matrix)
+            if grad_weight is not None:
+                _add_product(grad_weight, slope, part)
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
         return total
 
@@ -71,12 +74,17 @@ def chunked_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, bias:
     """The sum (nats) of the cross-entropies of ``hidden`` (N, D) @ ``weight`` (V, D).T + ``bias`` (V,) with
     ``targets`` (N,) int64.
 
-    Equals ``F.cross_entropy(F.linear(hidden, weight, bias), targets, reduction="sum")`` in value and gradients; what is
-    frozen costs no gradient. Scores are summed up in float32.
+    Equals ``F.cross_entropy(F.linear(hidden, weight, bias), targets, reduction="sum")`` in value and gradients, rows
+    whose target is ``IGNORED`` included; what is frozen costs no gradient. Scores are summed up in float32.
     """
 
-    def measure(scores: Tensor, rows: slice, *, wanted: bool) -> Tensor:
-        return _cross_entropy(scores, targets[rows, None], wanted=wanted)
+    kernels = triton_kernels("lamina.model.train.cuda_kernels") if hidden.is_cuda else None
+
+    def measure(scores: Tensor, rows: slice, *, wanted: bool) -> tuple[Tensor, Tensor]:
+        if kernels is not None:
+            return kernels.cross_entropy(scores, targets[rows], wanted=wanted), scores
+        scores = scores.float()
+        return _cross_entropy(scores, targets[rows, None], wanted=wanted), scores
 
     total: Tensor = _ChunkedLoss.apply(hidden, weight, bias, measure)
     return total
@@ -97,14 +105,15 @@ def chunked_distillation(
     ``teacher(rows)``: its scores (n, V) of these rows.
     """
 
-    def measure(scores: Tensor, rows: slice, *, wanted: bool) -> Tensor:
+    def measure(scores: Tensor, rows: slice, *, wanted: bool) -> tuple[Tensor, Tensor]:
+        scores = scores.float()
         ours, theirs = (F.log_softmax(s.float() / temperature, dim=-1) for s in (scores, teacher(rows)))
         soft, likely = theirs.exp(), ours.exp()
         apart = (soft * (theirs - ours)).sum()
         hard = _cross_entropy(scores, targets[rows, None], wanted=wanted)
         if wanted:  # d/ds of T² · KL is T · (softmax(s / T) - teacher)
             scores.mul_(1 - share).add_(likely.sub_(soft), alpha=share * temperature)
-        return (1 - share) * hard + share * temperature**2 * apart
+        return (1 - share) * hard + share * temperature**2 * apart, scores
 
     total: Tensor = _ChunkedLoss.apply(hidden, weight, bias, measure)
     return total
@@ -122,10 +131,12 @@ def mixed(scores: Tensor, targets: Tensor, theirs: Tensor, *, share: float, temp
 
 def _cross_entropy(scores: Tensor, targets: Tensor, *, wanted: bool) -> Tensor:
     """See ``Measure``; ``targets`` (n, 1)."""
+    learned = targets != IGNORED
+    targets = targets.clamp(min=0)
     peak = scores.amax(dim=1, keepdim=True)
     right = scores.gather(1, targets) - peak
     scores.sub_(peak).exp_()
     mass = scores.sum(dim=1, keepdim=True)
     if wanted:
-        scores.div_(mass).scatter_add_(1, targets, -torch.ones_like(right))
-    return (mass.log() - right).sum()
+        scores.div_(mass.masked_fill(~learned, torch.inf)).scatter_add_(1, targets, -learned.to(scores.dtype))
+    return (mass.log() - right).masked_fill(~learned, 0.0).sum()

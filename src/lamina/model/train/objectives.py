@@ -85,7 +85,9 @@ def batch_loss(
             theirs = on.hidden(aims.teacher)
     losses: list[Tensor] = []
     if batch.learned_tokens:
-        losses.append(_token_loss(model, hidden, on.targets, aims, theirs) / counts.tokens)
+        learned = on.targets != IGNORED
+        soft = None if theirs is None else theirs[learned]
+        losses.append(token_loss(model, hidden[learned], on.targets[learned], aims, soft) / counts.tokens)
     if batch.learned_labels:
         losses.append(_label_loss(model, hidden, on, aims, theirs) / counts.labels)
     return torch.stack(losses).sum() if losses else hidden.sum() * 0.0
@@ -175,11 +177,11 @@ class _Arrays:
         return out
 
 
-def _token_loss(model: Transformer, hidden: Tensor, targets: Tensor, aims: Aims, theirs: Tensor | None) -> Tensor:
-    """The sum over the learned positions of ``hidden`` (B, T, D); ``theirs`` (B, T, D'): the teacher's states."""
-    learned = targets != IGNORED
-    chosen, wanted, head = hidden[learned], targets[learned], model.head
-    teacher = None if theirs is None or aims.teacher is None else _Scores(aims.teacher, theirs[learned])
+def token_loss(model: Transformer, chosen: Tensor, wanted: Tensor, aims: Aims, theirs: Tensor | None = None) -> Tensor:
+    """The sum over some places of the loss of their hidden states ``chosen`` (N, D) by what they are to say, ``wanted``
+    (N,), but for those that are ``IGNORED``; ``theirs`` (N, D'): the teacher's states."""
+    head = model.head
+    teacher = None if theirs is None or aims.teacher is None else _Scores(aims.teacher, theirs)
     if isinstance(head, LoraLinear):
         scores = head(chosen).float()
         if teacher is None:

@@ -204,7 +204,7 @@ class Run:
 
         def try_step(precision: str) -> None:
             try:
-                self.step.backward(take(self.stream, self.parameters.accumulate), precision)
+                self.step.backward(take(self.stream, self.parameters.accumulate), precision).item()
             finally:
                 self.optimizer.zero_grad(set_to_none=True)
 
@@ -227,9 +227,10 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batches = take(self.stream, self.parameters.accumulate)
-        loss = self.step.backward(batches, self.plan.precision)
+        total = self.step.backward(batches, self.plan.precision)
         limit = self.parameters.clip if self.parameters.clip is not None else math.inf
         norm = float(whole(nn.utils.clip_grad_norm_(self.weights.values(), limit)))
+        loss = total.item()  # only now, so that a GPU had no pause in between
         skipped = 0
         if math.isfinite(norm) and math.isfinite(loss):
             self.optimizer.step()

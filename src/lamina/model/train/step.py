@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
+from torch import Tensor
 
 from lamina.contracts.tokens import Batch, BatchStream
 from lamina.kit.errors import ConfigError, StageError
 from lamina.model.layers.kernels import attention_kernels
 from lamina.model.train.distributed import Team, unused
+from lamina.model.train.graphs import Graphs
 from lamina.model.train.objectives import Aims, Counts, batch_loss
 from lamina.model.transformer import Transformer
 
@@ -33,22 +35,29 @@ class Step:
 
     def __init__(self, model: Transformer, aims: Aims, device: torch.device, team: Team) -> None:
         self._model, self._aims, self._device, self._team = model, aims, device, team
+        self._graphs = Graphs(model, aims, self._cast) if device.type == "cuda" and team.alone else None
 
-    def backward(self, batches: Sequence[Batch], precision: str) -> float:
+    def backward(self, batches: Sequence[Batch], precision: str) -> Tensor:
         """Add up the gradients of the mean loss over all learned tokens, plus that over all labels; returns that loss
-        (nats), over all processes. Raises ``StageError`` where the memory does not hold the step."""
-        counts, total = Counts.of(batches), 0.0
+        (nats, float64), over all processes. It is not waited for: a GPU may still be computing it. Raises
+        ``StageError`` where the memory does not hold the step."""
+        counts, total = Counts.of(batches), torch.zeros((), dtype=torch.float64, device=self._device)
         with _in_memory(batches):
             for batch in self._team.share(batches):
-                if not batch.learned and self._team.alone:
-                    continue
-                with self._cast(precision):
-                    loss = batch_loss(self._model, batch, self._device, counts, self._aims)
-                    if not batch.learned:  # the other processes wait for this one's zeros
-                        loss = loss + unused(self._model)
-                loss.backward()
-                total += loss.item()
-        return self._team.sum(total)
+                if batch.learned or not self._team.alone:
+                    total += self._backward(batch, counts, precision).detach()
+        return total if self._team.alone else total.new_tensor(self._team.sum(total.item()))
+
+    def _backward(self, batch: Batch, counts: Counts, precision: str) -> Tensor:
+        captured = None if self._graphs is None else self._graphs.backward(batch, counts, precision)
+        if captured is not None:
+            return captured
+        with self._cast(precision):
+            loss = batch_loss(self._model, batch, self._device, counts, self._aims)
+            if not batch.learned:  # the other processes wait for this one's zeros
+                loss = loss + unused(self._model)
+        loss.backward()
+        return loss
 
     @torch.no_grad()
     def measure(self, batches: Sequence[Batch], precision: str) -> float:

@@ -98,7 +98,8 @@ class NativeEncoder:
         """Where the cosines and sines (T, Dh / 2) of a layer's rotary positions lie."""
         if attention.rotary is None:
             return {}
-        tables = rotary(stack.frequencies[attention.rotary, attention.head_dim], self._context)
+        frequencies = stack.frequencies[attention.rotary, attention.head_dim].on(torch.device("cpu"))
+        tables = rotary(frequencies, self._context)
         self._kept += [table[:, 0, attention.head_dim // 2 :].contiguous() for table in tables]
         return {"cosines": self._kept[-2].data_ptr(), "sines": self._kept[-1].data_ptr()}
 
