@@ -133,14 +133,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
+def read_tensors(folder: Path, *, lent: bool = False) -> dict[str, Tensor]:
     """All tensors of a folder's safetensors file or shards, by name; each is finite.
 
-    Raises ``ModelFileError`` naming the file that is missing, truncated or malformed, or the tensor that is not finite.
+    ``lent``: whole numbers are looked at in the file's own pages, for whoever packs them elsewhere at once: copying
+    them first would take a second memory. Raises ``ModelFileError`` naming the file that is missing, truncated or
+    malformed, or the tensor that is not finite.
     """
     tensors: dict[str, Tensor] = {}
     for path in _weight_files(folder):
-        for name, tensor in _read_file(path):
+        for name, tensor in _read_file(path, lent):
             if tensor.is_floating_point() and tensor.numel() and not _finite(tensor):
                 raise ModelFileError(f"the tensor '{name}' holds NaN or infinite values", where=str(path))
             tensors[name] = tensor
@@ -163,11 +165,13 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _read_file(path: Path) -> Iterator[tuple[str, Tensor]]:
+def _read_file(path: Path, lent: bool) -> Iterator[tuple[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 (not a mapping)
-                yield name, file.get_tensor(name).clone()  # its own, aligned memory: the file may change under us
+                tensor = file.get_tensor(name)
+                whole = not tensor.is_floating_point()
+                yield name, tensor if lent and whole else tensor.clone()  # own memory: the file may change under us
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(f"not a whole safetensors file: {error}", where=str(path)) from error
 
