@@ -166,3 +166,13 @@ def test_what_was_measured_beside_other_work_is_not_kept(tmp_path, monkeypatch) 
     monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
     proofs.keep("k" * 64, Proof(BITS))
     assert proofs.find("k" * 64) == Proof(BITS)
+
+
+def test_a_version_that_was_proved_lies_in_memory_of_its_own(answer, registry, tmp_path) -> None:
+    answer()
+    fitter = Fitter(tmp_path / "machines", goal=Objective(), given={})
+    found = load_version(registry, registry.resolve(""), OPTIONS, device="cpu", fitter=fitter)
+    try:
+        assert "model.safetensors" not in Path("/proc/self/maps").read_text()
+    finally:
+        found.serving.close()
