@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -143,10 +142,9 @@ class ModelRegistry:
         found = self.resolve(version)
         return self._blobs.folder(self._files(found.id), found.digest)
 
-    def look_ahead(self, name: str) -> None:
-        """Begin to check a version's bytes in a thread, if there is such a version: ``folder`` will be asked soon."""
-        with suppress(NotFoundError):
-            self._blobs.look_ahead(self._files(self.resolve(name).id))
+    def look_ahead(self, id: str) -> None:
+        """Begin to check the bytes of a version in a thread: ``folder`` will be asked for it soon."""
+        self._blobs.look_ahead(self._files(id))
 
     def _files(self, id: str) -> FileMap:
         rows = self._database.read("SELECT name, size, sha256 FROM version_files WHERE version = :id", id=id)

@@ -71,7 +71,7 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
         keys = KeyRing(database, stack.state / PEPPER)
         check_bind(stack.interface.host, keys)
         registry = ModelRegistry(database, stack.state / "models")
-        registry.look_ahead("")  # its files are read while torch is loaded
+        registry.look_ahead(registry.aliases().get("champion", ""))  # its files are read while torch is loaded
         store = FeedbackStore(database)
         metrics = CollectorRegistry()
         vectors = served_vectors(stack)
