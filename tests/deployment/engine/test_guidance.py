@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -28,9 +29,11 @@ def test_it_is_read_after_the_first_answer_had_its_time(guidance) -> None:
     assert read[0] >= begun + 0.3
 
 
-def test_a_model_that_is_gone_reads_nothing(guidance) -> None:
+def test_a_model_that_is_gone_reads_nothing_and_is_not_held(guidance) -> None:
     made, read = guidance
-    made.prepare(after_s=0.2)
+    made.prepare(after_s=60.0)
+    (timer,) = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
     made.close()
-    time.sleep(0.5)
+    timer.join(20)
+    assert not timer.is_alive()
     assert read == []

@@ -158,6 +158,13 @@ def test_without_the_library_a_proof_is_no_use(answer, checks, monkeypatch, regi
         found.serving.close()
 
 
+def test_a_proof_of_another_key_is_not_found(tmp_path) -> None:
+    proofs = Proofs(tmp_path)
+    proofs.keep("k" * 64, Proof(BITS))
+    assert proofs.find("k" * 63 + "l") is None, "its file is of the same name"
+    assert proofs.find("k" * 64) == Proof(BITS)
+
+
 def test_what_was_measured_beside_other_work_is_not_kept(tmp_path, monkeypatch) -> None:
     proofs = Proofs(tmp_path)
     monkeypatch.setattr("os.getloadavg", lambda: (99.0, 0.0, 0.0))
