@@ -8,7 +8,8 @@ prefill     one prompt of 512 and of 2,048 tokens, tokens of it a second until t
 concurrent  16 prompts of 256 tokens at once, 128 tokens each: tokens of answers a second, waiting and prompts included
 prefix      16 prompts at once that share their first 1,500 tokens (new ones each turn) and have 32 of their own: first
             tokens a second; peers may keep what prompts have in common
-start       from the start of a process to the first token, files in the cache of the system: ours through the API
+start       from the start of a process to the first token, files in the cache of the system: ours is `lamina serve`
+            through its API, on a stack that it served before (what it measured and proved then is kept)
 
 ``quality``: nats per token of both on the same text; of peers that read a GGUF file, by our reader of it.
 """
@@ -28,6 +29,7 @@ from typing import Any
 from engine_peers import PEERS, gguf, open_side, version_of  # beside this file
 from machine import ROOT, machine, smollm2, versions_of
 from sides import Side, table
+from start_server import Server, stack_of
 
 HERE = Path(__file__).resolve().parent
 TEXT = (
@@ -95,11 +97,12 @@ def start(names: list[str], runs: int, threads: int) -> list[dict[str, Any]]:
     seconds: dict[str, list[float]] = {side: [] for side in (*dict.fromkeys(PEERS[n].ours for n in names), *names)}
     for turn in range(runs + 1):
         for side in seconds:
+            stack = stack_of(served(side)) if side in ("int8", "int4") else None
             begun = time.perf_counter()
-            process = open_server(side, threads) if side in ("int8", "int4") else open_side(side, 1, threads)
+            process = open_side(side, 1, threads) if stack is None else Server(stack, threads)
             try:
-                if side in ("int8", "int4"):
-                    first_token(process.turn(0)["url"])
+                if isinstance(process, Server):
+                    first_token(process.url())
                 else:
                     process.turn({"prompts": prompts(1, 32, turn), "tokens": 1})
                 if turn:  # the first brings the files into the cache
@@ -115,11 +118,6 @@ def start(names: list[str], runs: int, threads: int) -> list[dict[str, Any]]:
             | {"quality": f"ours {bits}, with the API", "machine": f"{machine()}; {threads} threads"}
         )
     return found
-
-
-def open_server(bits: str, threads: int) -> Side:
-    """Our API over the model."""
-    return Side([sys.executable, str(HERE / "serve_side.py"), str(served(bits))], threads)
 
 
 def first_token(url: str) -> None:

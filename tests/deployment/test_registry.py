@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lamina.contracts.lineage import Receipt
+from lamina.deployment import blobs
 from lamina.deployment.registry import ModelRegistry, folder_digest
 from lamina.kit.database import Database
 from lamina.kit.durable import digest_folder, publish
@@ -144,6 +146,34 @@ def test_wrong_bytes_are_never_handed_out(place, registry, tmp_path) -> None:
         blob.write_bytes(data if place == "blob" else data[:-1])
     with pytest.raises(CorruptError, match=r"model\.safetensors"):
         registry.folder("v1")
+
+
+def test_looking_ahead_reads_once_for_the_next_folder_alone(registry, tmp_path, monkeypatch) -> None:
+    version = add(registry, tmp_path, "one")
+    registry.look_ahead("")  # there is none: nothing is to be read
+    read: list[str] = []
+    whole = blobs.sha256_file
+    monkeypatch.setattr(
+        blobs, "sha256_file", lambda path: (read.append(threading.current_thread().name), whole(path))[1]
+    )
+    registry.look_ahead(version)
+    registry.folder(version)
+    assert len(read) == 3
+    assert all(name.startswith("blobs") for name in read)
+    registry.folder(version)
+    assert len(read) == 6
+
+
+def test_wrong_bytes_that_were_seen_ahead_are_never_handed_out(registry, tmp_path) -> None:
+    version = add(registry, tmp_path, "one")
+    folder = registry.folder(version)
+    file = (folder / "model.safetensors").resolve()
+    file.chmod(0o600)
+    file.write_bytes(b"x" * file.stat().st_size)
+    registry.look_ahead(version)
+    for _ in range(2):
+        with pytest.raises(CorruptError, match=r"model\.safetensors"):
+            registry.folder(version)
 
 
 def test_a_view_that_was_removed_comes_back(registry, tmp_path) -> None:

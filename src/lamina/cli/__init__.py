@@ -20,6 +20,7 @@ from lamina.cli.options import DEFAULT, AsJson, Because, Settings, StackFile, op
 from lamina.cli.vectors import vectors
 from lamina.kit.errors import LaminaError
 from lamina.kit.limits import tell_libraries
+from lamina.kit.starting import begin
 
 app = typer.Typer(
     name="lamina",
@@ -86,6 +87,7 @@ def serve(
 
         write_out(told(open_stack_file(stack, set), as_json=json), json)
         return
+    begin()
     from lamina.recipes.serve import serve as run
 
     run(open_stack_file(stack, set), json=json)

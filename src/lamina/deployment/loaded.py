@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,15 +20,18 @@ from lamina.contracts.lineage import ModelVersion
 from lamina.deployment.compress.quantize import dequantize, is_quantized, open_served
 from lamina.deployment.drafts import open_draft
 from lamina.deployment.engine.admission import StreamingTokenizer
+from lamina.deployment.engine.choice import DisprovedError, Proof
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.ngrams import Ngrams
 from lamina.deployment.fit.fitter import Fitter
+from lamina.deployment.fit.proofs import key_of
 from lamina.deployment.seal import MOST_NATS_BFLOAT16, check_seal
 from lamina.deployment.texts.model import TextModel, refuse
 from lamina.deployment.texts.opening import kind_of, open_texts
 from lamina.deployment.tools import check_tools
 from lamina.kit.errors import ConfigError, CorruptError, InputError, LaminaError
-from lamina.kit.tokenizer import open_tokenizer
+from lamina.kit.starting import collect
+from lamina.kit.tokenizer import ModelTokenizer, open_tokenizer
 from lamina.kit.tokenizer_identity import fingerprint
 from lamina.model.device import Device, choose_device
 from lamina.model.transformer import Transformer
@@ -92,15 +95,45 @@ def load_version(
 ) -> Loaded:
     """Open, check and warm ``version``; ``options`` are those of ``Engine`` (but ``ngrams``, an ``NgramsOf``, and
     ``draft``, a ``DraftOf``) and of ``open_texts``, ``fitter`` chooses those that are not given where the processor
-    computes. Raises what the checks raise."""
-    folder = registry.folder(version.id)
-    model, tokenizer = open_served(folder), open_tokenizer(folder)
-    seal = registry.seal(version.id)
-    if seal:
+    computes, and keeps what the checks found for the next start. Raises what the checks raise."""
+    folder, seal = registry.folder(version.id), registry.seal(version.id)
+    target = _target(device, deterministic=bool(options.get("deterministic")))
+    proofs = None if fitter is None or target.type != "cpu" else fitter.proofs
+    key = "" if proofs is None else key_of(version.digest, seal, options)
+    proof = None if proofs is None else proofs.find(key)
+    load = partial(_load, version, folder, seal, target=target, fitter=fitter)
+    try:
+        loaded = load(options, proof=proof)
+    except DisprovedError as error:
+        _log.warning("%s is checked anew: %s", version.id, error)
+        assert proofs is not None
+        proofs.forget(key)
+        proof, loaded = None, load(options, proof=None)
+    if proofs is not None and proof is None and isinstance(loaded.serving, Engine):
+        found = loaded.serving.runner.proof
+        if found is not None:
+            proofs.keep(key, found)
+    return loaded
+
+
+def _load(
+    version: ModelVersion,
+    folder: Path,
+    seal: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    target: torch.device,
+    fitter: Fitter | None,
+    proof: Proof | None,
+) -> Loaded:
+    """``version`` from its ``folder``, checked against its ``seal`` unless a ``proof`` tells that it was."""
+    model, tokenizer = open_served(folder, lent=proof is not None), open_tokenizer(folder)
+    if proof is not None:
+        _log.info("%s was checked on this machine before: the same bits are asked of the kernels", version.id)
+    elif seal:
         check_seal(model, tokenizer, seal, digest=version.digest)
     else:
         _log.warning("%s has no parity seal: nothing proves that it is the one that was measured", version.id)
-    target = _target(device, deterministic=bool(options.get("deterministic")))
     if target.type != "cpu":
         model = _sealed(placed(model, target), tokenizer, seal, folder, version.id)
     if kind_of(model.spec) != "decoder":
@@ -112,10 +145,23 @@ def load_version(
     options = {name: value for name, value in options.items() if name != "quantize"}  # a decoder's folder says it
     options["ngrams"] = _ngrams(options.get("ngrams"), version, tokenizer)
     fitter = fitter if next(iter(model.state_dict().values())).device.type == "cpu" else None
+    engine = _engine(version, model, tokenizer, options | {"proof": proof, "generation": _generation(folder)}, fitter)
+    _log.info("%s is loaded; generation defaults: %s", version.id, engine.generation)
+    return Loaded(version=version, tokenizer=tokenizer, serving=engine)
+
+
+def _engine(
+    version: ModelVersion,
+    model: Transformer,
+    tokenizer: ModelTokenizer,
+    options: dict[str, Any],
+    fitter: Fitter | None,
+) -> Engine:
+    """The engine, fitted, after its first tokens."""
     draft = options["draft"] = open_draft(options.get("draft"), version, model, tokenizer, options)
     try:
         options = options if fitter is None else fitter.options(model, options)
-        engine = Engine(model, tokenizer, version=version.id, generation=_generation(folder), sole=True, **options)
+        engine = Engine(model, tokenizer, version=version.id, sole=True, **options)
     except BaseException:
         if draft is not None:
             draft.close()
@@ -129,8 +175,7 @@ def load_version(
         engine.forget()
         raise
     engine.guidance.prepare()
-    _log.info("%s is loaded; generation defaults: %s", version.id, engine.generation)
-    return Loaded(version=version, tokenizer=tokenizer, serving=engine)
+    return engine
 
 
 def _ngrams(find: NgramsOf | None, version: ModelVersion, tokenizer: StreamingTokenizer) -> Ngrams | None:
@@ -185,7 +230,7 @@ def unload(loaded: Loaded) -> None:
     """Free a version that nobody holds."""
     loaded.serving.close()
     loaded.serving.forget()
-    gc.collect()
+    collect()
     with suppress(OSError, AttributeError):  # glibc gives freed memory back to the system; others have no such call
         ctypes.CDLL(None).malloc_trim(0)
     _log.info("%s is unloaded", loaded.version.id)

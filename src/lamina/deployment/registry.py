@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lamina.contracts.lineage import Alias, ModelVersion, Receipt
-from lamina.deployment.blobs import BlobStore, digest_of, file_map, folder_digest
+from lamina.deployment.blobs import BlobStore, FileMap, digest_of, file_map, folder_digest
 from lamina.deployment.quality import check_quality
 from lamina.kit.database import Cursor, Database
 from lamina.kit.errors import InputError, NotFoundError
@@ -140,8 +140,15 @@ class ModelRegistry:
         Raises ``CorruptError`` naming the file whose bytes are not those that were recorded.
         """
         found = self.resolve(version)
-        rows = self._database.read("SELECT name, size, sha256 FROM version_files WHERE version = :id", id=found.id)
-        return self._blobs.folder({r["name"]: (int(r["size"]), r["sha256"]) for r in rows}, found.digest)
+        return self._blobs.folder(self._files(found.id), found.digest)
+
+    def look_ahead(self, id: str) -> None:
+        """Begin to check the bytes of a version in a thread: ``folder`` will be asked for it soon."""
+        self._blobs.look_ahead(self._files(id))
+
+    def _files(self, id: str) -> FileMap:
+        rows = self._database.read("SELECT name, size, sha256 FROM version_files WHERE version = :id", id=id)
+        return {r["name"]: (int(r["size"]), r["sha256"]) for r in rows}
 
     def seal(self, version: str) -> dict[str, Any]:
         """The parity seal that was recorded with the version; empty where there was none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import re
 import secrets
 import threading
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lamina.interface.api.ports import SCOPES, Caller
+from lamina.interface.api.ports import SCOPES, Caller, Keys
 from lamina.kit.database import Database
 from lamina.kit.durable import atomic_write
-from lamina.kit.errors import CorruptError, InputError, NotFoundError
+from lamina.kit.errors import CorruptError, InputError, NotFoundError, RefusedError
 
 MIGRATIONS = (
     """
@@ -46,6 +47,19 @@ class _Known:
     digest: bytes
     caller: Caller
     revoked: bool
+
+
+def check_bind(host: str, keys: Keys) -> None:
+    """Refuse to listen beyond this machine while no key exists."""
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback and not keys.in_use():
+        raise RefusedError(
+            f"the API would be open to everybody who reaches {host}",
+            hint="make a key first: lamina keys create NAME --scope infer --scope feedback",
+        )
 
 
 class KeyRing:

@@ -97,6 +97,11 @@ def memory_use(*, groups: Path = GROUPS, own: Path = OWN, machine: Path = MEMORY
     return MemoryUse(limit=tightest[0], used=tightest[1], stalled=_stalled(tightest[2] / "memory.pressure"))
 
 
+def busy() -> bool:
+    """Whether more wants to run on this machine than it has processors, so that what is timed now tells little."""
+    return os.getloadavg()[0] > (os.cpu_count() or 1)
+
+
 def processor_name(file: Path = PROCESSOR) -> str:
     """The processor, in its maker's words."""
     return _said(file, "model name") or f"{platform.machine()} {platform.processor()}".strip()

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
+_FOREIGN = 0xFFFF  # what is no byte
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -104,7 +105,8 @@ class WindowStream:
 
 def byte_table(tokenizer: Tokenizer, control: Collection[int], size: int) -> ByteTable | None:
     """The table for a byte-level, SentencePiece or WordPiece tokenizer; None for another kind."""
-    decoder = json.loads(tokenizer.to_str()).get("decoder") or {}
+    own: Any = tokenizer.decoder
+    decoder = {} if own is None else json.loads(own.__getstate__())  # of the whole tokenizer it would be megabytes
     steps = decoder.get("decoders", [decoder])
     kinds = [step.get("type") for step in steps]
     strip = False
@@ -148,17 +150,16 @@ def _sentencepiece(text: str) -> bytes:
 
 def byte_level(text: str) -> bytes:
     """The bytes that a token of a byte-level vocabulary stands for."""
-    table = _gpt2_bytes()
     try:
-        return bytes([table[c] for c in text])
-    except KeyError:
+        return text.translate(_gpt2_bytes()).encode("latin-1")
+    except UnicodeEncodeError:
         return text.encode()
 
 
 @cache
-def _gpt2_bytes() -> dict[str, int]:
+def _gpt2_bytes() -> dict[int, int]:
     """GPT-2's alphabet: printable bytes stand for themselves, the others for characters from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    table = {chr(b): b for b in printable}
     others = [b for b in range(256) if b not in set(printable)]
-    return table | {chr(256 + n): b for n, b in enumerate(others)}
+    outside = dict.fromkeys(others, _FOREIGN)  # bytes that stand for themselves in no token
+    return outside | {b: b for b in printable} | {256 + n: b for n, b in enumerate(others)}

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,14 @@ def _check_ids(vocabulary: Mapping[str, int], added: list[dict[str, Any]], where
 
 
 def _check_merges(vocabulary: Mapping[str, int], merges: list[Any], where: str) -> None:
-    for n, merge in enumerate(merges):
-        pair = merge.split(" ") if isinstance(merge, str) else merge
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    for n, pair in enumerate(pairs):
         if not isinstance(pair, list) or len(pair) != 2:
-            raise ModelFileError(f"merge {n} is not a pair: {str(merge)[:80]!r}", where=where)
+            raise ModelFileError(f"merge {n} is not a pair: {str(merges[n])[:80]!r}", where=where)
+    known = vocabulary.__contains__  # by C loops: a start waits for it
+    if all(map(known, chain.from_iterable(pairs))) and all(map(known, map("".join, pairs))):
+        return
+    for n, pair in enumerate(pairs):
         for piece in (*pair, "".join(pair)):
             if piece not in vocabulary:
                 raise ModelFileError(f"merge {n} ({pair[0]!r}, {pair[1]!r}) needs {piece!r}, no token", where=where)

@@ -44,6 +44,7 @@ COMPANIONS = (
     "config_sentence_transformers.json",
     "1_Pooling/config.json",
 )
+_BYTES = {"I8": torch.int8, "U8": torch.uint8}  # what may be looked at wherever it lies
 _log = logging.getLogger(__name__)
 
 
@@ -133,14 +134,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
+def read_tensors(folder: Path, *, lent: bool = False) -> dict[str, Tensor]:
     """All tensors of a folder's safetensors file or shards, by name; each is finite.
 
-    Raises ``ModelFileError`` naming the file that is missing, truncated or malformed, or the tensor that is not finite.
+    ``lent``: whole numbers are looked at in the file's own pages, for whoever packs them elsewhere at once: copying
+    them first would take a second memory. Raises ``ModelFileError`` naming the file that is missing, truncated or
+    malformed, or the tensor that is not finite.
     """
     tensors: dict[str, Tensor] = {}
     for path in _weight_files(folder):
-        for name, tensor in _read_file(path):
+        for name, tensor in _read_file(path, lent):
             if tensor.is_floating_point() and tensor.numel() and not _finite(tensor):
                 raise ModelFileError(f"the tensor '{name}' holds NaN or infinite values", where=str(path))
             tensors[name] = tensor
@@ -163,13 +166,29 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _read_file(path: Path) -> Iterator[tuple[str, Tensor]]:
+def _read_file(path: Path, lent: bool) -> Iterator[tuple[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
+            there = _lent(path) if lent else {}
             for name in file.keys():  # noqa: SIM118 (not a mapping)
-                yield name, file.get_tensor(name).clone()  # its own, aligned memory: the file may change under us
+                # in its own, aligned memory: the file may change under us
+                yield name, there[name] if name in there else file.get_tensor(name).clone()
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(f"not a whole safetensors file: {error}", where=str(path)) from error
+
+
+def _lent(path: Path) -> dict[str, Tensor]:
+    """The whole numbers in a file whose header is in order, as views of one mapping: neighbours in it stay such."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    pages = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
+    found = {}
+    for name, about in header.items():
+        if name != "__metadata__" and about["dtype"] in _BYTES:
+            begin, end = (8 + size + place for place in about["data_offsets"])
+            found[name] = pages[begin:end].view(_BYTES[about["dtype"]]).view(about["shape"])
+    return found
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -14,6 +14,7 @@ from lamina.kit.config import seconds
 from lamina.kit.database import Database
 from lamina.kit.errors import BusyError, ConfigError
 from lamina.kit.progress import Progress, open_progress
+from lamina.kit.starting import import_beside, settle
 from lamina.recipes.adapters import adapter_limits, add_adapters
 from lamina.recipes.current import recall
 from lamina.recipes.drafts import find_drafts
@@ -35,12 +36,11 @@ if TYPE_CHECKING:
     from lamina.interface.store import FeedbackStore
 
 PEPPER = "keys.pepper"
+_LATER = ("lamina.interface.api.app", "lamina.interface.api.server")  # wanted once the model is there
 
 
 def serve(stack: Stack, *, json: bool, assignments: Sequence[str] = ()) -> None:
     """Serve until SIGTERM or Ctrl-C; what runs is finished first."""
-    from lamina.interface.api.server import server
-
     progress = open_progress("json" if json else "auto")
     interface = stack.interface
     listener = _listen(interface.host, interface.port)
@@ -48,6 +48,9 @@ def serve(stack: Stack, *, json: bool, assignments: Sequence[str] = ()) -> None:
         stays.callback(listener.close)
         app = stays.enter_context(make_app(stack, progress, assignments=tuple(assignments)))
         address = f"http://{'127.0.0.1' if interface.host == '0.0.0.0' else interface.host}:{listener.getsockname()[1]}"
+        from lamina.interface.api.server import server  # was loaded beside the model
+
+        settle()
         progress.say(f"page: {address}   API: {address}/v1   stop with Ctrl-C")
         server(app, host=interface.host, port=listener.getsockname()[1]).run(sockets=[listener])
 
@@ -58,10 +61,7 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
     from prometheus_client import CollectorRegistry
 
     from lamina.deployment.registry import ModelRegistry
-    from lamina.deployment.texts.words import BesideModels
-    from lamina.interface.api.app import create_app
-    from lamina.interface.api.security import check_bind
-    from lamina.interface.keys import KeyRing
+    from lamina.interface.keys import KeyRing, check_bind
     from lamina.interface.store import FeedbackStore
     from lamina.recipes.jobs import ProcessJobs
     from lamina.recipes.trace import StackLineage
@@ -71,6 +71,7 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
         keys = KeyRing(database, stack.state / PEPPER)
         check_bind(stack.interface.host, keys)
         registry = ModelRegistry(database, stack.state / "models")
+        registry.look_ahead(registry.aliases().get("champion", ""))  # its files are read while torch is loaded
         store = FeedbackStore(database)
         metrics = CollectorRegistry()
         vectors = served_vectors(stack)
@@ -78,6 +79,9 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
         stays.callback(service.close)
         add_adapters(stack, service)
         retriever = stays.enter_context(_retriever(stack, store))
+        from lamina.deployment.texts.words import BesideModels  # with torch, which the service has loaded
+        from lamina.interface.api.app import create_app
+
         jobs = ProcessJobs(stack, assignments)
         stays.callback(jobs.stop)
         yield create_app(
@@ -100,6 +104,7 @@ def make_app(stack: Stack, progress: Progress, *, assignments: tuple[str, ...] =
 def _service(stack: Stack, registry: ModelRegistry, metrics: CollectorRegistry) -> ServingService:
     from lamina.deployment.service import ServingService
 
+    import_beside(*_LATER)  # while the library packs the weights, which needs no Python
     deployment = stack.deployment
     return ServingService(
         registry,

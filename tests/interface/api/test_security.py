@@ -11,8 +11,9 @@ from fastapi import FastAPI
 
 from lamina.interface.api.ports import SCOPES, ApiSettings, NoKeys
 from lamina.interface.api.routes import Routes
-from lamina.interface.api.security import CONTENT_SECURITY_POLICY, allowed_hosts, check_bind
+from lamina.interface.api.security import CONTENT_SECURITY_POLICY, allowed_hosts
 from lamina.interface.api.server import Protocol
+from lamina.interface.keys import check_bind
 from lamina.kit.errors import ConfigError, RefusedError
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}]}

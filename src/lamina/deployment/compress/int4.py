@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lamina.deployment.compress.int8 import SLICE, wide_dtype
+from lamina.deployment.compress.int8 import SLICE, joined, wide_dtype
 
 GROUP = 32
 _TOP = 15  # the greatest nibble
@@ -123,7 +123,7 @@ class Int4Linear(nn.Module):
     def fused(cls, parts: Sequence[Int4Linear]) -> Int4Linear:
         """One layer that gives the outputs of ``parts`` side by side; they become views of it, not copies."""
         names = [name for name in ("weight", "scale", "minimum", "bias") if getattr(parts[0], name) is not None]
-        wholes = {name: torch.cat([getattr(p, name) for p in parts]) for name in names}
+        wholes = {name: joined([getattr(p, name) for p in parts]) for name in names}
         for name in names:
             views = wholes[name].split([p.out_features for p in parts])
             for part, view in zip(parts, views, strict=True):

@@ -41,6 +41,18 @@ def wide_dtype() -> torch.dtype:
     return torch.float32
 
 
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """The rows of ``parts`` under one another: no copy where each begins in memory at the end of the one before it."""
+    first, end = parts[0], parts[0].storage_offset()
+    for part in parts:
+        same = part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not (same and part.is_contiguous() and part.storage_offset() == end):
+            return torch.cat(list(parts))
+        end += part.numel()
+    rows = sum(part.shape[0] for part in parts)
+    return first.as_strided((rows, *first.shape[1:]), first.stride(), first.storage_offset())
+
+
 class Int8Linear(nn.Module):
     """``x @ (scale * weight).T + bias``: ``weight`` int8 (N, K), ``scale`` bfloat16 (N,), ``bias`` float32 (N,)."""
 
@@ -68,7 +80,7 @@ class Int8Linear(nn.Module):
         bias = None
         if parts[0].bias is not None:
             bias = torch.cat([p.bias for p in parts if p.bias is not None])
-        whole = cls(torch.cat([p.weight for p in parts]), torch.cat([p.scale for p in parts]), bias)
+        whole = cls(joined([p.weight for p in parts]), torch.cat([p.scale for p in parts]), bias)
         start = 0
         for part in parts:
             end = start + part.out_features

@@ -125,10 +125,11 @@ def save_served(
 _quantize = quantize  # `save_served` has a parameter of this name
 
 
-def open_served(folder: Path) -> Transformer:
+def open_served(folder: Path, *, lent: bool = False) -> Transformer:
     """The model in ``folder``, quantised or plain, ready to be asked (eval mode, no gradients).
 
-    A plain one takes the dtype that this CPU multiplies fastest. Raises ``NotFoundError`` or ``ModelFileError``.
+    A plain one takes the dtype that this CPU multiplies fastest. ``lent``: the weights of quantised blocks lie in the
+    file's pages, for a native decoder that packs them and lets them go. Raises ``NotFoundError`` or ``ModelFileError``.
     """
     config = read_config(folder)
     if _KEY not in config:
@@ -140,7 +141,7 @@ def open_served(folder: Path) -> Transformer:
             where=str(folder / "config.json"),
             hint="known: " + ", ".join(METHODS),
         )
-    return _open_quantized(folder, config, about)
+    return _open_quantized(folder, config, about, lent)
 
 
 def _about(model: Transformer) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def _split(model: Transformer) -> tuple[dict[str, Tensor], dict[str, Tensor], di
     return weights, beside["scale"], beside["minimum"]
 
 
-def _open_quantized(folder: Path, config: dict[str, Any], about: dict[str, Any]) -> Transformer:
+def _open_quantized(folder: Path, config: dict[str, Any], about: dict[str, Any], lent: bool) -> Transformer:
     where = str(folder)
     family = family_of_config(config, str(folder / "config.json"))
     with hollow():
@@ -176,10 +177,12 @@ def _open_quantized(folder: Path, config: dict[str, Any], about: dict[str, Any])
     shapes = {name: t.shape for name, t in model.state_dict().items() if name not in model.aliases}
     groups = _groups_of(model) if METHODS[about["quant_method"]] == "int4" else {}
     shapes |= {name: torch.Size([rows, GROUP // 2 * count]) for name, (rows, count) in groups.items()}
-    tensors = read_tensors(folder)
+    tensors = read_tensors(folder, lent=lent)
     scales, minimums = (_taken(tensors, ending) for ending in (_SCALE, _MINIMUM))
     weights = family.from_file(tensors, shapes, where)
     del tensors
+    for name in {table_name(model.spec), "head.weight"} & weights.keys() if lent else ():
+        weights[name] = weights[name].clone()  # they stay, when those of the blocks are let go of
     whole = {name: torch.Size([shapes[name][0], 1]) for name, t in weights.items() if t.dtype == torch.int8}
     of_scales = family.from_file(scales, whole | groups, where)
     of_minimums = family.from_file(minimums, {} if about.get("symmetric", True) else groups, where)

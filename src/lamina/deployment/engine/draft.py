@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from lamina.deployment.engine.cache import Cache
 from lamina.deployment.engine.place import Place
@@ -50,8 +51,10 @@ class Draft:
     ) -> None:
         self.context = min(model.spec.max_positions, context or _LONGEST, _LONGEST)
         self._blocks = range(-(-self.context // _BLOCK))
-        sizes = {"blocks": len(self._blocks), "block_tokens": _BLOCK, "context": self.context, "most": 1}
-        self._runner = Runner(model, **sizes, kernels=kernels, cache=cache, sole=True, deterministic=deterministic)
+        sizes: dict[str, Any] = {"blocks": len(self._blocks), "block_tokens": _BLOCK, "most": 1}
+        self._runner = Runner(
+            model, **sizes, context=self.context, kernels=kernels, cache=cache, sole=True, deterministic=deterministic
+        )
         self._known = model.spec.stack.embeddings.vocabulary
         self._vocabulary = vocabulary
         self._whose: object = None

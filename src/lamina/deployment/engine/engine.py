@@ -15,7 +15,7 @@ from lamina.deployment.engine.admission import PLAIN, Admission, Standing, Strea
 from lamina.deployment.engine.blocks import BlockManager
 from lamina.deployment.engine.cache import Cache, bytes_per_token
 from lamina.deployment.engine.change import CacheState, Change
-from lamina.deployment.engine.choice import describe
+from lamina.deployment.engine.choice import Proof, describe
 from lamina.deployment.engine.draft import Draft
 from lamina.deployment.engine.guidance import Guidance, TokenGuide
 from lamina.deployment.engine.ngrams import Ngrams
@@ -42,8 +42,8 @@ class Engine:
     together; ``queue_tokens`` caps the prompts that wait, ``max_wait`` the seconds that one waits for its turn;
     ``speculate``: guess tokens where that pays, by ``ngrams`` and ``draft`` (taken over) too; ``sole``: nobody uses the
     model afterwards either, so that weights of which the engine has a copy in its own form are let go of;
-    ``deterministic``: an answer's bits depend on its request alone, and one without a seed has 0. What is None is taken
-    from ``sizes``, by what it lies on.
+    ``deterministic``: an answer's bits depend on its request alone, and one without a seed has 0; ``proof``: see
+    ``Runner``. What is None is taken from ``sizes``, by what it lies on.
     """
 
     _change: Change | None = None  # to be made before the next step
@@ -71,6 +71,7 @@ class Engine:
         draft: Draft | None = None,
         sole: bool = False,
         deterministic: bool = False,
+        proof: Proof | None = None,
     ) -> None:
         self.version, self.tokenizer = version, tokenizer
         self.generation = dict(generation or {})
@@ -89,9 +90,8 @@ class Engine:
         )
         self._blocks = BlockManager(count, block_tokens, root=version)
         way: dict[str, Any] = {"kernels": kernels, "cache": cache, "sole": sole, "deterministic": deterministic}
-        self._runner = Runner(
-            model, blocks=count, block_tokens=block_tokens, context=self.context, most=max_sequences, **way
-        )
+        way |= {"blocks": count, "block_tokens": block_tokens, "context": self.context, "most": max_sequences}
+        self._runner = Runner(model, proof=proof, **way)
         self._admission.kernels = describe(self._runner.kernels)
         chunks = {"chunk": chunk or sizes.chunk, "wide_chunk": wide_chunk or sizes.wide_chunk}
         self._scheduler = Scheduler(self._blocks, max_sequences=max_sequences, **chunks)

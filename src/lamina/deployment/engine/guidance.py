@@ -31,6 +31,7 @@ from lamina.kit.jail import Jail
 _MOST_CHARS = 65536  # of a constraint
 _KEPT = 64  # constraints that are kept compiled
 _THREADS = 2
+_PREPARE_S = 2.0
 PATIENCE_S = 0.15
 _TRIAL_S = 1.0  # of processor time that a constraint may take to be read; most take a few milliseconds
 _TRIAL_MB = 512
@@ -89,10 +90,14 @@ class Guidance:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="constraints", initializer=_yield_to_others)
         self._jail = Jail(workers=_THREADS, memory_mb=_TRIAL_MB, seconds=_TRIAL_S)
         self._tried = False  # the jail's workers run
+        self._timer: threading.Timer | None = None
 
-    def prepare(self) -> None:
-        """Begin to read the vocabulary, which takes a part of a second, before the first request needs it."""
-        self._threads.submit(self._tokens)
+    def prepare(self, *, after_s: float = _PREPARE_S) -> None:
+        """Read the vocabulary, which takes a part of a second, before a request needs it: ``after_s`` seconds from now,
+        so that a server that starts and its first answer need not share the processor with it."""
+        self._timer = threading.Timer(after_s, self._read_ahead)
+        self._timer.daemon = True
+        self._timer.start()
 
     def guide(self, constraint: Constraint) -> TokenGuide:
         """A fresh guide, waited for: not on the engine's thread. Raises ``InputError``, or ``BusyError``."""
@@ -133,8 +138,14 @@ class Guidance:
 
     def close(self) -> None:
         """End the threads and the children; what is being read ends within its second."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._jail.close()
+
+    def _read_ahead(self) -> None:
+        with suppress(RuntimeError):  # it was closed at this very moment
+            self._threads.submit(self._tokens)
 
     def _compile(self, constraint: Constraint) -> Any:
         from llguidance import LLMatcher

@@ -21,7 +21,7 @@ from lamina.deployment.engine import graphs
 from lamina.deployment.engine.adapters import EngineAdapter, beside, one_kind_at_a_time
 from lamina.deployment.engine.attending import Attend, attend_prompt, attend_tokens
 from lamina.deployment.engine.cache import Cache, bytes_per_token, cache_dtype
-from lamina.deployment.engine.choice import agree, faster
+from lamina.deployment.engine.choice import Proof, Trial, agree, faster
 from lamina.deployment.engine.compiled import CompiledDecoder, open_compiled
 from lamina.deployment.engine.exact import prefill_in_tiles
 from lamina.deployment.engine.graph_steps import wide_scores
@@ -30,11 +30,11 @@ from lamina.deployment.engine.memory import give_back
 from lamina.deployment.engine.native.decoder import NativeDecoder, open_native
 from lamina.deployment.engine.operations import int8_scores, norm, rotary, rotate
 from lamina.deployment.engine.place import Paging, Piece, Place
+from lamina.kit.errors import LaminaError
 from lamina.model.transformer import Transformer
 
 #: Prefill products get at least so many rows (padding): from there on a row's result does not depend on their number.
 _FEWEST_ROWS = 16
-_TRIED = 32  # tokens of the prompt by which two ways are compared
 _log = logging.getLogger(__name__)
 Kernels = Literal["auto", "native", "compiled", "graphs", "torch"]
 _SHORT = 8  # rest of a prompt that the compiled step computes sooner than a padded product over dequantised weights
@@ -45,8 +45,8 @@ class Runner:
 
     ``kernels``: "auto" measures which way is faster here, torch's or the native library's (where it gives torch's
     scores; without the library numba's), and takes CUDA graphs on a GPU; or one of them by name (where the model has no
-    such way, torch's is taken). ``most``: sequences in a step. ``cache``: the kind of keys and values. ``sole``,
-    ``deterministic``: see ``Engine``.
+    such way, torch's is taken). ``proof``: what "auto" found before; raises ``DisprovedError`` where it holds no more.
+    ``most``: sequences in a step. ``cache``: the kind of keys and values. ``sole``, ``deterministic``: see ``Engine``.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Runner:
         cache: Cache = None,
         sole: bool = False,
         deterministic: bool = False,
+        proof: Proof | None = None,
     ) -> None:
         self.model: Any = model
         self._stack: Any = model.stack
@@ -97,8 +98,9 @@ class Runner:
         if int8 and (kernels == "compiled" or (kernels == "auto" and self._native is None)):
             self._compiled = open_compiled(*parts, block_tokens)
         self._native_prompts = self._native is not None
+        self.proof = proof
         if kernels == "auto":
-            self._choose(blocks, by_time=not deterministic)
+            self._choose(Trial.of(blocks, block_tokens, self._spec.embeddings.vocabulary), by_time=not deterministic)
         self.exact = deterministic and self._native is None
         if sole and self._native is not None and self._native_prompts:
             let_go(self._layers, self._stack.blocks)
@@ -255,15 +257,15 @@ class Runner:
             return wide_scores(head, normed.to(head.weight.dtype))
         return int8_scores(head, normed) if self._quantized else head(normed.to(head.weight.dtype)).float()
 
-    def _choose(self, blocks: int, *, by_time: bool) -> None:
-        """Keep a way only if it is faster than torch's here, and the native one only if it gives the same scores.
-
-        The slots that are written to belong to nobody yet.
-        """
-        room = min(blocks, -(-_TRIED // self.block_tokens))
-        place, prompt = Place(range(room), 0), [*range(1, 1 + min(_TRIED, room * self.block_tokens - 1))]
-        prompt = [token % self._spec.embeddings.vocabulary for token in prompt]
+    def _choose(self, trial: Trial, *, by_time: bool) -> None:
+        """Keep a way only if it is faster than torch's here, and the native one only if it gives the same scores."""
         native, compiled = self._native, self._compiled
+        if self.proof is not None:
+            try:
+                return trial.confirm(native, self.proof)
+            except LaminaError:
+                self.close()
+                raise
 
         def by_torch(compute: Callable[[], Any]) -> Callable[[], Any]:
             def plainly() -> Any:
@@ -276,22 +278,21 @@ class Runner:
             return plainly
 
         def decode() -> Tensor:
-            return self.decode([0], [Place(place.blocks, len(prompt))])
+            return self.decode([0], [trial.after])
 
         def prefill() -> Tensor | None:
-            return self.prefill(prompt, place, scores=True)
+            return self.prefill(trial.prompt, trial.place, scores=True)
 
         if native is not None and not agree(prefill(), by_torch(prefill)()):
             _log.warning("the native kernels do not give torch's scores here: torch computes")
             self._native = None
             native.close()
             native = None
-        if not by_time:
-            return
-        if native is not None:
-            self._native_prompts = faster(prefill, by_torch(prefill), "a prompt")
-        if (native or compiled) and not faster(decode, by_torch(decode), "a token"):
-            for way in (native, compiled):
-                if way is not None:
-                    way.close()
-            self._native = self._compiled = None
+        if by_time:
+            if native is not None:
+                self._native_prompts = faster(prefill, by_torch(prefill), "a prompt")
+            if (native or compiled) and not faster(decode, by_torch(decode), "a token"):
+                self.close()
+                self._native = self._compiled = None
+        if self._native is not None and self._native_prompts:
+            self.proof = Proof(trial.bits(self._native))

@@ -20,6 +20,7 @@ from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.native import binding
 from lamina.deployment.fit.choice import MOST_SEQUENCES, Choice, Goal, cache_bytes, choose
 from lamina.deployment.fit.measuring import Rates, measure, weights_of
+from lamina.deployment.fit.proofs import Proofs
 from lamina.kit.durable import atomic_write
 from lamina.kit.errors import CorruptError
 from lamina.kit.identity import blake3_hex
@@ -27,6 +28,7 @@ from lamina.kit.limits import (
     Limits,
     MemoryUse,
     allowed_threads,
+    busy,
     memory_use,
     processor_flags,
     processor_name,
@@ -61,7 +63,7 @@ class Fit:
 
 class Fitter:
     """``goal``: the stated bounds; ``given``: ``max_sequences``, ``cache_mb`` and ``threads`` of the stack file, which
-    stand; ``folder``: where rates are kept, by machine and form of model."""
+    stand; ``folder``: where rates are kept, by machine and form of model, and proofs."""
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class Fitter:
         threads: Callable[[], int] = allowed_threads,
     ) -> None:
         self._folder, self.goal, self._given = folder, goal, dict(given)
+        self.proofs = Proofs(folder)
         self.limits, self.use, self._threads = limits, use, threads
         self.fits: dict[str, Fit] = {}  # by version
         self._measured: dict[Path, Rates] = {}  # by this process, whether or not it is kept
@@ -149,7 +152,7 @@ class Fitter:
         if (kept := self._kept(place)) is not None:
             return kept, False
         rates = self._measured[place] = measure(engine.runner, context=engine.context, most_threads=threads)
-        if os.getloadavg()[0] > (os.cpu_count() or 1):
+        if busy():
             _log.warning("other work keeps this machine busy: what was measured is not kept for the next start")
         else:
             atomic_write(place, json.dumps(rates.told(), indent=1).encode())

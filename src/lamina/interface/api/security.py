@@ -6,7 +6,6 @@ One ASGI middleware, deciding on the raw scope (never on a parsed URL). OWASP AP
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import math
 import re
 import time
@@ -71,19 +70,6 @@ def allowed_hosts(settings: ApiSettings) -> frozenset[str]:
     if settings.host not in ("0.0.0.0", "::", ""):  # any address: the names must be given
         names.add(f"[{settings.host}]" if ":" in settings.host else settings.host.lower())
     return frozenset(names)
-
-
-def check_bind(host: str, keys: Keys) -> None:
-    """Refuse to listen beyond this machine while no key exists."""
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback and not keys.in_use():
-        raise RefusedError(
-            f"the API would be open to everybody who reaches {host}",
-            hint="make a key first: lamina keys create NAME --scope infer --scope feedback",
-        )
 
 
 class Guard:
