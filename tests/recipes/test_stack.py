@@ -41,6 +41,11 @@ def test_settings_override_the_file(tmp_path: Path) -> None:
         ('name = "x"\n[model]\narchitecture = "gpt"\n', "needs a 'preset'"),
         ('name = "x"\n[model]\nbase = "b"\n[model.train]\nsteps = 1\nbudget = "1m"\n', "exclude each other"),
         ('name = "x"\nformat = 9\n[model]\nbase = "b"\n', "newer than this Lamina"),
+        (
+            'name = "x"\n[model]\nbase = "b"\n[deployment]\nengine = "vllm"\n[deployment.adapters]\nmine = "lora"\n',
+            r"deployment\.adapters: .*Lamina's engine",
+        ),
+        ('name = "x"\n[model]\nbase = "b"\n[deployment]\nengine = "tgi"\n', "engine"),
         ('name = "x"\n[modle]\nbase = "b"\n', "did you mean 'model'"),
     ],
 )

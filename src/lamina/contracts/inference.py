@@ -123,7 +123,7 @@ class Chunk:
     version: str = ""  # the model version that speaks; the same for the whole answer
     mean_logprob: float | None = None  # on the last chunk: mean log-probability of the answer's tokens, nats
     mean_entropy: float | None = None  # on the last chunk: mean entropy of the token distributions, nats
-    made: Made | None = None  # on the last chunk, where a model of ours made it
+    made: Made | None = None  # on the last chunk, where our own engine made it
 
 
 class InferenceService(Protocol):

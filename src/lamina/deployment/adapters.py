@@ -124,7 +124,7 @@ class AdapterAsking(ABC):
             self._shelf.check(name, replace=replace)
             if self._names_a_version(name):
                 raise InputError(f"'{name}' is the name of a model", where="lora_name")
-            runner, version = loaded.engine.runner, loaded.version
+            runner, version = loaded.own.runner, loaded.version
             spec: ModelSpec = runner.model.spec
             adapter = read_adapter(folder, spec, most_rank=self._shelf.limits.most_rank)
             _check_base(adapter, version, self._shelf.limits.base, str(folder))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -20,6 +20,7 @@ from lamina.contracts.lineage import ModelVersion
 from lamina.deployment.compress.quantize import dequantize, is_quantized, open_served
 from lamina.deployment.drafts import open_draft
 from lamina.deployment.engine.admission import StreamingTokenizer
+from lamina.deployment.engine.answering import Answering
 from lamina.deployment.engine.choice import DisprovedError, Proof
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.ngrams import Ngrams
@@ -29,6 +30,8 @@ from lamina.deployment.seal import MOST_NATS_BFLOAT16, check_seal
 from lamina.deployment.texts.model import TextModel, refuse
 from lamina.deployment.texts.opening import kind_of, open_texts
 from lamina.deployment.tools import check_tools
+from lamina.deployment.vllm.engine import VllmEngine
+from lamina.deployment.vllm.opening import open_by_vllm
 from lamina.kit.errors import ConfigError, CorruptError, InputError, LaminaError
 from lamina.kit.starting import collect
 from lamina.kit.tokenizer import ModelTokenizer, open_tokenizer
@@ -37,6 +40,7 @@ from lamina.model.device import Device, choose_device
 from lamina.model.transformer import Transformer
 
 _log = logging.getLogger(__name__)
+E = TypeVar("E", Engine, VllmEngine)
 #: Where the n-grams lie by which a version's next tokens are guessed; None: it has none.
 NgramsOf = Callable[[ModelVersion], Path | None]
 _OF_TEXTS = ("context", "queue_tokens", "quantize", "deterministic")  # options of what answers whole texts
@@ -68,16 +72,24 @@ class Loaded:
 
     version: ModelVersion
     tokenizer: StreamingTokenizer
-    serving: Engine | TextModel
+    serving: Engine | VllmEngine | TextModel
     users: int = 0
     retired: bool = False
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Answering:
         """What goes on with texts. Raises ``InputError`` where the model does not."""
         if isinstance(self.serving, TextModel):
             refuse(self.version.id, "chat", self.serving.abilities.tasks)
         return self.serving
+
+    @property
+    def own(self) -> Engine:
+        """The house's own engine. Raises ``InputError`` where another answers."""
+        if not isinstance(self.engine, Engine):
+            what = f"{self.version.id} is answered by vLLM, which cannot do this here"
+            raise InputError(what, where="deployment.engine", hint='engine = "lamina"')
+        return self.engine
 
     @property
     def texts(self) -> TextModel | None:
@@ -94,11 +106,13 @@ def load_version(
     fitter: Fitter | None = None,
 ) -> Loaded:
     """Open, check and warm ``version``; ``options`` are those of ``Engine`` (but ``ngrams``, an ``NgramsOf``, and
-    ``draft``, a ``DraftOf``) and of ``open_texts``, ``fitter`` chooses those that are not given where the processor
-    computes, and keeps what the checks found for the next start. Raises what the checks raise."""
+    ``draft``, a ``DraftOf``) and of ``open_texts``, and ``engine``, see ``open_by_vllm``; ``fitter`` chooses those that
+    are not given where the processor computes, and keeps what the checks found for the next start. Raises what the
+    checks raise."""
     folder, seal = registry.folder(version.id), registry.seal(version.id)
     target = _target(device, deterministic=bool(options.get("deterministic")))
-    proofs = None if fitter is None or target.type != "cpu" else fitter.proofs
+    own = target.type == "cpu" and options.get("engine") != "vllm"  # what a proof tells of is our engine's
+    proofs = fitter.proofs if fitter is not None and own else None
     key = "" if proofs is None else key_of(version.digest, seal, options)
     proof = None if proofs is None else proofs.find(key)
     load = partial(_load, version, folder, seal, target=target, fitter=fitter)
@@ -134,6 +148,14 @@ def _load(
         check_seal(model, tokenizer, seal, digest=version.digest)
     else:
         _log.warning("%s has no parity seal: nothing proves that it is the one that was measured", version.id)
+    options = dict(options)
+    wanted = options.pop("engine", "lamina")
+    if wanted != "lamina" and kind_of(model.spec) == "decoder":
+        given = {**options, "draft": options.get("draft") and options["draft"](version)}
+        told: dict[str, Any] = {"seal": seal, "options": given, "generation": _generation(folder)}
+        other = open_by_vllm(wanted, model, tokenizer, folder, version=version.id, device=target, **told)
+        if other is not None:
+            return Loaded(version=version, tokenizer=tokenizer, serving=_warmed(other))
     if target.type != "cpu":
         model = _sealed(placed(model, target), tokenizer, seal, folder, version.id)
     if kind_of(model.spec) != "decoder":
@@ -146,7 +168,6 @@ def _load(
     options["ngrams"] = _ngrams(options.get("ngrams"), version, tokenizer)
     fitter = fitter if next(iter(model.state_dict().values())).device.type == "cpu" else None
     engine = _engine(version, model, tokenizer, options | {"proof": proof, "generation": _generation(folder)}, fitter)
-    _log.info("%s is loaded; generation defaults: %s", version.id, engine.generation)
     return Loaded(version=version, tokenizer=tokenizer, serving=engine)
 
 
@@ -166,15 +187,21 @@ def _engine(
         if draft is not None:
             draft.close()
         raise
+    return _warmed(engine, (lambda: fitter.fit(engine, version.id)) if fitter is not None else None)
+
+
+def _warmed(engine: E, before: Callable[[], object] | None = None) -> E:
+    """``engine`` after its first answer, and after what is to be done ``before`` that; closed where that fails."""
     try:
-        if fitter is not None:
-            fitter.fit(engine, version.id)
+        if before is not None:
+            before()
         _warm(engine)
     except BaseException:
         engine.close()
         engine.forget()
         raise
     engine.guidance.prepare()
+    _log.info("%s is loaded; generation defaults: %s", engine.version, engine.generation)
     return engine
 
 
@@ -258,7 +285,7 @@ def _generation(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _warm(engine: Engine) -> None:
+def _warm(engine: Answering) -> None:
     """A prompt and a few tokens through the real queue, so that the first user does not wait for cold memory."""
     done = threading.Event()
     failures: list[LaminaError] = []

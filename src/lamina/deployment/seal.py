@@ -78,12 +78,21 @@ def check_seal(
         raise CorruptError("the parity seal is of an unknown format", where="parity seal")
     if digest is not None and seal["manifest"] != digest:
         raise CorruptError("the parity seal belongs to other files", where="parity seal")
-    scores = _scores(model, tokenizer)
+    check_scores(_scores(model, tokenizer), seal, machine(_device(model)), most=most)
+
+
+def prompts_of(tokenizer: Tokenizer, positions: int) -> list[list[int]]:
+    """The seal's prompts as token ids, for a model of so many ``positions``."""
+    return [tokenizer.encode(prompt)[: min(_LONGEST, positions)] or [0] for prompt in PROMPTS]
+
+
+def check_scores(scores: Tensor, seal: Mapping[str, Any], where: str, *, most: float = _MOST_NATS) -> None:
+    """``scores`` (8, V) after the seal's prompts, computed on the machine ``where``. Raises ``CorruptError``."""
     if list(scores.shape) != list(seal["shape"]):
         raise CorruptError(f"it gives {scores.shape[1]} scores, {seal['shape'][1]} were sealed", where="seal")
     if _sha256(scores) == seal["scores_sha256"]:
         return
-    if seal["machine"] == machine(_device(model)):
+    if seal["machine"] == where:
         raise CorruptError("the scores are not, bit by bit, those that were sealed on a like machine", where="seal")
     raw = bytearray(base64.b64decode(seal["logprobs_float16"]))
     sealed = torch.log_softmax(torch.frombuffer(raw, dtype=torch.float16).float().view(scores.shape), dim=-1)
@@ -114,12 +123,8 @@ def _scores(model: Transformer, tokenizer: Tokenizer) -> Tensor:
     of its head in the middle of the prompt, or of its output for classes (8, C); of one without either the vector of
     the prompt (8, D).
     """
-    limit = min(_LONGEST, model.spec.max_positions)
-    rows = []
-    for prompt in PROMPTS:
-        ids = torch.tensor([tokenizer.encode(prompt)[:limit] or [0]], device=_device(model))
-        rows.append(_said(model, ids).float().cpu())
-    return torch.stack(rows)
+    prompts = prompts_of(tokenizer, model.spec.max_positions)
+    return torch.stack([_said(model, torch.tensor([ids], device=_device(model))).float().cpu() for ids in prompts])
 
 
 def _said(model: Transformer, ids: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ from lamina.deployment.fit.follower import Follower
 from lamina.deployment.loaded import Loaded, NgramsOf, Versions, load_version, prompt_ids, unload
 from lamina.deployment.metrics import ServingMetrics
 from lamina.deployment.streaming import answer
+from lamina.deployment.vllm.opening import EngineName
 from lamina.kit.errors import BusyError, LaminaError, NotFoundError
 from lamina.model.device import Device
 
@@ -45,9 +46,9 @@ class ServingService(TextAsking, AdapterAsking):
     """``contracts.inference.InferenceService`` over the versions of ``registry``; the champion is loaded at once.
 
     ``context`` caps prompt and answer (default: what the model was made for); ``cache_mb`` MiB per loaded version hold
-    keys and values, of the kind ``cache``; ``quantize``: see ``open_texts``, ``ngrams``, ``draft``: see
-    ``load_version``. ``fitter`` measures the machine, chooses what is not given, and follows its limits. Raises what
-    loading raises: ``NotFoundError`` (no champion), ``CorruptError`` (broken seal). ``close`` when done.
+    keys and values, of the kind ``cache``; ``quantize``: see ``open_texts``, ``ngrams``, ``draft``: ``load_version``,
+    ``engine``: ``open_by_vllm``. ``fitter`` measures the machine, chooses what is not given, and follows its limits.
+    Raises what loading raises: ``NotFoundError`` (no champion), ``CorruptError`` (broken seal). ``close`` when done.
     """
 
     def __init__(
@@ -71,18 +72,15 @@ class ServingService(TextAsking, AdapterAsking):
         quantize: Quantization = "none",
         fitter: Fitter | None = None,
         adapters: AdapterLimits | None = None,
+        engine: EngineName = "lamina",
     ) -> None:
         self._registry, self._device, self._fitter = registry, device, fitter
         room = {"queue_tokens": queue_tokens, "max_wait": max_wait, "context": context}
         cached = {"cache_mb": cache_mb, "cache": cache, "block_tokens": block_tokens}
         guessing = {"speculate": speculate, "ngrams": ngrams, "draft": draft}
         self._options: dict[str, Any] = {
-            **room,
-            **cached,
-            **guessing,
-            "max_sequences": max_sequences,
-            "deterministic": deterministic,
-            "quantize": quantize,
+            **(room | cached | guessing),
+            **{"max_sequences": max_sequences, "deterministic": deterministic, "quantize": quantize, "engine": engine},
         }
         self._shelf = AdapterShelf(adapters or AdapterLimits())
         self._lock, self._loading = threading.Lock(), threading.Lock()
@@ -116,8 +114,8 @@ class ServingService(TextAsking, AdapterAsking):
 
     def check_room(self, key: str, active: int) -> None:
         """Raise ``BusyError`` where the champion has no room for ``key``; ``active`` requests were let in before it."""
-        if isinstance(self._champion.serving, Engine):
-            self._champion.serving.check_room(key, active)
+        if self._champion.texts is None:
+            self._champion.engine.check_room(key, active)
 
     def count_tokens(self, request: Request) -> int:
         """Tokens of the request's prompt, as the champion's (or the named, loaded version's) tokenizer has it."""

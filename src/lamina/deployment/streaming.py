@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 from lamina.contracts.inference import Chunk, Request
 from lamina.deployment.engine.adapters import EngineAdapter
 from lamina.deployment.engine.admission import Standing, StreamingTokenizer
-from lamina.deployment.engine.engine import Engine
+from lamina.deployment.engine.answering import Answering
 from lamina.deployment.loaded import prompt_ids
 from lamina.deployment.tools import required_calls
 from lamina.kit.errors import LaminaError
 
 
 async def answer(
-    engine: Engine, tokenizer: StreamingTokenizer, request: Request, adapter: EngineAdapter | None = None
+    engine: Answering, tokenizer: StreamingTokenizer, request: Request, adapter: EngineAdapter | None = None
 ) -> AsyncGenerator[Chunk, None]:
     """The answer, piece by piece; closing it aborts the request. Raises what ``ServingService.stream`` does."""
     prompt = await asyncio.to_thread(prompt_ids, tokenizer, request)
@@ -26,7 +27,7 @@ async def answer(
     engine.submit(
         request.id,
         prompt,
-        request.sampling,
+        replace(request.sampling, constraint=constraint),
         chunks.put_nowait,
         loop=asyncio.get_running_loop(),
         guide=guide,

@@ -41,6 +41,8 @@ def explain(stack: Stack, *, as_json: bool) -> Any:
     from lamina.recipes.versions import open_registry
 
     fitter, deployment = open_fitter(stack), stack.deployment
+    if deployment.engine == "vllm":
+        raise InputError("vLLM chooses its sizes itself: only Lamina's own engine is fitted", where="--explain")
     options: dict[str, Any] = {
         "max_sequences": deployment.max_sequences,
         "cache_mb": deployment.cache_mb,

@@ -78,7 +78,7 @@ class StackReplays:
         if not key:
             return None
         name, _, digest = key.rpartition("@")
-        runner = loaded.engine.runner
+        runner = loaded.own.runner
         for folder in self._folders():
             if digest_of(folder) == digest:
                 adapter = read_adapter(folder, runner.model.spec)

@@ -119,6 +119,8 @@ def _service(stack: Stack, registry: ModelRegistry, metrics: CollectorRegistry) 
         draft=find_drafts(stack, registry),
         deterministic=deployment.deterministic,
         quantize=deployment.quantize,
+        # Adapters are the own engine's: where one of the two has to choose, they say which.
+        engine="lamina" if deployment.engine == "auto" and deployment.adapters else deployment.engine,
         metrics=metrics,
         fitter=open_fitter(stack),
         adapters=adapter_limits(stack),

@@ -139,6 +139,7 @@ class DeploymentSection:
     calibrate: Literal["none", "smoothquant", "awq", "gptq"] = "none"  # on training documents, how it is rounded
     quality: str | None = None  # what compression may cost: "-1%" is one per cent more bits per byte
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where torch can use one
+    engine: Literal["lamina", "auto", "vllm"] = "lamina"  # auto: an installed vLLM on a GPU, for what it can do
     slo: str | None = None  # "ttft=300ms,itl=30ms": what sizes are chosen for
     threads: int | None = None  # default: chosen by measurement
     max_sequences: int | None = None  # answered at the same time; default: chosen by measurement, on a GPU 64
@@ -168,6 +169,9 @@ class DeploymentSection:
             raise ConfigError(
                 "a draft guesses, and nothing is to be guessed", where="deployment.draft", hint="speculate = true"
             )
+        if self.engine == "vllm" and self.adapters:
+            what = "adapters are answered by Lamina's engine"
+            raise ConfigError(what, where="deployment.adapters", hint='engine = "lamina"')
         rounds = {"none": self.quantize, "smoothquant": "int8"}.get(self.calibrate, "int4")
         if rounds != self.quantize:
             raise ConfigError(

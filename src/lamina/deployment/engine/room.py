@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from lamina.deployment.engine.scheduler import Scheduler
+from typing import Protocol
+
+from lamina.deployment.engine.pace import Pace
 from lamina.deployment.engine.sequence import Sequence
+from lamina.deployment.engine.waiting import Waiting
 from lamina.kit.errors import QueueFullError
 
 _WEIGHT = 0.05  # of a prompt in the mean of their lengths
+
+
+class Queued(Protocol):
+    """Whoever lets requests wait: ``Scheduler``, for one."""
+
+    waiting: Waiting
+    pace: Pace
 
 
 class Room:
@@ -16,7 +26,7 @@ class Room:
     keeps its time, whatever is offered, and nothing is computed for answers that come too late.
     """
 
-    def __init__(self, scheduler: Scheduler, tokens: int, seconds: float | None) -> None:
+    def __init__(self, scheduler: Queued, tokens: int, seconds: float | None) -> None:
         self._scheduler, self._tokens, self._seconds = scheduler, tokens, seconds
         self._usual = 0.0  # tokens of a prompt
 

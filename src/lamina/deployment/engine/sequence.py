@@ -173,6 +173,10 @@ class Sequence:
             )
         return self.finish("deadline", self._rest()[0])
 
+    def cut(self) -> Chunk:
+        """Nothing more comes, though it has not come to its end: what there is of the answer."""
+        return self.finish("length", self._rest()[0])
+
     def _rest(self) -> tuple[str, bool]:
         """The text that was held back, and whether a stop string was in it after all."""
         text, stopped = self.stop.push(self.decoder.finish())

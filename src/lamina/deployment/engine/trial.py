@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 _NICE = 10
-_JSON = {"whitespace_pattern": r"[ \n\t]{1,16}"}  # small models write nothing but white space where they may
+#: Of JSON schemas, where they say nothing else.
+JSON_DEFAULTS = {"whitespace_pattern": r"[ \n\t]{1,16}"}  # small models write nothing but white space where they may
 _niced = False
 
 
@@ -34,7 +35,7 @@ def fault_of(library: Any, tokens: Any, kind: str, text: str) -> tuple[Any, str 
     """The matcher of a constraint over ``tokens``, and what is wrong with it."""
     try:
         if kind == "json":
-            grammar = library.grammar_from_json_schema(text, defaults=_JSON)
+            grammar = library.grammar_from_json_schema(text, defaults=JSON_DEFAULTS)
         elif kind == "regex":
             grammar = library.grammar_from_regex(text)
         else:

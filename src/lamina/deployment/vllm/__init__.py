@@ -1,0 +1,1 @@
+"""Answers by an installed vLLM, in the place of the house's own engine."""
