@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from lamina.contracts.inference import Chunk, Request, SamplingParams
+from lamina.contracts.inference import Request
 from lamina.contracts.lineage import ModelVersion
 from lamina.deployment.compress.quantize import dequantize, is_quantized, open_served
 from lamina.deployment.drafts import open_draft
@@ -32,6 +31,7 @@ from lamina.deployment.texts.opening import kind_of, open_texts
 from lamina.deployment.tools import check_tools
 from lamina.deployment.vllm.engine import VllmEngine
 from lamina.deployment.vllm.opening import open_by_vllm
+from lamina.deployment.warming import warm
 from lamina.kit.errors import ConfigError, CorruptError, InputError, LaminaError
 from lamina.kit.starting import collect
 from lamina.kit.tokenizer import ModelTokenizer, open_tokenizer
@@ -195,7 +195,7 @@ def _warmed(engine: E, before: Callable[[], object] | None = None) -> E:
     try:
         if before is not None:
             before()
-        _warm(engine)
+        warm(engine)
     except BaseException:
         engine.close()
         engine.forget()
@@ -283,22 +283,3 @@ def _generation(folder: Path) -> dict[str, Any]:
         values = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
         return values if isinstance(values, dict) else {}
     return {}
-
-
-def _warm(engine: Answering) -> None:
-    """A prompt and a few tokens through the real queue, so that the first user does not wait for cold memory."""
-    done = threading.Event()
-    failures: list[LaminaError] = []
-
-    def receive(item: Chunk | LaminaError) -> None:
-        if isinstance(item, LaminaError):
-            failures.append(item)
-        if failures or (isinstance(item, Chunk) and item.finish_reason):
-            done.set()
-
-    count = min(32, engine.context - 4)
-    engine.submit("warm-up", [0] * max(1, count), SamplingParams(temperature=0.0, max_tokens=2), receive)
-    if not done.wait(300):
-        raise LaminaError("the model did not answer its first request within 300 s")
-    if failures:
-        raise failures[0]
