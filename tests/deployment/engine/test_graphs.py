@@ -11,7 +11,8 @@ from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.compress.quantize import dequantize, quantize
 from lamina.deployment.engine.drawing import draw_together
 from lamina.deployment.engine.engine import Engine
-from lamina.deployment.engine.place import Place
+from lamina.deployment.engine.graphs import parts_of
+from lamina.deployment.engine.place import Piece, Place
 from lamina.deployment.engine.runner import Runner
 from lamina.deployment.engine.sampling import Sampler
 from lamina.deployment.engine.sizes import suited
@@ -94,6 +95,48 @@ def test_scores_equal_the_models(family, kernels, tiny_model) -> None:
             torch.testing.assert_close(row, truth[at], rtol=0, atol=ROUNDING)
     if kernels == "graphs" and run.kernels == "torch":
         pytest.skip("this model's heads are of a size that the kernels do not know")
+
+
+def in_one_call(found: list[list[Piece]]) -> list[list[tuple[int, int, bool]]]:
+    return [[(len(p.tokens), p.place.stored, p.scores) for p in part] for part in found]
+
+
+def test_pieces_are_cut_where_a_graph_is_full() -> None:
+    pieces = [
+        Piece([1], Place([0], 9)),
+        Piece([*range(10)], Place([1], 4), scores=False),
+        Piece([2] * 3, Place([2], 0)),
+    ]
+    assert in_one_call([*parts_of(pieces, 16, 4)]) == [[(1, 9, True), (10, 4, False), (3, 0, True)]]
+    assert in_one_call([*parts_of(pieces, 8, 4)]) == [
+        [(1, 9, True), (7, 4, False)],
+        [(3, 11, False), (3, 0, True)],
+    ]
+    assert in_one_call([*parts_of(pieces, 16, 2)]) == [[(1, 9, True), (10, 4, False)], [(3, 0, True)]]
+    long = [Piece([*range(20)], Place([0], 0))]
+    assert in_one_call([*parts_of(long, 8, 4)]) == [[(8, 0, False)], [(8, 8, False)], [(4, 16, True)]]
+    assert [t for part in parts_of(long, 8, 4) for p in part for t in p.tokens] == [*range(20)]
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])
+def test_answers_and_prompts_in_one_graph(family, tiny_model) -> None:
+    model = tiny_model(family)
+    with torch.inference_mode():
+        truth = model.logits(model(torch.tensor([IDS])))[0]
+    sizes = {"blocks": 40, "block_tokens": 4, "context": 80, "kernels": "graphs", "most": 3}
+    run = Runner(placed(tiny_model(family), torch.device("cuda")), **sizes)
+    if run.kernels != "graphs":
+        pytest.skip("this model's heads are of a size that the kernels do not know")
+    first, second = (9, 3, 4, 31, 0, 8, 7, 6), (20, 21, 22, 23, 24, 25, 26, 27)
+    assert run.together([Piece(IDS[:5], Place(first, 0), scores=False)]).shape[0] == 0
+    scores = run.together([Piece(IDS[5:9], Place(first, 5)), Piece(IDS[:17], Place(second, 0))])
+    for row, at in zip(scores.cpu(), (8, 16), strict=True):
+        torch.testing.assert_close(row, truth[at], rtol=0, atol=ROUNDING)
+    scores = run.together([Piece(IDS[9:10], Place(first, 9)), Piece(IDS[17:], Place(second, 17))])
+    for row, at in zip(scores.cpu(), (9, len(IDS) - 1), strict=True):
+        torch.testing.assert_close(row, truth[at], rtol=0, atol=ROUNDING)
 
 
 @pytest.mark.gpu

@@ -98,7 +98,7 @@ class GraphDecoder:
 
     def together(self, pieces: Sequence[Piece]) -> Tensor:
         """Scores (W, V) float32 after the pieces that want them; they stand until the next call."""
-        return self._in_parts([*_parts(pieces, max(self._mixed), self.most)], self._mixed)
+        return self._in_parts([*parts_of(pieces, max(self._mixed), self.most)], self._mixed)
 
     def close(self) -> None:
         """Let go of the graphs."""
@@ -162,7 +162,7 @@ class GraphDecoder:
         return _Captured(graph, given, scratch)
 
 
-def _parts(pieces: Sequence[Piece], rows: int, most: int) -> Iterator[list[Piece]]:
+def parts_of(pieces: Sequence[Piece], rows: int, most: int) -> Iterator[list[Piece]]:
     """``pieces`` in their order, in parts of at most ``rows`` rows and ``most`` pieces; a long one is cut."""
     part: list[Piece] = []
     left = rows
