@@ -78,7 +78,7 @@ def test_what_breaks_the_loop_is_told_and_the_next_is_answered(engine, monkeypat
         elif where == "release":
             monkeypatch.setattr(one._blocks, "release", broken)
         else:
-            monkeypatch.setattr(one._stepper, "observer", Watcher())
+            monkeypatch.setattr(one._teller, "observer", Watcher())
     assert all(isinstance(answer.ended, LaminaError | Chunk) for answer in answers)
     assert any(isinstance(answer.ended, LaminaError) for answer in answers) or where != "schedule"
     assert ask(one, 5).tokens == before

@@ -8,6 +8,7 @@ import pytest
 
 from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.engine.admission import Admission
+from lamina.deployment.engine.lifecycle import Teller
 from lamina.deployment.engine.outbox import Outbox
 from lamina.deployment.engine.sampling import Drawn
 from lamina.deployment.engine.sequence import Sequence
@@ -37,7 +38,7 @@ def asked(tiny_tokenizer) -> Callable[..., tuple[Sequence, list[Chunk | LaminaEr
 def take(tiny_tokenizer):
     """``take(sequence, told)``: through an outbox that is emptied at once."""
     outbox = Outbox()
-    taker = Taker(tiny_tokenizer, outbox)
+    taker = Taker(Teller(tiny_tokenizer), outbox)
 
     def through(sequence: Sequence, told: Told) -> Chunk | LaminaError | None:
         end = taker.take(sequence, told)
@@ -101,6 +102,6 @@ def test_the_observer_hears_of_each_token(asked, take) -> None:
         def finished(self, reason: str, seconds: float, generated: int) -> None:
             heard.append(reason)
 
-    take.taker.observer = Ear()
+    take.taker._teller.observer = Ear()
     take(asked()[0], step(5, 6))
     assert heard == ["first after 3", "next"]

@@ -11,12 +11,11 @@ from functools import partial
 from torch import Tensor
 
 from lamina.contracts.inference import Chunk
-from lamina.deployment.engine.admission import StreamingTokenizer
 from lamina.deployment.engine.blocks import BlockManager
 from lamina.deployment.engine.draft import Draft, DraftGuesser
 from lamina.deployment.engine.drawing import draw_together
+from lamina.deployment.engine.lifecycle import Teller
 from lamina.deployment.engine.ngrams import Ngrams
-from lamina.deployment.engine.observer import Observer
 from lamina.deployment.engine.outbox import Outbox
 from lamina.deployment.engine.place import Piece
 from lamina.deployment.engine.runner import Runner
@@ -41,7 +40,7 @@ class Stepper:
         self,
         runner: Runner,
         blocks: BlockManager,
-        tokenizer: StreamingTokenizer,
+        teller: Teller,
         outbox: Outbox,
         *,
         rows: int,
@@ -50,12 +49,9 @@ class Stepper:
         ngrams: Ngrams | None = None,
         draft: Draft | None = None,
     ) -> None:
-        self.observer: Observer | None = None
         self._runner = runner
         self._blocks = blocks
-        self._tokenizer = tokenizer
-        self._pieces = getattr(tokenizer, "pieces", None)
-        self._outbox = outbox
+        self._teller, self._outbox = teller, outbox
         self.rows = rows
         self._loud = logging.WARNING
         self.threads: tuple[int, int] | None = None  # of tokens and of prompts; None: as torch has it
@@ -231,28 +227,12 @@ class Stepper:
     def _take(self, sequence: Sequence, drawn: Drawn | Exception) -> None:
         if isinstance(drawn, Exception):
             raise drawn
-        self._observe(sequence)
-        chunk = sequence.take(drawn, self._told)
+        self._teller.came(sequence)
+        chunk = sequence.take(drawn, self._teller.token)
         if sequence.reason is None:
             self._outbox.put(sequence, chunk)
         else:
             self._end(sequence, chunk)
-
-    def _told(self, token: int) -> tuple[str, bytes | None]:
-        """A token's text by itself, and its bytes where the tokenizer knows them."""
-        if self._pieces is None:
-            return self._tokenizer.decode([token]), None
-        raw = self._pieces[token] if token < len(self._pieces) else b""
-        return raw.decode("utf-8", "replace"), raw
-
-    def _observe(self, sequence: Sequence) -> None:
-        now = time.monotonic()
-        if self.observer is not None:
-            if sequence.last_token is None:
-                self.observer.first_token(now - sequence.arrived, sequence.prompt_tokens)
-            else:
-                self.observer.next_token(now - sequence.last_token)
-        sequence.last_token = now
 
     def _guard(self, sequence: Sequence, work: Callable[[], None]) -> None:
         """Do ``work``; its failure is this sequence's alone."""

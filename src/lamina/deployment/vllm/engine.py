@@ -20,27 +20,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamina.contracts.inference import Chunk, SamplingParams
-from lamina.deployment.engine.adapters import EngineAdapter
+from lamina.contracts.inference import SamplingParams
 from lamina.deployment.engine.adjusting import Rules
-from lamina.deployment.engine.admission import PLAIN, Admission, Standing, StreamingTokenizer
-from lamina.deployment.engine.guidance import Guidance, TokenGuide
-from lamina.deployment.engine.observer import Load, Observer
-from lamina.deployment.engine.outbox import Outbox
-from lamina.deployment.engine.room import Room
-from lamina.deployment.engine.sequence import Deliver, Sequence, State
+from lamina.deployment.engine.admission import Admission, Standing, StreamingTokenizer
+from lamina.deployment.engine.lifecycle import Lifecycle
+from lamina.deployment.engine.observer import Load
+from lamina.deployment.engine.sequence import Sequence, State
 from lamina.deployment.vllm.asked import Asked, asked_of
 from lamina.deployment.vllm.library import Library, LibraryEndedError, Setting, Told, describe
 from lamina.deployment.vllm.line import Line
 from lamina.deployment.vllm.taking import Taker, last
-from lamina.kit.errors import BusyError, DeadlineError, InputError, LaminaError
+from lamina.kit.errors import InputError, LaminaError
 
 _log = logging.getLogger(__name__)
 _TICK_S = 0.05  # between two looks for whose time is up
 _STARTS_S = 1800.0  # that vLLM may take to start: it reads and may compile the model
 
 
-class VllmEngine:
+class VllmEngine(Lifecycle):
     """``engine.answering.Answering`` by vLLM over the folder of ``setting``; started when it is made.
 
     ``vocabulary`` rows of scores; ``generation``: the model's ``generation_config``; ``queue_tokens`` caps the prompts
@@ -60,22 +57,19 @@ class VllmEngine:
         queue_tokens: int = 32768,
         max_wait: float | None = None,
     ) -> None:
-        self.version, self.generation = version, dict(generation)
+        self.generation = dict(generation)
         self._setting, self._vocabulary = setting, vocabulary
         self.release: Callable[[], None] | None = None
-        self._admission = Admission(
+        admission = Admission(
             tokenizer, version=version, context=setting.context, vocabulary=vocabulary, generation=self.generation
         )
-        self._admission.kernels = describe()
+        admission.kernels = describe()
         self._line = Line(setting.sequences)
-        self._room = Room(self._line, queue_tokens, max_wait)
-        self._lock, self._outbox = threading.RLock(), Outbox()
-        self._taker = Taker(tokenizer, self._outbox)
-        self._live: dict[str, Sequence] = {}
+        super().__init__(version, tokenizer, admission, self._line, queue_tokens=queue_tokens, max_wait=max_wait)
+        self._taker = Taker(self._teller, self._outbox)
         self._asked: dict[str, Asked] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}  # the loop's own
-        self._closing, self._ended = False, False
-        self._stepped = time.monotonic()
+        self._ended = False
         started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(started,), name=f"vllm-{version}", daemon=True)
         self._thread.start()
@@ -86,70 +80,7 @@ class VllmEngine:
             self.guidance.close()
             raise
 
-    @property
-    def context(self) -> int:
-        """Tokens that prompt and answer may have together."""
-        return self._admission.context
-
-    @property
-    def guidance(self) -> Guidance:
-        """Reads constraints."""
-        return self._admission.guidance
-
-    @property
-    def observer(self) -> Observer | None:
-        """Who is told what happens."""
-        return self._taker.observer
-
-    @observer.setter
-    def observer(self, observer: Observer | None) -> None:
-        self._taker.observer = observer
-
     # -- called from any thread -----------------------------------------------------------------------------------
-
-    def submit(
-        self,
-        id: str,
-        prompt: list[int],
-        sampling: SamplingParams,
-        deliver: Deliver,
-        *,
-        loop: asyncio.AbstractEventLoop | None = None,
-        guide: TokenGuide | None = None,
-        standing: Standing = PLAIN,
-        adapter: EngineAdapter | None = None,
-    ) -> None:
-        """Queue a request; see ``engine.Engine.submit``. Raises ``InputError`` or ``BusyError`` before it is queued."""
-        if adapter is not None:
-            raise InputError("a model that vLLM answers has no adapters", where="model", hint='engine = "lamina"')
-        sequence = self._admission.sequence(id, prompt, sampling, deliver, loop, guide, standing)
-        sequence.made = None
-        rules = Rules.settle(sampling, self.generation, self._vocabulary)
-        with self._lock:
-            if self._closing:
-                raise BusyError("this model is being unloaded", hint="ask again")
-            if self._ended:
-                raise LibraryEndedError("vLLM has stopped", hint="start the server again")
-            self._room.admit(sequence.key, len(sequence.tokens))
-            if id in self._live:
-                raise InputError(f"a request with the id '{id}' is running")
-            self._live[id] = sequence
-            self._asked[id] = asked_of(sequence, sampling, rules, standing.salt)
-            self._line.add(sequence)
-        self._ring()
-
-    def check_room(self, key: str, active: int) -> None:
-        """Raise ``QueueFullError`` where ``submit`` would, once those of ``active`` requests still on the way came."""
-        with self._lock:
-            self._room.check(key, 1, coming=max(0, active - len(self._live)))
-
-    def abort(self, id: str) -> None:
-        """End a request; nothing more is delivered for it. Unknown ids are ignored."""
-        with self._lock:
-            sequence = self._live.get(id)
-            if sequence is not None:
-                sequence.aborted = True
-        self._ring()
 
     def load(self) -> Load:
         """How busy it is; of the cache, what the requests that run take of it.
@@ -157,7 +88,7 @@ class VllmEngine:
         Steps are seen by the tokens that they bring: while prompts alone are read there is no age. Where vLLM has
         stopped it is infinite.
         """
-        with self._lock:
+        with self._wake:
             running, waiting = len(self._line.running), len(self._line.waiting)
             held = sum(len(s.tokens) for s in self._line.running)
             decoding = any(s.generated for s in self._line.running)
@@ -179,19 +110,26 @@ class VllmEngine:
             found[token] = logprob
         return found
 
-    def close(self, *, timeout: float = 60.0) -> None:
-        """Abort what runs, end vLLM's processes and the thread. Idempotent."""
-        with self._lock:
-            self._closing = True
-        self._ring()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout)
-        self.guidance.close()
-
     def forget(self) -> None:
         """Let go of the folder, after ``close``."""
         if self.release is not None:
             self.release()
+
+    def _prepare(self, sequence: Sequence, sampling: SamplingParams, standing: Standing) -> Asked:
+        if sequence.adapter is not None:
+            raise InputError("a model that vLLM answers has no adapters", where="model", hint='engine = "lamina"')
+        sequence.made = None
+        rules = Rules.settle(sampling, self.generation, self._vocabulary)
+        return asked_of(sequence, sampling, rules, standing.salt)
+
+    def _check_open(self) -> None:
+        super()._check_open()
+        if self._ended:
+            raise LibraryEndedError("vLLM has stopped", hint="start the server again")
+
+    def _enter(self, sequence: Sequence, ready: Asked) -> None:
+        self._asked[sequence.id] = ready
+        super()._enter(sequence, ready)
 
     def _ring(self) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody is left to be woken
@@ -227,25 +165,16 @@ class VllmEngine:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._end_all("the model was unloaded before the answer was complete")
+        self._outbox.flush()
         self._library.close()
         del self._library
 
-    def _drop(self) -> None:
-        """Take those out that were aborted, whose time is up, or that waited too long for their turn."""
-        now = time.monotonic()
-        with self._lock:
-            live = list(self._live.values())
-        for sequence in live:
-            if sequence.aborted:
-                self._leave(sequence, "abort")
-            elif sequence.deadline is not None and sequence.deadline < now:
-                self._end(sequence, last(sequence.expire()))
-            elif (refusal := self._room.late(sequence, now)) is not None:
-                self._end(sequence, refusal)
+    def _expire(self, sequence: Sequence) -> None:
+        self._end(sequence, last(sequence.expire()))
 
     def _admit(self) -> None:
         """Hand those to vLLM whose turn it is."""
-        with self._lock:
+        with self._wake:
             while (sequence := self._line.take()) is not None:
                 task = self._loop.create_task(self._answer(sequence, self._asked[sequence.id]))
                 self._tasks[sequence.id] = task
@@ -274,26 +203,9 @@ class VllmEngine:
         finally:
             self._bell.set()
 
-    def _end_all(self, why: str) -> None:
-        for sequence in list(self._live.values()):
-            self._end(sequence, LaminaError(why))
-        self._outbox.flush()
-
-    def _end(self, sequence: Sequence, end: Chunk | LaminaError) -> None:
-        if sequence.state is State.FINISHED:
-            return
-        self._outbox.put(sequence, end)
-        reason = "deadline" if isinstance(end, DeadlineError) else "error"
-        self._leave(sequence, reason if isinstance(end, LaminaError) else str(end.finish_reason))
-
-    def _leave(self, sequence: Sequence, reason: str) -> None:
-        """The one exit: vLLM's part of it ends, and the request is forgotten."""
-        with self._lock:
-            self._live.pop(sequence.id, None)
-            self._asked.pop(sequence.id, None)
-            self._line.remove(sequence)
+    def _left(self, sequence: Sequence) -> None:
+        """vLLM's part of it ends."""
+        self._asked.pop(sequence.id, None)
         task = self._tasks.pop(sequence.id, None)
         if task is not None and task is not asyncio.current_task():
             task.cancel()
-        if self.observer is not None:
-            self.observer.finished(reason, time.monotonic() - sequence.arrived, sequence.generated)
