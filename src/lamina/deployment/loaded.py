@@ -19,9 +19,9 @@ from lamina.contracts.lineage import ModelVersion
 from lamina.deployment.compress.quantize import dequantize, is_quantized, open_served
 from lamina.deployment.drafts import open_draft
 from lamina.deployment.engine.admission import StreamingTokenizer
-from lamina.deployment.engine.answering import Answering
 from lamina.deployment.engine.choice import DisprovedError, Proof
 from lamina.deployment.engine.engine import Engine
+from lamina.deployment.engine.lifecycle import Lifecycle
 from lamina.deployment.engine.ngrams import Ngrams
 from lamina.deployment.fit.fitter import Fitter
 from lamina.deployment.fit.proofs import key_of
@@ -77,7 +77,7 @@ class Loaded:
     retired: bool = False
 
     @property
-    def engine(self) -> Answering:
+    def engine(self) -> Lifecycle:
         """What goes on with texts. Raises ``InputError`` where the model does not."""
         if isinstance(self.serving, TextModel):
             refuse(self.version.id, "chat", self.serving.abilities.tasks)

@@ -9,14 +9,14 @@ from dataclasses import replace
 from lamina.contracts.inference import Chunk, Request
 from lamina.deployment.engine.adapters import EngineAdapter
 from lamina.deployment.engine.admission import Standing, StreamingTokenizer
-from lamina.deployment.engine.answering import Answering
+from lamina.deployment.engine.lifecycle import Lifecycle
 from lamina.deployment.loaded import prompt_ids
 from lamina.deployment.tools import required_calls
 from lamina.kit.errors import LaminaError
 
 
 async def answer(
-    engine: Answering, tokenizer: StreamingTokenizer, request: Request, adapter: EngineAdapter | None = None
+    engine: Lifecycle, tokenizer: StreamingTokenizer, request: Request, adapter: EngineAdapter | None = None
 ) -> AsyncGenerator[Chunk, None]:
     """The answer, piece by piece; closing it aborts the request. Raises what ``ServingService.stream`` does."""
     prompt = await asyncio.to_thread(prompt_ids, tokenizer, request)

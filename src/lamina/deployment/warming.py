@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 
 from lamina.contracts.inference import Chunk, SamplingParams
-from lamina.deployment.engine.answering import Answering
+from lamina.deployment.engine.lifecycle import Lifecycle
 from lamina.kit.errors import LaminaError
 
 _MOST_S = 300.0  # that it may take
 
 
-def warm(engine: Answering) -> None:
+def warm(engine: Lifecycle) -> None:
     """A prompt and a few tokens through the real queue, so that the first user does not wait for cold memory."""
     done = threading.Event()
     failures: list[LaminaError] = []

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.engine.adapters import EngineAdapter
 from lamina.deployment.engine.admission import PLAIN, Admission, Standing, StreamingTokenizer
 from lamina.deployment.engine.guidance import Guidance, TokenGuide
-from lamina.deployment.engine.observer import Observer
+from lamina.deployment.engine.observer import Load, Observer
 from lamina.deployment.engine.outbox import Outbox
 from lamina.deployment.engine.room import Queued, Room
 from lamina.deployment.engine.sequence import Deliver, Sequence, State
@@ -59,8 +60,10 @@ class Teller:
         sequence.last_token = now
 
 
-class Lifecycle:
-    """What engines have in common. ``admission`` makes a sequence of a request, which waits in ``queue``, where
+class Lifecycle(ABC):
+    """What every engine is to the service: many requests at once, streamed.
+
+    ``admission`` makes a sequence of a request, which waits in ``queue``, where
     ``queue_tokens`` and ``max_wait`` seconds have room. A subclass starts ``_thread``, which computes."""
 
     _thread: threading.Thread
@@ -154,8 +157,17 @@ class Lifecycle:
             self._thread.join(timeout)
         self.guidance.close()
 
+    @abstractmethod
+    def load(self) -> Load:
+        """How busy it is."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Let go of the weights and of what else it holds, after ``close``."""
+
     # -- what engines do differently ------------------------------------------------------------------------------
 
+    @abstractmethod
     def _prepare(self, sequence: Sequence, sampling: SamplingParams, standing: Standing) -> Any:
         """What is to be known of a sequence before it is queued; may raise ``InputError``."""
 
@@ -176,9 +188,6 @@ class Lifecycle:
     def _expire(self, sequence: Sequence) -> None:
         """End an answer whose time is up."""
         self._end(sequence, sequence.expire())
-
-    def _left(self, sequence: Sequence) -> None:
-        """It was forgotten."""
 
     # -- the thread that computes ---------------------------------------------------------------------------------
 
@@ -215,6 +224,5 @@ class Lifecycle:
         with self._wake:
             self._live.pop(sequence.id, None)
             self._queue.remove(sequence)
-        self._left(sequence)
         if self.observer is not None:
             self.observer.finished(reason, time.monotonic() - sequence.arrived, sequence.generated)

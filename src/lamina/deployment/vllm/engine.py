@@ -38,7 +38,7 @@ _STARTS_S = 1800.0  # that vLLM may take to start: it reads and may compile the 
 
 
 class VllmEngine(Lifecycle):
-    """``engine.answering.Answering`` by vLLM over the folder of ``setting``; started when it is made.
+    """Answers by vLLM over the folder of ``setting``; started when it is made.
 
     ``vocabulary`` rows of scores; ``generation``: the model's ``generation_config``; ``queue_tokens`` caps the prompts
     that wait, ``max_wait`` the seconds that one waits; ``release``, if it is set, is called by ``forget``, when nothing
@@ -203,8 +203,9 @@ class VllmEngine(Lifecycle):
         finally:
             self._bell.set()
 
-    def _left(self, sequence: Sequence) -> None:
-        """vLLM's part of it ends."""
+    def _leave(self, sequence: Sequence, reason: str) -> None:
+        """vLLM's part of it ends, too."""
+        super()._leave(sequence, reason)
         self._asked.pop(sequence.id, None)
         task = self._tasks.pop(sequence.id, None)
         if task is not None and task is not asyncio.current_task():
