@@ -141,3 +141,9 @@ def test_stop_strings_however_the_text_is_cut(pieces: list[str], stops: list[str
     else:
         assert shown in {whole[: whole.find(s)] for s in stops if s in whole}
         assert not any(s in shown for s in stops)
+
+
+@given(seed=st.integers(0, 2**63 - 1), place=st.integers(0, 2**31))
+def test_a_number_is_philoxs_for_its_seed_and_place(seed: int, place: int) -> None:
+    fresh = int(np.random.Philox(key=seed, counter=place).random_raw())
+    assert [uniform(seed, place) for _ in range(2)] == [(fresh >> 11) * 2.0**-53] * 2

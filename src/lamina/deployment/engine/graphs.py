@@ -156,7 +156,8 @@ class GraphDecoder:
                 self._step(given.on_device, scratch)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Another version may be answering: what its thread does meanwhile is no error of this one's.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             self._step(given.on_device, scratch)
         self._pool = self._pool or graph.pool()
         return _Captured(graph, given, scratch)

@@ -68,10 +68,6 @@ class Graphs:
         captured.graph.replay()
         return captured.loss
 
-    def forget(self) -> None:
-        """Let go of all graphs, after the model has changed its form."""
-        self._captured.clear()
-
     def _attach(self, learned: Sequence[nn.Parameter]) -> None:
         """Let the gradients lie where captured passes add theirs; those that there are go on."""
         fresh = [parameter for parameter in learned if parameter.grad is None]
