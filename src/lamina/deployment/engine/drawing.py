@@ -16,7 +16,7 @@ from lamina.deployment.engine.sampling import Drawn, Sampler, uniform
 from lamina.kit.errors import LaminaError
 from lamina.model.device import triton_kernels
 
-_KERNELS = "lamina.deployment.engine.cuda_drawing"
+_KERNELS = "lamina.deployment.engine.gpu.drawing"
 _FEW = 1024  # likeliest tokens that top-k and top-p mostly choose from
 Adjust = Callable[[Tensor], Tensor] | None
 

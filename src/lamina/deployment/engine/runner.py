@@ -17,14 +17,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lamina.deployment.engine import graphs
 from lamina.deployment.engine.adapters import EngineAdapter, beside, one_kind_at_a_time
 from lamina.deployment.engine.attending import Attend, attend_prompt, attend_tokens
 from lamina.deployment.engine.cache import Cache, bytes_per_token, cache_dtype
 from lamina.deployment.engine.choice import Proof, Trial, agree, faster
 from lamina.deployment.engine.compiled import CompiledDecoder, open_compiled
 from lamina.deployment.engine.exact import prefill_in_tiles
-from lamina.deployment.engine.graph_steps import wide_scores
+from lamina.deployment.engine.gpu import graphs
+from lamina.deployment.engine.gpu.steps import wide_scores
 from lamina.deployment.engine.layer import check_served, let_go, make_layer
 from lamina.deployment.engine.memory import give_back
 from lamina.deployment.engine.native.decoder import NativeDecoder, open_native

@@ -11,7 +11,7 @@ from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.compress.quantize import dequantize, quantize
 from lamina.deployment.engine.drawing import draw_together
 from lamina.deployment.engine.engine import Engine
-from lamina.deployment.engine.graphs import parts_of
+from lamina.deployment.engine.gpu.graphs import parts_of
 from lamina.deployment.engine.place import Piece, Place
 from lamina.deployment.engine.runner import Runner
 from lamina.deployment.engine.sampling import Sampler

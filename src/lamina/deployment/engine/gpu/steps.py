@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from lamina.deployment.engine.layer import Layer
 
-KERNELS = "lamina.deployment.engine.cuda_kernels"
+KERNELS = "lamina.deployment.engine.gpu.kernels"
 Norm = tuple[Tensor, Tensor | None, float]
 
 

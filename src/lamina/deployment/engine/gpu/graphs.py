@@ -2,7 +2,7 @@
 
 A small model's step is hundreds of kernels of a few microseconds; launched one by one from Python they take longer to
 start than to run. A row is one token of a sequence. Steps in which each sequence has one are captured apart from those
-that hold pieces of prompts, too (``cuda_kernels`` has attention for either). The rows of a step are filled up to the
+that hold pieces of prompts, too (``kernels`` has attention for either). The rows of a step are filled up to the
 next captured number with some that write into a page of their own and whose results nobody reads.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamina.deployment.engine.graph_steps import KERNELS, GraphSteps
+from lamina.deployment.engine.gpu.steps import KERNELS, GraphSteps
 from lamina.deployment.engine.layer import Layer, is_plain
 from lamina.deployment.engine.place import Piece, Place
 from lamina.model.device import triton_kernels

@@ -1,0 +1,1 @@
+"""Steps on a GPU as CUDA graphs over Triton kernels, and tokens drawn there."""
