@@ -176,6 +176,17 @@ def test_wrong_bytes_that_were_seen_ahead_are_never_handed_out(registry, tmp_pat
             registry.folder(version)
 
 
+def test_bytes_that_change_after_they_were_seen_ahead_are_checked_again(registry, tmp_path) -> None:
+    version, other = add(registry, tmp_path, "one"), add(registry, tmp_path, "two")
+    file = (registry.folder(version) / "model.safetensors").resolve()
+    registry.look_ahead(version)
+    registry.folder(other)  # another one after all: what was seen is of no use any more
+    file.chmod(0o600)
+    file.write_bytes(b"x" * file.stat().st_size)
+    with pytest.raises(CorruptError, match=r"model\.safetensors"):
+        registry.folder(version)
+
+
 def test_a_view_that_was_removed_comes_back(registry, tmp_path) -> None:
     add(registry, tmp_path, "a")
     view = registry.folder("v1")

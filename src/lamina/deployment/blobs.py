@@ -38,12 +38,24 @@ def folder_digest(folder: Path) -> str:
     return digest_of(file_map(folder))
 
 
+_Look = tuple[int, int, int] | None  # file, bytes and time of its last change
+
+
+def _look_of(file: Path) -> _Look:
+    """By which it is seen whether it was written to; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 class BlobStore:
     """Content-addressed files under ``root``; equal files of several versions are held once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._ahead: dict[tuple[Path, int, str], Future[None]] = {}
+        self._ahead: dict[tuple[Path, int, str], Future[_Look]] = {}
 
     def place(self, digest: str) -> Path:
         """Where the blob of this sha256 lies."""
@@ -69,21 +81,28 @@ class BlobStore:
     def look_ahead(self, files: Mapping[str, tuple[int, str]]) -> None:
         """Begin to check the bytes in a thread; the next ``folder`` of these files, and none after it, waits for that
         instead of reading them itself."""
+
+        def look(place: Path, size: int, sha: str, name: str) -> _Look:
+            before = _look_of(place)
+            self._check(place, size, sha, name)
+            return before
+
         reader = ThreadPoolExecutor(1, thread_name_prefix="blobs")
-        for name, (size, sha) in files.items():
-            place = self.place(sha)
-            self._ahead[place, size, sha] = reader.submit(self._check, place, size, sha, name)
+        self._ahead = {
+            (self.place(sha), size, sha): reader.submit(look, self.place(sha), size, sha, name)
+            for name, (size, sha) in files.items()
+        }
         reader.shutdown(wait=False)
 
     def folder(self, files: Mapping[str, tuple[int, str]], digest: str) -> Path:
         """The folder that these files make, every byte checked. ``CorruptError`` names the file that is wrong."""
         view = self.root / "versions" / digest
+        ahead, self._ahead = self._ahead, {}
         for name, (size, sha) in files.items():
-            begun = self._ahead.pop((self.place(sha), size, sha), None)
-            if begun is None:
-                self._check(self.place(sha), size, sha, name)
-            else:
-                begun.result()
+            place = self.place(sha)
+            begun = ahead.get((place, size, sha))
+            if begun is None or begun.result() != _look_of(place):
+                self._check(place, size, sha, name)
         if not is_published(view):
             with publish(view) as staging:
                 for name, (_, sha) in files.items():

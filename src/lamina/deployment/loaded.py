@@ -116,10 +116,12 @@ def load_version(
     key = "" if proofs is None else key_of(version.digest, seal, options)
     proof = None if proofs is None else proofs.find(key)
     load = partial(_load, version, folder, seal, target=target, fitter=fitter)
+    loaded = None
     try:
         loaded = load(options, proof=proof)
     except DisprovedError as error:
         _log.warning("%s is checked anew: %s", version.id, error)
+    if loaded is None:  # out of the handler, whose error holds the first model
         assert proofs is not None
         proofs.forget(key)
         proof, loaded = None, load(options, proof=None)
@@ -155,7 +157,7 @@ def _load(
         told: dict[str, Any] = {"seal": seal, "options": given, "generation": _generation(folder)}
         other = open_by_vllm(wanted, model, tokenizer, folder, version=version.id, device=target, **told)
         if other is not None:
-            return Loaded(version=version, tokenizer=tokenizer, serving=_warmed(other))
+            return Loaded(version=version, tokenizer=tokenizer, serving=_ready(other))
     if target.type != "cpu":
         model = _sealed(placed(model, target), tokenizer, seal, folder, version.id)
     if kind_of(model.spec) != "decoder":
@@ -187,19 +189,19 @@ def _engine(
         if draft is not None:
             draft.close()
         raise
-    return _warmed(engine, (lambda: fitter.fit(engine, version.id)) if fitter is not None else None)
-
-
-def _warmed(engine: E, before: Callable[[], object] | None = None) -> E:
-    """``engine`` after its first answer, and after what is to be done ``before`` that; closed where that fails."""
     try:
-        if before is not None:
-            before()
+        if fitter is not None:
+            fitter.fit(engine, version.id)
         warm(engine)
     except BaseException:
         engine.close()
         engine.forget()
         raise
+    return _ready(engine)
+
+
+def _ready(engine: E) -> E:
+    """``engine``, which has given its first answer."""
     engine.guidance.prepare()
     _log.info("%s is loaded; generation defaults: %s", engine.version, engine.generation)
     return engine

@@ -76,9 +76,11 @@ def _quickest(call: Callable[[], object], device: torch.device) -> float:
 
 @cache
 def triton_kernels(module: str) -> ModuleType | None:
-    """The module of kernels of that name where Triton can be had, else None."""
+    """The module of kernels of that name where Triton can be had and its ``probe`` runs, else None."""
     try:
-        return import_module(module)
+        kernels = import_module(module)
+        kernels.probe()
+        return kernels
     except Exception as error:  # Triton is missing, or does not fit this card
         _log.warning("the GPU goes without the kernels of %s: %s", module, error)
         return None

@@ -89,6 +89,17 @@ def test_one_row_changed_alone() -> None:
     assert seven.logprob == pytest.approx(float(torch.log_softmax(scores[1], -1)[7]), abs=1e-5)
 
 
+def test_a_row_of_which_nothing_is_possible_fails_alone() -> None:
+    scores = torch.randn(3, 50)
+    given = [Sampler(**PLAIN | way, seed=0) for way in ({}, {"temperature": 0.0}, {"top_p": 0.5})]
+    nothing = [lambda row: torch.full_like(row, float("-inf"))] * 3
+    for found in draw_at_once(scores, given, [0] * 3, nothing):
+        assert isinstance(found, LaminaError)
+        assert "no token is possible" in found.what
+    found = draw_at_once(scores, given, [0] * 3, [None, nothing[0], None])
+    assert [isinstance(drawn, Drawn) for drawn in found] == [True, False, True]
+
+
 def test_rows_that_are_no_numbers_fail_alone() -> None:
     scores = torch.randn(4, 2000)
     scores[2, 100] = float("nan")

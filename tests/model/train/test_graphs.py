@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import weakref
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,57 @@ def test_other_losses_are_not_captured() -> None:
     model = objectives.make("causal")
     model.stack.recompute = True
     assert Graphs(model, Aims(), lambda precision: nullcontext()).backward(whole_rows(2), Counts(), "float32") is None
+
+
+def test_a_form_that_cannot_be_captured_costs_no_other(monkeypatch) -> None:
+    model, given = objectives.make("causal"), {"cannot": False, "tried": 0}
+
+    def capture(self: Graphs, arrays: Any, precision: str) -> Any:
+        given["tried"] += 1
+        return None if given["cannot"] else graphs._Captured(Replayed(), Anything(), [], torch.ones(()))
+
+    class Replayed:
+        def replay(self) -> None: ...
+
+    class Anything(dict[str, torch.Tensor]):
+        def __missing__(self, name: str) -> torch.Tensor:
+            return torch.zeros(()).expand(0)
+
+    monkeypatch.setattr(Graphs, "_try_capture", capture)
+    monkeypatch.setattr(torch.Tensor, "copy_", lambda self, other: self)
+    captured = Graphs(model, Aims(), lambda precision: nullcontext())
+    assert captured.backward(whole_rows(2), Counts(), "float32") is not None
+    given["cannot"] = True
+    for _ in range(2):
+        assert captured.backward(whole_rows(3), Counts(), "float32") is None
+    assert captured.backward(whole_rows(2), Counts(), "float32") is not None
+    assert given["tried"] == 2
+
+
+def test_memory_that_graphs_hold_is_given_up_for_a_step() -> None:
+    class Full:
+        on = True
+
+        def backward(self, batch: Batch, counts: Counts, precision: str) -> torch.Tensor | None:
+            if self.on and batch.inputs.shape[0] == 3:
+                raise torch.OutOfMemoryError("no room")
+            return None
+
+        def forget(self, *, for_good: bool = False) -> bool:
+            before, self.on = self.on, not for_good and self.on
+            return before
+
+    batches = [whole_rows(2), whole_rows(3)]
+    plain, step = (Step(objectives.make("causal"), Aims(), torch.device("cpu"), Team()) for _ in range(2))
+    step._graphs = Full()  # type: ignore[assignment]
+    assert step.backward(batches, "float32").item() == plain.backward(batches, "float32").item()
+    for ours, theirs in zip(step._model.parameters(), plain._model.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=0)  # nothing of the first try is left in them
+
+
+def test_a_step_is_gone_with_its_last_reference() -> None:
+    gone = weakref.ref(Step(objectives.make("causal"), Aims(), torch.device("cuda"), Team()))
+    assert gone() is None  # what it holds on a GPU does not wait for a search for garbage
 
 
 def on_gpu(model: Transformer) -> Step:

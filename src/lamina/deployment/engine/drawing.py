@@ -48,6 +48,8 @@ def draw_at_once(
         if warm:
             rows = slice(None) if len(warm) == len(samplers) else torch.tensor(warm, device=scores.device)
             tokens[rows] = _sample(scores[rows], [samplers[n] for n in warm], [places[n] for n in warm])
+        if scores is not own:  # where nothing is possible, what was drawn is nothing
+            facts[:, 3].masked_fill_(scores.amax(dim=-1) == -torch.inf, torch.nan)
         facts[:, 0] = tokens
         facts[:, 1] = own.gather(1, tokens[:, None])[:, 0] - facts[:, 3]
     most = max((sampler.logprobs or 0 for sampler in samplers), default=0)
@@ -99,9 +101,11 @@ def _draw(row: Tensor, sampler: Sampler, place: int, adjust: Adjust) -> Drawn | 
 
 
 def _told(fact: Sequence[float], top: tuple[tuple[int, float], ...] | None) -> Drawn | Exception:
-    token, logprob, entropy, _ = fact
+    token, logprob, entropy, whole = fact
     if entropy != entropy:
         return LaminaError("the model's scores are not numbers", where="sampling")
+    if whole != whole:
+        return LaminaError("no token is possible here", where="sampling")
     return Drawn(int(token), logprob, entropy, top)
 
 

@@ -160,7 +160,8 @@ class VllmEngine(Lifecycle):
             await self._stop()
 
     async def _stop(self) -> None:
-        self._ended = True  # also where the loop failed: nobody is let in who would wait for ever
+        with self._wake:
+            self._ended = True  # also where the loop failed: nobody is let in who would wait for ever
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -191,9 +192,12 @@ class VllmEngine(Lifecycle):
                     self._loop.call_soon(self._outbox.flush)  # after those that woke with it
                     if sequence.state is State.FINISHED or sequence.aborted:
                         break
+            if not sequence.aborted:  # vLLM has no more to say of one that goes on
+                self._end(sequence, LaminaError("vLLM ended this answer without a reason"))
         except LibraryEndedError as error:
             _log.error("vLLM has stopped; %s answers nothing any more", self.version)
-            self._ended = True
+            with self._wake:
+                self._ended = True
             self._end(sequence, error)
         except LaminaError as error:
             self._end(sequence, error)
@@ -205,8 +209,9 @@ class VllmEngine(Lifecycle):
 
     def _leave(self, sequence: Sequence, reason: str) -> None:
         """vLLM's part of it ends, too."""
-        super()._leave(sequence, reason)
-        self._asked.pop(sequence.id, None)
-        task = self._tasks.pop(sequence.id, None)
+        with self._wake:  # before the id may be used again
+            self._asked.pop(sequence.id, None)
+            task = self._tasks.pop(sequence.id, None)
+            super()._leave(sequence, reason)
         if task is not None and task is not asyncio.current_task():
             task.cancel()

@@ -19,6 +19,7 @@ from lamina.deployment.engine.sizes import suited
 from lamina.deployment.seal import MOST_NATS_BFLOAT16, check_scores, prompts_of
 from lamina.deployment.vllm.engine import VllmEngine
 from lamina.deployment.vllm.library import Setting, describe, is_installed
+from lamina.deployment.warming import warm
 from lamina.kit.errors import ConfigError, LaminaError
 from lamina.model.checkpoint import save_model
 from lamina.model.transformer import Transformer
@@ -61,6 +62,7 @@ def open_by_vllm(
         engine = _opened(model, tokenizer, folder, version, options, generation, device)
         try:
             _check_answers(engine, model, tokenizer, seal)
+            warm(engine)
         except BaseException:
             engine.close()
             engine.forget()

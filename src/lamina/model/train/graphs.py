@@ -43,7 +43,7 @@ class Graphs:
 
     def __init__(self, model: Transformer, aims: Aims, cast: Callable[[str], AbstractContextManager[object]]) -> None:
         self._model, self._aims, self._cast = model, aims, cast
-        self._captured: dict[Any, _Captured] = {}
+        self._captured: dict[Any, _Captured | None] = {}  # None: of this form no pass could be captured
         self._sums: dict[nn.Parameter, Tensor] = {}  # where captured passes add their gradients
         self._pool: Any = None
         self._works = True
@@ -56,17 +56,26 @@ class Graphs:
         check_batch(self._model, batch)
         arrays = _arrays(batch, counts, causal=self._model.spec.stack.causal)
         key = (precision, is_compiled(self._model), tuple((name, array.shape) for name, array in arrays.items()))
+        if key not in self._captured and len(self._captured) < _MOST:
+            self._captured[key] = self._try_capture(arrays, precision)
         captured = self._captured.get(key)
         if captured is None:
-            captured = self._try_capture(arrays, precision) if len(self._captured) < _MOST else None
-            if captured is None:
-                return None
-            self._captured[key] = captured
+            return None
         self._attach(captured.learned)
         for name, array in arrays.items():
             captured.given[name].copy_(torch.from_numpy(array))
         captured.graph.replay()
         return captured.loss
+
+    def forget(self, *, for_good: bool = False) -> bool:
+        """Let go of all that was captured and of its memory. ``for_good``: capture nothing any more; whether that is
+        news."""
+        worked = self._works
+        self._captured.clear()
+        self._sums.clear()
+        self._pool = None
+        self._works &= not for_good
+        return worked
 
     def _attach(self, learned: Sequence[nn.Parameter]) -> None:
         """Let the gradients lie where captured passes add theirs; those that there are go on."""
@@ -86,8 +95,7 @@ class Graphs:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # what cannot be captured is computed as it is written
-            self._works = False
-            _log.warning("training goes without CUDA graphs: %s", (str(error).splitlines() or [""])[0])
+            _log.warning("batches of this form go without a CUDA graph: %s", (str(error).splitlines() or [""])[0])
             return None
 
     def _capture(self, arrays: Arrays, precision: str) -> _Captured:
@@ -107,7 +115,7 @@ class Graphs:
             self._sums.setdefault(parameter, torch.zeros_like(parameter))
             parameter.grad = self._sums[parameter]
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             loss = self._pass(given, precision)
         self._pool = self._pool or graph.pool()
         return _Captured(graph, given, learned, loss)

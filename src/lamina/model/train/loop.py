@@ -72,6 +72,7 @@ def train(
             well = True
         finally:
             run.observers.close(well=well)
+            run.step.forget()
             set_compiled(run.model, on=False)
             model.eval()
         team.collect(run.model, model)

@@ -210,6 +210,7 @@ class Run:
 
         trial = Trial(model=self.model, rows=first.inputs.size, step=try_step, team=self.team, clock=self.clock)
         self.plan = settle(self.work / "plan.json", self.parameters, trial, progress)
+        self.step.forget()  # what was tried beside the plan's way
         self.attention = self.step.kernels(first, self.plan.precision)
         if slow := self.attention.get("math"):
             progress.say(f"{slow} of {sum(self.attention.values())} attentions run without a fused kernel: slower")

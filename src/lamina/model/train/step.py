@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ from lamina.model.train.graphs import Graphs
 from lamina.model.train.objectives import Aims, Counts, batch_loss
 from lamina.model.transformer import Transformer
 
+_log = logging.getLogger(__name__)
 _EMPTY = 1000  # micro-batches in a row without a learned token
 
 
@@ -35,18 +38,38 @@ class Step:
 
     def __init__(self, model: Transformer, aims: Aims, device: torch.device, team: Team) -> None:
         self._model, self._aims, self._device, self._team = model, aims, device, team
+        self._cast = partial(_cast, device.type)
         self._graphs = Graphs(model, aims, self._cast) if device.type == "cuda" and team.alone else None
 
     def backward(self, batches: Sequence[Batch], precision: str) -> Tensor:
         """Add up the gradients of the mean loss over all learned tokens, plus that over all labels; returns that loss
         (nats, float64), over all processes. It is not waited for: a GPU may still be computing it. Raises
         ``StageError`` where the memory does not hold the step."""
-        counts, total = Counts.of(batches), torch.zeros((), dtype=torch.float64, device=self._device)
         with _in_memory(batches):
-            for batch in self._team.share(batches):
-                if batch.learned or not self._team.alone:
-                    total += self._backward(batch, counts, precision).detach()
+            try:
+                total = self._summed(batches, precision)
+            except torch.OutOfMemoryError:  # what was captured holds memory that nothing else may use
+                if self._graphs is None or not self._graphs.forget(for_good=True):
+                    raise
+                total = None
+            if total is None:
+                self._model.zero_grad(set_to_none=True)
+                torch.cuda.empty_cache()
+                _log.warning("the memory does not hold CUDA graphs beside a step: training goes without them")
+                total = self._summed(batches, precision)
         return total if self._team.alone else total.new_tensor(self._team.sum(total.item()))
+
+    def forget(self) -> None:
+        """Let go of what was captured on a GPU, and of its memory."""
+        if self._graphs is not None:
+            self._graphs.forget()
+
+    def _summed(self, batches: Sequence[Batch], precision: str) -> Tensor:
+        counts, total = Counts.of(batches), torch.zeros((), dtype=torch.float64, device=self._device)
+        for batch in self._team.share(batches):
+            if batch.learned or not self._team.alone:
+                total += self._backward(batch, counts, precision).detach()
+        return total
 
     def _backward(self, batch: Batch, counts: Counts, precision: str) -> Tensor:
         captured = None if self._graphs is None else self._graphs.backward(batch, counts, precision)
@@ -86,8 +109,9 @@ class Step:
         if not self._team.alone:
             self._team.forget_gathered(self._model)
 
-    def _cast(self, precision: str) -> AbstractContextManager[object]:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+def _cast(device: str, precision: str) -> AbstractContextManager[object]:
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 @contextmanager

@@ -153,3 +153,11 @@ def draw(scores, numbers):
         scores, torch.empty_like(scores), numbers, out, scores.shape[1], BLOCK=_BLOCK, num_warps=_WARPS
     )
     return out
+
+
+def probe():
+    """Launch what is here once: an import alone does not show that kernels can be compiled."""
+    scores = torch.zeros((1, 2), device="cuda")
+    summarize(scores)
+    draw(scores, torch.tensor([[1.0, 0.5, 2.0, 0.0, 0.0]], dtype=torch.float64, device="cuda"))
+    torch.cuda.synchronize()
