@@ -207,6 +207,14 @@ def test_a_tar_that_is_cut_short_is_not_taken_for_a_whole_one(tmp_path: Path) ->
         unpack(tmp_path / "y.tar", tmp_path / "y")
 
 
+def test_a_compressed_tar_that_ends_in_its_header_is_told(tmp_path: Path) -> None:
+    whole = gzip.compress(tar_bytes({"a.txt": b"one"}))
+    for end in range(3, 12):
+        (tmp_path / "x.tar.gz").write_bytes(whole[:end])
+        with pytest.raises(DocumentError, match="cannot be unpacked"):
+            unpack(tmp_path / "x.tar.gz", tmp_path / str(end))
+
+
 @given(kind=st.integers(0, 8), at=st.integers(0, 10**6), cut=st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_damage_is_an_error_of_the_tree_or_harmless(

@@ -198,7 +198,10 @@ def _tar(raw: IO[bytes], stack: ExitStack, left: Callable[[str], None] | None) -
     if head == b"\x28\xb5\x2f\xfd":
         raw = zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(raw)
     mode: Literal["r|", "r|*"] = "r|" if head == b"\x28\xb5\x2f\xfd" else "r|*"
-    opened = stack.enter_context(tarfile.open(fileobj=raw, mode=mode, tarinfo=_Member))  # noqa: SIM115
+    try:
+        opened = stack.enter_context(tarfile.open(fileobj=raw, mode=mode, tarinfo=_Member))  # noqa: SIM115
+    except TypeError as error:  # tarfile's own, where gzip's header ends early
+        raise tarfile.ReadError("the header of the compressed file is cut short") from error
     for member in opened:
         if member.isreg():
             source = opened.extractfile(member)
