@@ -12,7 +12,7 @@ from lamina.deployment.engine.lifecycle import Teller
 from lamina.deployment.engine.outbox import Outbox
 from lamina.deployment.engine.sampling import Drawn
 from lamina.deployment.engine.sequence import Sequence
-from lamina.deployment.vllm.library import Told
+from lamina.deployment.vllm.backend import Told
 from lamina.deployment.vllm.taking import Taker
 from lamina.kit.errors import LaminaError
 

@@ -27,7 +27,7 @@ from lamina.deployment.engine.lifecycle import Lifecycle
 from lamina.deployment.engine.observer import Load
 from lamina.deployment.engine.sequence import Sequence, State
 from lamina.deployment.vllm.asked import Asked, asked_of
-from lamina.deployment.vllm.library import Library, LibraryEndedError, Setting, Told, describe
+from lamina.deployment.vllm.backend import Library, LibraryEndedError, Setting, Told, describe
 from lamina.deployment.vllm.line import Line
 from lamina.deployment.vllm.taking import Taker, last
 from lamina.kit.errors import InputError, LaminaError

@@ -17,8 +17,8 @@ from lamina.deployment.engine.admission import StreamingTokenizer
 from lamina.deployment.engine.cache import bytes_per_token
 from lamina.deployment.engine.sizes import suited
 from lamina.deployment.seal import MOST_NATS_BFLOAT16, check_scores, prompts_of
+from lamina.deployment.vllm.backend import Setting, describe, is_installed
 from lamina.deployment.vllm.engine import VllmEngine
-from lamina.deployment.vllm.library import Setting, describe, is_installed
 from lamina.deployment.warming import warm
 from lamina.kit.errors import ConfigError, LaminaError
 from lamina.model.checkpoint import save_model

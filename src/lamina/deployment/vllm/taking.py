@@ -8,7 +8,7 @@ from lamina.contracts.inference import Chunk
 from lamina.deployment.engine.lifecycle import Teller
 from lamina.deployment.engine.outbox import Outbox
 from lamina.deployment.engine.sequence import Sequence
-from lamina.deployment.vllm.library import Told
+from lamina.deployment.vllm.backend import Told
 from lamina.kit.errors import LaminaError
 
 
