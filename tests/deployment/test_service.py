@@ -72,6 +72,14 @@ def test_it_answers_from_the_champion(serve, registry) -> None:
     assert by_ids[-1].usage.prompt_tokens == 3
 
 
+def test_what_a_version_takes_is_no_more_than_it_is_served_with(serve) -> None:
+    whole, capped = serve(), serve(context=24)
+    assert [capped.abilities(name).context for name in ("", "v1", "v2")] == [24] * 3, "v2 is not loaded"
+    assert whole.abilities().context == whole.context > 24
+    whole._engines()["v1"]._admission.context = 40  # as when memory was taken from its cache
+    assert whole.abilities().context == 40
+
+
 def test_the_kind_of_keys_and_values_is_the_engines(serve) -> None:
     bytes_of = {}
     for cache in (None, "float16", "int8"):

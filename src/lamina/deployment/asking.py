@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from lamina.contracts.texts import (
     Abilities,
@@ -26,6 +27,8 @@ class TextAsking(ABC):
     """``contracts.texts.TextService`` over the versions that a service holds."""
 
     _registry: Versions
+    _loaded: dict[str, Loaded]
+    _longest: int | None = None  # tokens that prompt and answer may have together, where the stack says so
     _abilities: dict[str, Abilities] | None = None  # of versions, which do not change
 
     @abstractmethod
@@ -38,8 +41,11 @@ class TextAsking(ABC):
         if self._abilities is None:
             self._abilities = {}
         if version.id not in self._abilities:
-            self._abilities[version.id] = abilities_of(self._registry.folder(version.id))
-        return self._abilities[version.id]
+            self._abilities[version.id] = abilities_of(self._registry.folder(version.id), context=self._longest)
+        known, loaded = self._abilities[version.id], self._loaded.get(version.id)
+        if loaded is None or loaded.texts is not None:
+            return known
+        return replace(known, context=min(known.context, loaded.engine.context))  # memory may hold less
 
     def embed(self, inputs: Sequence[Input], *, model: str = "", truncate: bool = False) -> Embedded:
         """Vectors of texts, or of their token ids."""

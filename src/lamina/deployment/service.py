@@ -74,7 +74,7 @@ class ServingService(TextAsking, AdapterAsking):
         adapters: AdapterLimits | None = None,
         engine: EngineName = "lamina",
     ) -> None:
-        self._registry, self._device, self._fitter = registry, device, fitter
+        self._registry, self._device, self._fitter, self._longest = registry, device, fitter, context
         room = {"queue_tokens": queue_tokens, "max_wait": max_wait, "context": context}
         cached = {"cache_mb": cache_mb, "cache": cache, "block_tokens": block_tokens}
         guessing = {"speculate": speculate, "ngrams": ngrams, "draft": draft}

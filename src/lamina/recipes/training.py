@@ -94,13 +94,13 @@ def make_served(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
     """The artefact that answers, and its parity seal. ``parameters["calibrate"]``: a method that reads documents."""
-    from lamina.deployment.compress.quantize import quantize, save_served
+    from lamina.deployment.compress.quantize import can_quantize, quantize, save_served
     from lamina.deployment.seal import make_seal
     from lamina.model.checkpoint import open_model
 
     source, form = inputs["source"] / parameters["part"], parameters["quantize"]
     model, method = open_model(source), parameters.get("calibrate")
-    if model.encoder is not None or model.head is None:  # int8 products gain nothing with many rows: docs/log.md
+    if not can_quantize(model):
         form, method = "none", None
     elif method is not None:
         model = calibrated(model, method, inputs["corpus"], tokens_of=source, progress=progress)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from lamina.deployment.compress.int4 import Int4Linear, own_groups, round_groups
 from lamina.deployment.compress.int8 import Int8Embedding, Int8Linear, quantize_rows
 from lamina.deployment.compress.quantize import dequantize, is_quantized, open_served, quantize, save_served
 from lamina.kit.errors import InputError, ModelFileError
+from lamina.model.architectures.presets import preset
 from lamina.model.spec import (
     AttentionSpec,
     BlockSpec,
@@ -226,6 +228,19 @@ def test_plain_folder(tmp_path) -> None:
     torch.testing.assert_close(again.logits(again(ids)).float(), model.logits(model(ids)), rtol=2e-2, atol=2e-2)
     with pytest.raises(InputError):
         save_served(quantize(again), tmp_path / "x", like=None, quantize="none")
+
+
+def test_what_is_no_decoder_with_a_head_is_refused_and_left_as_it_is(tmp_path) -> None:
+    for spec in (preset("bert-nano", vocabulary=50), replace(llama(), head=None)):
+        model = Transformer(spec)
+        kinds = [type(module) for module in model.modules()]
+        for refused in (
+            lambda model=model: quantize(model),
+            lambda model=model: save_served(model, tmp_path, like=None),
+        ):
+            with pytest.raises(InputError, match="only decoders with a vocabulary head"):
+                refused()
+        assert [type(module) for module in model.modules()] == kinds
 
 
 def test_malformed_folders_are_refused(tmp_path) -> None:

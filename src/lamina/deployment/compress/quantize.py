@@ -29,14 +29,22 @@ _SCALE, _MINIMUM = "_scale", "_minimum"
 _KEY = "quantization_config"
 
 
+def can_quantize(model: Transformer) -> bool:
+    """Whether ``quantize`` takes ``model``: decoders with a vocabulary head. The blocks of others are rounded when they
+    are loaded, where that is faster (``texts.opening``)."""
+    return model.encoder is None and model.head is not None
+
+
 @torch.no_grad()
 def quantize(model: Transformer, bits: Bits = "int8") -> Transformer:
     """Turn every linear layer, the head and the token table of ``model`` to int8, in place; returns ``model``.
 
     "int4": the layers within blocks in groups of 32, those that their file had where it was of such (see ``int4``);
     head and table stay int8, and so does a layer whose inputs are not whole groups. A tied head and its embedding share
-    one int8 table. Norms, biases and place vectors become float32.
+    one int8 table. Norms, biases and place vectors become float32. Raises ``InputError``, see ``can_quantize``.
     """
+    if not can_quantize(model):
+        raise InputError("only decoders with a vocabulary head are stored in 8 or 4 bits", hint='quantize = "none"')
     table = Int8Embedding.of(model.stack.embeddings.token)
     own: Any = model.head  # where it is not tied it is a linear layer, which torch's types of modules do not say
     head = Int8Linear(table.weight, table.scale) if _is_tied(model) else Int8Linear.of(own)
