@@ -15,6 +15,7 @@ from lamina.deployment.seal import make_seal
 from lamina.deployment.service import ServingService
 from lamina.kit.database import Database
 from lamina.kit.errors import CorruptError, InputError, NotFoundError
+from lamina.recipes.stack import LEAST_CONTEXT
 
 SHORT = SamplingParams(temperature=0.0, max_tokens=12)
 
@@ -73,8 +74,12 @@ def test_it_answers_from_the_champion(serve, registry) -> None:
 
 
 def test_what_a_version_takes_is_no_more_than_it_is_served_with(serve) -> None:
-    whole, capped = serve(), serve(context=24)
-    assert [capped.abilities(name).context for name in ("", "v1", "v2")] == [24] * 3, "v2 is not loaded"
+    whole, capped = serve(), serve(context=LEAST_CONTEXT)
+    assert [capped.abilities(name).context for name in ("", "v1", "v2")] == [LEAST_CONTEXT] * 3, "v2 is not loaded"
+    assert asyncio.run(collect(capped, request(messages=(), prompt="the whale")))[-1].finish_reason in (
+        "stop",
+        "length",
+    )
     assert whole.abilities().context == whole.context > 24
     whole._engines()["v1"]._admission.context = 40  # as when memory was taken from its cache
     assert whole.abilities().context == 40

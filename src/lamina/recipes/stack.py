@@ -131,6 +131,9 @@ def learns_rows(model: ModelSection | None) -> bool:
     return model is not None and model.train is not None and model.train.rows is not None
 
 
+LEAST_CONTEXT = 16  # tokens: what a start tries out has room in it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentSection:
     """``[deployment]``: the form in which the model is served."""
@@ -165,6 +168,9 @@ class DeploymentSection:
         Objective.read(self.slo or "", where="deployment.slo")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"{self.threads} threads compute nothing", where="deployment.threads")
+        if self.context is not None and self.context < LEAST_CONTEXT:
+            what = f"{self.context} tokens hold no question with its answer"
+            raise ConfigError(what, where="deployment.context", hint=f"at least {LEAST_CONTEXT}")
         if self.draft is not None and not self.speculate:
             raise ConfigError(
                 "a draft guesses, and nothing is to be guessed", where="deployment.draft", hint="speculate = true"

@@ -78,7 +78,9 @@ def test_a_server_fits_itself_and_every_version_that_it_loads(stack: Stack) -> N
     assert len(list((stack.state / "machines").glob("serving-*"))) == 1
 
 
-@pytest.mark.parametrize("key", ["deployment.slo=soon", "deployment.slo=itl=fast", "deployment.threads=0"])
+@pytest.mark.parametrize(
+    "key", ["deployment.slo=soon", "deployment.slo=itl=fast", "deployment.threads=0", "deployment.context=15"]
+)
 def test_a_goal_that_is_none_is_refused(stack: Stack, key: str) -> None:
     with pytest.raises(InputError, match=key.split("=")[0]):
         open_stack(Path(stack.file), [key])

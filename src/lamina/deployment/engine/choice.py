@@ -48,10 +48,10 @@ class Trial:
     place: Place
 
     @classmethod
-    def of(cls, blocks: int, block_tokens: int, vocabulary: int) -> Trial:
-        """As long as the blocks allow."""
+    def of(cls, blocks: int, block_tokens: int, vocabulary: int, *, context: int) -> Trial:
+        """As long as the blocks and the ``context`` allow, with room for a token after it."""
         room = min(blocks, -(-_TRIED // block_tokens))
-        count = min(_TRIED, room * block_tokens - 1)
+        count = min(_TRIED, room * block_tokens - 1, context - 1)
         return cls(tuple(token % vocabulary for token in range(1, 1 + count)), Place(range(room), 0))
 
     @property

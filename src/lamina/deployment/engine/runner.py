@@ -100,7 +100,8 @@ class Runner:
         self._native_prompts = self._native is not None
         self.proof = proof
         if kernels == "auto":
-            self._choose(Trial.of(blocks, block_tokens, self._spec.embeddings.vocabulary), by_time=not deterministic)
+            trial = Trial.of(blocks, block_tokens, self._spec.embeddings.vocabulary, context=context)
+            self._choose(trial, by_time=not deterministic)
         self.exact = deterministic and self._native is None
         if sole and self._native is not None and self._native_prompts:
             let_go(self._layers, self._stack.blocks)
