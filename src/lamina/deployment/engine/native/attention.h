@@ -44,21 +44,32 @@ static inline void score(const Query *queries, const float *keys, int64_t at, in
         }
 }
 
-// out[i] += sum_j weights[j] * values[j][i] for `Parts` vectors of a head, which stay in registers.
-template <int Parts>
-static inline void add_part(const float *weights, const float *values, int64_t count, int64_t head_dim, float *out) {
-    Vec total[Parts];
-    for (int p = 0; p < Parts; ++p) total[p] = load(out + p * LANES);
+// out[i] += sum_j score[j] * values[j][i] of Queries queries, for the Parts vectors of a head from `i` on, which stay in
+// registers.
+template <int Queries, int Parts>
+static inline void add_part(const Query *queries, const float *values, int64_t at, int64_t count, int64_t head_dim,
+                            int64_t i) {
+    Vec total[Queries][Parts];
+    for (int n = 0; n < Queries; ++n)
+        for (int p = 0; p < Parts; ++p) total[n][p] = load(queries[n].out + i + p * LANES);
     for (int64_t j = 0; j < count; ++j)
-        for (int p = 0; p < Parts; ++p) total[p] += weights[j] * load(values + j * head_dim + p * LANES);
-    for (int p = 0; p < Parts; ++p) store(out + p * LANES, total[p]);
+        for (int p = 0; p < Parts; ++p) {
+            const Vec value = load(values + j * head_dim + i + p * LANES);
+            for (int n = 0; n < Queries; ++n) total[n][p] += queries[n].scores[at + j] * value;
+        }
+    for (int n = 0; n < Queries; ++n)
+        for (int p = 0; p < Parts; ++p) store(queries[n].out + i + p * LANES, total[n][p]);
 }
 
-static inline void add_values(const float *weights, const float *values, int64_t count, int64_t head_dim, float *out) {
+// The same for whole heads, and `count` tokens from `at` on.
+template <int Queries>
+static inline void add_values(const Query *queries, const float *values, int64_t at, int64_t count, int64_t head_dim) {
+    constexpr int kMost = Queries == 1 ? 8 : 4;
     int64_t i = 0;
-    for (; i + 8 * LANES <= head_dim; i += 8 * LANES) add_part<8>(weights, values + i, count, head_dim, out + i);
-    for (; i + 4 * LANES <= head_dim; i += 4 * LANES) add_part<4>(weights, values + i, count, head_dim, out + i);
-    for (; i + LANES <= head_dim; i += LANES) add_part<1>(weights, values + i, count, head_dim, out + i);
+    for (; i + kMost * LANES <= head_dim; i += kMost * LANES)
+        add_part<Queries, kMost>(queries, values, at, count, head_dim, i);
+    for (; i + 4 * LANES <= head_dim; i += 4 * LANES) add_part<Queries, 4>(queries, values, at, count, head_dim, i);
+    for (; i + LANES <= head_dim; i += LANES) add_part<Queries, 1>(queries, values, at, count, head_dim, i);
 }
 
 // Scores to weights e^(score - greatest); returns their sum.
@@ -129,20 +140,33 @@ static inline int64_t seen(const Query &query, int64_t at, int64_t count) {
     return left < count ? (left < 0 ? 0 : left) : count;
 }
 
+// Calls `use(first, together, count)` for queries that see the same `count` of the tokens from `at` on, three or fewer at
+// a time: their sums fit into the registers.
+template <class Use>
+static inline void in_turn(const Query *queries, int64_t many, int64_t at, int64_t count, const Use &use) {
+    for (int64_t n = 0; n < many;) {
+        const int64_t some = seen(queries[n], at, count);
+        int64_t end = n + 1;
+        while (end < many && end < n + 3 && seen(queries[end], at, count) == some) ++end;
+        use(queries + n, end - n, some);
+        n = end;
+    }
+}
+
 static void attend_some(const Span &s, const Query *queries, int64_t many) {
     int64_t most = 0;
     for (int64_t n = 0; n < many; ++n) most = queries[n].count > most ? queries[n].count : most;
     over(s, s.keys, most, [&](int64_t at, int64_t count, int64_t slot, const float *keys) {
-        for (int64_t n = 0; n < many;) {
-            const int64_t some = seen(queries[n], at, count);
-            const bool two = n + 1 < many && seen(queries[n + 1], at, count) == some;
-            if (two)
-                score<2>(queries + n, keys, at, some, s.head_dim);
+        in_turn(queries, many, at, count, [&](const Query *first, int64_t together, int64_t some) {
+            if (together == 3)
+                score<3>(first, keys, at, some, s.head_dim);
+            else if (together == 2)
+                score<2>(first, keys, at, some, s.head_dim);
             else
-                score<1>(queries + n, keys, at, some, s.head_dim);
-            for (const int64_t end = n + 1 + two; n < end; ++n)
-                if (s.key_scales != nullptr) scale(queries[n].scores + at, s.key_scales + slot, some);
-        }
+                score<1>(first, keys, at, some, s.head_dim);
+            for (int64_t n = 0; s.key_scales != nullptr && n < together; ++n)
+                scale(first[n].scores + at, s.key_scales + slot, some);
+        });
     });
     for (int64_t n = 0; n < many; ++n) {
         float *out = queries[n].out;
@@ -150,11 +174,16 @@ static void attend_some(const Span &s, const Query *queries, int64_t many) {
         out[s.head_dim + 1] = soften(queries[n].scores, queries[n].count, out[s.head_dim]);
     }
     over(s, s.values, most, [&](int64_t at, int64_t count, int64_t slot, const float *values) {
-        for (int64_t n = 0; n < many; ++n) {
-            const int64_t some = seen(queries[n], at, count);
-            if (s.value_scales != nullptr) scale(queries[n].scores + at, s.value_scales + slot, some);
-            add_values(queries[n].scores + at, values, some, s.head_dim, queries[n].out);
-        }
+        in_turn(queries, many, at, count, [&](const Query *first, int64_t together, int64_t some) {
+            for (int64_t n = 0; s.value_scales != nullptr && n < together; ++n)
+                scale(first[n].scores + at, s.value_scales + slot, some);
+            if (together == 3)
+                add_values<3>(first, values, at, some, s.head_dim);
+            else if (together == 2)
+                add_values<2>(first, values, at, some, s.head_dim);
+            else
+                add_values<1>(first, values, at, some, s.head_dim);
+        });
     });
 }
 

@@ -1,7 +1,7 @@
 """The library beside this file: found, checked, and described to ctypes. Loads no torch.
 
 ``python hatch_build.py`` builds it; the package's installation does so where there is a C++ compiler. Without it the
-engine decodes by its other kernels. ``LAMINA_NATIVE_LEVEL`` (portable, avx2, avx512-vnni, neon, neon-dotprod, off)
+engine decodes by its other kernels. ``LAMINA_NATIVE_LEVEL`` (portable, avx2, avx512-vnni, amx, neon, neon-dotprod, off)
 takes a lower level.
 """
 
@@ -17,12 +17,12 @@ from typing import Any
 from lamina.kit.errors import ConfigError
 
 LIBRARY = Path(__file__).with_name("liblamina.so")
-LEVELS = ("portable", "avx2", "avx512-vnni", "neon", "neon-dotprod")
+LEVELS = ("portable", "avx2", "avx512-vnni", "amx", "neon", "neon-dotprod")
 ACTIVATIONS = ("relu", "relu2", "gelu", "gelu-tanh", "silu")
 INT8, INT4 = 8, 4
 STORED_FLOAT, STORED_HALF, STORED_INT8 = 32, 16, 8  # lamina_stored
 PARTS = 3  # LAMINA_PARTS
-_ABI = 5
+_ABI = 6
 _VARIABLE = "LAMINA_NATIVE_LEVEL"
 
 

@@ -11,8 +11,9 @@ namespace lamina {
 constexpr int64_t kGroup = 32;
 // Rows of a matrix that a kernel computes side by side.
 constexpr int64_t kTile = 16;
-// Rows of inputs that one call of a product takes at most.
+// Rows of inputs that one call of a product takes at most; and where more of them are worth their while.
 constexpr int64_t kBatch = 32;
+constexpr int64_t kMostBatch = 128;
 // Keys that are attended to in one go. Fixed, so that an answer's bits depend neither on threads nor on its batch.
 constexpr int64_t kSpan = 256;
 // Keys' or values' numbers that queries share while they are near: 16 KiB of float32, half of a first-level cache. A head
@@ -22,7 +23,7 @@ constexpr int64_t kNear = 4096;
 // Rows of inputs as int16 with a float32 scale for each group: two bytes hold 1 / 65536 of a group's largest value, so
 // that the products are as good as float32's, and cost what int8 inputs cost where weights are widened to 16 bits anyway.
 struct Inputs {
-    int16_t *values;  // (rows, groups * 32)
+    int16_t *values;  // (rows, groups * 32), from the beginning of a cache line on
     float *scales;    // (rows, groups)
     float *sums;      // (rows, groups): scale times the sum of the values
     int64_t groups;
@@ -49,7 +50,11 @@ struct Span {
 
 struct Kernels {
     const char *name;
+    int64_t batch;  // rows of inputs that a product takes at most
     Product int8, int4, int4_minimum;
+    // out[r][n] = or += sums[r][n] * scales[n] + bias[n] of a tile, for `rows` rows that are `stride` apart.
+    void (*finish)(const float *sums, const float *scales, const float *bias, int64_t rows, float *out, int64_t stride,
+                   bool add);
     // Norm of a row; `bias` null: RMSNorm. Arrays reach to whole vectors, with zeros after `width`.
     void (*norm)(const float *x, const float *weight, const float *bias, float epsilon, int64_t width, float *out);
     // Groups `begin` to `end` of row `row` of inputs, from the whole row `x`.
@@ -82,8 +87,12 @@ struct Kernels {
 const Kernels *portable_kernels();
 const Kernels *avx2_kernels();
 const Kernels *avx512_kernels();
+const Kernels *amx_kernels();
 const Kernels *neon_kernels();
 const Kernels *dotprod_kernels();
+
+// Whether tiles are here, the system gives them to this process, and they give the right products.
+bool amx_works();
 
 // The highest level at or below `wanted` (negative: any) that this machine has, and its functions.
 int64_t best_level(int64_t wanted);

@@ -181,8 +181,8 @@ static void int4_minimum(const uint8_t *w, const Inputs &x, int64_t first, int64
 
 const Kernels *avx2_kernels() {
     using namespace avx2;
-    static const Kernels kernels = {"AVX2", int8, int4, int4_minimum, norm, quantize, activate, rotate, narrow,
-                                    halve, attend, join, embed, summarize, shares, shrink, expand};
+    static const Kernels kernels = {"AVX2", kBatch, int8, int4, int4_minimum, finish, norm, quantize, activate, rotate,
+                                    narrow, halve, attend, join, embed, summarize, shares, shrink, expand};
     return &kernels;
 }
 

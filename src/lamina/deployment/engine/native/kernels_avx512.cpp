@@ -121,8 +121,9 @@ static void int4(const uint8_t *w, const Inputs &x, int64_t first, int64_t rows,
 
 const Kernels *avx512_kernels() {
     using namespace avx512;
-    static const Kernels kernels = {"AVX-512 VNNI", int8, int4<false>, int4<true>, norm, quantize, activate, rotate,
-                                    narrow, halve, attend, join, embed, summarize, shares, shrink, expand};
+    static const Kernels kernels = {"AVX-512 VNNI", kBatch, int8, int4<false>, int4<true>, finish, norm, quantize,
+                                    activate, rotate, narrow, halve, attend, join, embed, summarize, shares, shrink,
+                                    expand};
     return &kernels;
 }
 

@@ -127,9 +127,9 @@ static inline void int4_sums(const uint8_t *w, const int16_t *x, int64_t stride,
 
 const Kernels *dotprod_kernels() {
     using namespace dotprod;
-    static const Kernels kernels = {"NEON with dot products", product<Int8>, product<Int4<false>>, product<Int4<true>>,
-                                    norm, quantize_parted, activate, rotate, narrow, halve, attend, join, embed,
-                                    summarize, shares, shrink, expand};
+    static const Kernels kernels = {"NEON with dot products", kBatch, product<Int8>, product<Int4<false>>,
+                                    product<Int4<true>>, finish, norm, quantize_parted, activate, rotate, narrow, halve,
+                                    attend, join, embed, summarize, shares, shrink, expand};
     return &kernels;
 }
 

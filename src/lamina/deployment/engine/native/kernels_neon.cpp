@@ -80,9 +80,9 @@ static inline void int4_sums(const uint8_t *w, const int16_t *x, int64_t stride,
 
 const Kernels *neon_kernels() {
     using namespace neon;
-    static const Kernels kernels = {"NEON", product<Int8>, product<Int4<false>>, product<Int4<true>>, norm, quantize,
-                                    activate, rotate, narrow, halve, attend, join, embed, summarize, shares, shrink,
-                                    expand};
+    static const Kernels kernels = {"NEON", kBatch, product<Int8>, product<Int4<false>>, product<Int4<true>>, finish,
+                                    norm, quantize, activate, rotate, narrow, halve, attend, join, embed, summarize,
+                                    shares, shrink, expand};
     return &kernels;
 }
 

@@ -110,8 +110,8 @@ static void int4(const uint8_t *tile, const Inputs &inputs, int64_t first, int64
 
 const Kernels *portable_kernels() {
     using namespace portable;
-    static const Kernels kernels = {"portable", int8, int4<false>, int4<true>, norm, quantize, activate, rotate,
-                                    narrow, halve, attend, join, embed, summarize, shares, shrink, expand};
+    static const Kernels kernels = {"portable", kBatch, int8, int4<false>, int4<true>, finish, norm, quantize, activate,
+                                    rotate, narrow, halve, attend, join, embed, summarize, shares, shrink, expand};
     return &kernels;
 }
 

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define LAMINA_ABI 5
+#define LAMINA_ABI 6
 
 enum lamina_kind { LAMINA_INT8 = 8, LAMINA_INT4 = 4 };
 // A processor has some of them; a higher one is the better one.
@@ -17,8 +17,9 @@ enum lamina_level {
     LAMINA_PORTABLE = 0,
     LAMINA_AVX2 = 1,
     LAMINA_AVX512_VNNI = 2,
-    LAMINA_NEON = 3,
-    LAMINA_NEON_DOTPROD = 4,
+    LAMINA_AMX = 3,
+    LAMINA_NEON = 4,
+    LAMINA_NEON_DOTPROD = 5,
 };
 // Bits of a stored key's or value's numbers: float32, IEEE half precision, or int8 with scales.
 enum lamina_stored { LAMINA_STORED_FLOAT = 32, LAMINA_STORED_HALF = 16, LAMINA_STORED_INT8 = 8 };

@@ -33,6 +33,7 @@ Matrix::Matrix(const lamina_matrix &given, const Kernels &kernels, uint8_t *memo
       tiles_((given.rows + kTile - 1) / kTile),
       tile_bytes_(groups_ * group_bytes(given)),
       memory_(memory),
+      kernels_(kernels),
       scales_(tiles_ * kTile, 1.0f),
       bias_(tiles_ * kTile, 0.0f) {
     if (given.bias != nullptr) std::copy(given.bias, given.bias + rows_, bias_.begin());
@@ -87,12 +88,12 @@ void Matrix::multiply(Worker &worker, int threads, const Inputs &inputs, int64_t
                       bool add) const {
     const int64_t fair = (tiles_ + threads * kTasksPerThread - 1) / (threads * kTasksPerThread);
     const int64_t size = std::max<int64_t>(1, std::min(kTask / tile_bytes_, fair));
-    const int64_t batches = (count + kBatch - 1) / kBatch;
+    const int64_t batch = kernels_.batch, batches = (count + batch - 1) / batch;
     // The batches of a run of tiles are neighbours, so that its weights are in the cache for all but the first.
     worker.share((tiles_ + size - 1) / size * batches, [&](int64_t task) {
-        const int64_t first = task % batches * kBatch, rows = std::min(kBatch, count - first);
+        const int64_t first = task % batches * batch, rows = std::min(batch, count - first);
         const int64_t begin = task / batches * size, end = std::min(tiles_, begin + size);
-        alignas(64) float sums[kBatch * kTile];
+        alignas(64) float sums[kMostBatch * kTile];
         for (int64_t tile = begin; tile < end; ++tile) {
             product_(memory_ + tile * tile_bytes_, inputs, first, rows, sums);
             finish(tile, sums, rows, out + first * stride, stride, add);
@@ -103,19 +104,13 @@ void Matrix::multiply(Worker &worker, int threads, const Inputs &inputs, int64_t
 void Matrix::finish(int64_t tile, const float *sums, int64_t count, float *out, int64_t stride, bool add) const {
     const int64_t columns = std::min(kTile, rows_ - tile * kTile);
     const float *scales = scales_.data() + tile * kTile, *bias = bias_.data() + tile * kTile;
-    for (int64_t r = 0; r < count; ++r, sums += kTile) {
-        float *to = out + r * stride + tile * kTile;
-        float values[kTile];  // of whole tiles, so that compilers take vectors
-        for (int64_t n = 0; n < kTile; ++n) values[n] = sums[n] * scales[n] + bias[n];
-        if (columns == kTile && add)
-            for (int64_t n = 0; n < kTile; ++n) to[n] += values[n];
-        else if (columns == kTile)
-            std::memcpy(to, values, sizeof values);  // of a known size: no call
-        else if (add)
-            for (int64_t n = 0; n < columns; ++n) to[n] += values[n];
-        else
-            std::copy(values, values + columns, to);
-    }
+    float *to = out + tile * kTile;
+    if (columns == kTile) return kernels_.finish(sums, scales, bias, count, to, stride, add);
+    for (int64_t r = 0; r < count; ++r, sums += kTile, to += stride)
+        for (int64_t n = 0; n < columns; ++n) {
+            const float found = sums[n] * scales[n] + bias[n];
+            to[n] = add ? to[n] + found : found;
+        }
 }
 
 }  // namespace lamina

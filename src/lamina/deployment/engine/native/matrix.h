@@ -35,6 +35,7 @@ class Matrix {
 
     int64_t rows_, groups_, tiles_, tile_bytes_;
     uint8_t *memory_;
+    const Kernels &kernels_;
     Product product_;
     std::vector<float> scales_, bias_;  // for every row of every tile
 };

@@ -14,6 +14,17 @@ static inline Vec tail(const float *x, int64_t count, float mean) {
     return load(rest);
 }
 
+static void finish(const float *sums, const float *scales, const float *bias, int64_t rows, float *out, int64_t stride,
+                   bool add) {
+    for (int64_t n = 0; n < kTile; n += LANES) {
+        const Vec scale = load(scales + n), more = load(bias + n);
+        for (int64_t r = 0; r < rows; ++r) {
+            const Vec found = load(sums + r * kTile + n) * scale + more;
+            store(out + r * stride + n, add ? load(out + r * stride + n) + found : found);
+        }
+    }
+}
+
 static void norm(const float *x, const float *weight, const float *bias, float epsilon, int64_t width, float *out) {
     const int64_t whole = width / LANES * LANES, padded = (width + LANES - 1) / LANES * LANES;
     float mean = 0.0f;

@@ -33,8 +33,8 @@ Norm::Norm(const lamina_norm &given, int64_t width) : epsilon(static_cast<float>
 }
 
 void InputRows::fit(int64_t rows, int64_t columns) {
-    if (static_cast<int64_t>(values_.size()) >= rows * columns) return;
-    values_.resize(rows * columns);
+    if (static_cast<int64_t>(values_.size()) >= rows * columns + kLine) return;
+    values_.resize(rows * columns + kLine);
     scales_.resize(rows * columns / kGroup);
     sums_.resize(rows * columns / kGroup);
 }

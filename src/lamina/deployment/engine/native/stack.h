@@ -35,9 +35,15 @@ struct Layer {
 class InputRows {
   public:
     void fit(int64_t rows, int64_t columns);
-    Inputs of(int64_t columns) { return {values_.data(), scales_.data(), sums_.data(), columns / kGroup}; }
+    Inputs of(int64_t columns) {
+        const uintptr_t bytes = kLine * sizeof(int16_t), at = reinterpret_cast<uintptr_t>(values_.data());
+        int16_t *values = reinterpret_cast<int16_t *>((at + bytes - 1) / bytes * bytes);
+        return {values, scales_.data(), sums_.data(), columns / kGroup};
+    }
 
   private:
+    static constexpr int64_t kLine = 32;  // numbers in a cache line
+
     std::vector<int16_t> values_;
     std::vector<float> scales_, sums_;
 };

@@ -19,3 +19,4 @@
 #endif
 #define TARGET_AVX2 LAMINA_TARGET("avx2,fma,f16c")
 #define TARGET_AVX512 LAMINA_TARGET("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")
+#define TARGET_AMX LAMINA_TARGET("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,amx-tile,amx-int8")

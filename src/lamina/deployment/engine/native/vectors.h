@@ -36,7 +36,29 @@ typedef float Quad __attribute__((vector_size(16)));
 typedef int32_t IntQuad __attribute__((vector_size(16)));
 #endif
 
-// The first halves plus the second ones, until four lanes are left.
+// `sum` of each of four, bit for bit: halves are added until four lanes are left of each, then these.
+#if LANES == 16 && (defined(__clang__) || __GNUC__ >= 12)
+static inline Vec joined(Vec a, Vec b) {
+    return PICK(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+           PICK(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+}
+
+static inline Quad sums(Vec a, Vec b, Vec c, Vec d) {
+    const Vec ab = joined(a, b), cd = joined(c, d);
+    const Vec quads = PICK(ab, cd, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+                      PICK(ab, cd, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    const Vec pairs = quads + PICK(quads, quads, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    const Vec whole = pairs + PICK(pairs, pairs, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    return PICK(whole, whole, 0, 4, 8, 12);
+}
+#elif LANES == 8 && (defined(__clang__) || __GNUC__ >= 12)
+static inline Quad sums(Vec a, Vec b, Vec c, Vec d) {
+    const Vec ab = PICK(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + PICK(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+    const Vec cd = PICK(c, d, 0, 1, 2, 3, 8, 9, 10, 11) + PICK(c, d, 4, 5, 6, 7, 12, 13, 14, 15);
+    const Vec pairs = PICK(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13) + PICK(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
+    return PICK(pairs, pairs, 0, 4, 2, 6) + PICK(pairs, pairs, 1, 5, 3, 7);
+}
+#else
 static inline Quad folded(Vec v) {
     Quad quads[LANES / 4];
     __builtin_memcpy(quads, &v, sizeof v);
@@ -45,13 +67,13 @@ static inline Quad folded(Vec v) {
     return quads[0];
 }
 
-// `sum` of each of four, bit for bit, in a third of the instructions.
 static inline Quad sums(Vec a, Vec b, Vec c, Vec d) {
     const Quad w = folded(a), x = folded(b), y = folded(c), z = folded(d);
     const Quad first = PICK(w, x, 0, 1, 4, 5) + PICK(w, x, 2, 3, 6, 7);
     const Quad second = PICK(y, z, 0, 1, 4, 5) + PICK(y, z, 2, 3, 6, 7);
     return PICK(first, second, 0, 2, 4, 6) + PICK(first, second, 1, 3, 5, 7);
 }
+#endif
 
 static inline float largest(Vec v) {
     float lanes[LANES];
