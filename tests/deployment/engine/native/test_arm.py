@@ -234,8 +234,8 @@ def int4(n: int, k: int, generator: torch.Generator, *, minimum: bool) -> Int4Li
 
 
 def grouped(values: torch.Tensor) -> torch.Tensor:
-    """(M, K) -> (M, groups, 32), filled up with zeros."""
-    return F.pad(values, (0, -values.shape[1] % 32)).unflatten(1, (-1, 32))
+    """(M, K) -> (M, groups that share a scale, 128), filled up with zeros."""
+    return F.pad(values, (0, -values.shape[1] % 128)).unflatten(1, (-1, 128))
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,9 @@ def test_a_whole_step_gives_torchs_scores(
     monkeypatch.setattr(native, "open_library", lambda: library)
     run = Runner(quantize(model), kernels="native", **options)
     assert run.kernels == "native"
-    torch.testing.assert_close(scores(run), expected, rtol=0, atol=0.05 if cache == "int8" else 2e-3)
+    # stored numbers are rounded: to whose neighbour, the last bits before decide
+    close = {None: 2e-3, "float16": 5e-3, "int8": 0.05}[cache]
+    torch.testing.assert_close(scores(run), expected, rtol=0, atol=close)
     run.close()
 
 

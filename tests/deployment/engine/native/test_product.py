@@ -41,8 +41,8 @@ CASES = [
 
 
 def grouped(values: torch.Tensor) -> torch.Tensor:
-    """(M, K) -> (M, groups, 32), filled up with zeros."""
-    return F.pad(values, (0, -values.shape[1] % 32)).unflatten(1, (-1, 32))
+    """(M, K) -> (M, groups that share a scale, 128), filled up with zeros."""
+    return F.pad(values, (0, -values.shape[1] % 128)).unflatten(1, (-1, 128))
 
 
 @pytest.mark.parametrize("level", HERE, ids=lambda level: native.LEVELS[level])
@@ -52,12 +52,12 @@ def test_a_product_is_that_of_its_weights(make, n: int, k: int, rows: int, level
     generator = torch.Generator().manual_seed(rows * 1000 + n)
     layer = make(n, k, generator)
     x = torch.randn(rows, k, generator=generator)
-    x[:, k // 2] *= 1000  # an input that dwarfs the others spoils its own group only
+    x[:, k // 2] *= 1000  # an input that dwarfs the others spoils those that share its scale only
     whole = layer.widened().double()
     expected = x.double() @ whole.T + layer.bias.double()
     product = Product(layer, threads=1 + rows % 2, level=level)
     out = product(x)
-    # an input is off by half a step of its group's, 1 / 65534 of its largest value
+    # an input is off by half a step of its scale, 1 / 65534 of the largest value
     steps = grouped(x.abs().double()).amax(dim=-1) / 65534
     bound = steps @ grouped(whole.abs()).sum(dim=-1).T
     assert bool(((out - expected).abs() <= bound + 2e-6 * expected.abs() + 1e-6 * layer.bias.abs()).all())

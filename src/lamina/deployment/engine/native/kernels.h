@@ -9,6 +9,8 @@ namespace lamina {
 
 // Columns come in groups of so many: the block of GGUF's 4-bit types, and what shares a scale among the inputs.
 constexpr int64_t kGroup = 32;
+// Groups of inputs that share a scale, so that int8 products add up so many whole numbers before they become fractions.
+constexpr int64_t kShared = 4;
 // Rows of a matrix that a kernel computes side by side.
 constexpr int64_t kTile = 16;
 // Rows of inputs that one call of a product takes at most; and where more of them are worth their while.
@@ -20,8 +22,9 @@ constexpr int64_t kSpan = 256;
 // has at most so many.
 constexpr int64_t kNear = 4096;
 
-// Rows of inputs as int16 with a float32 scale for each group: two bytes hold 1 / 65536 of a group's largest value, so
-// that the products are as good as float32's, and cost what int8 inputs cost where weights are widened to 16 bits anyway.
+// Rows of inputs as int16 with a float32 scale for each group, of kShared groups the same: two bytes hold 1 / 65536 of
+// their largest value, so that the products are as good as float32's, and cost what int8 inputs cost where weights are
+// widened to 16 bits anyway.
 struct Inputs {
     int16_t *values;  // (rows, groups * 32), from the beginning of a cache line on
     float *scales;    // (rows, groups)
@@ -57,7 +60,8 @@ struct Kernels {
                    bool add);
     // Norm of a row; `bias` null: RMSNorm. Arrays reach to whole vectors, with zeros after `width`.
     void (*norm)(const float *x, const float *weight, const float *bias, float epsilon, int64_t width, float *out);
-    // Groups `begin` to `end` of row `row` of inputs, from the whole row `x`.
+    // Groups `begin` to `end` of row `row` of inputs, from the whole row `x`; both are multiples of kShared, or the row's
+    // end.
     void (*quantize)(const float *x, int64_t row, const Inputs &out, int64_t begin, int64_t end);
     // out[i] = activation(x[i]), times up[i] where `up` is not null.
     void (*activate)(const float *x, const float *up, int64_t activation, int64_t count, float *out);

@@ -33,7 +33,7 @@ struct alignas(64) Config {
     uint8_t rows[16] = {kRows, kRows, kRows, kRows, kRows, kRows, kRows, kRows};
 };
 
-// The sums of a group of columns: of the inputs' lower bytes, of their upper ones.
+// The sums of groups of columns: of the inputs' lower bytes, of their upper ones.
 struct alignas(64) Totals {
     int32_t low[kRows][kTile], high[kRows][kTile];
 };
@@ -43,8 +43,9 @@ struct alignas(64) Wide {
     uint8_t low[kGroup / 2][4 * kTile], high[kGroup / 2][4 * kTile];
 };
 
-// Groups that are widened at a time, for all rows of inputs: 48 KiB, which stay near.
-constexpr int64_t kNearGroups = 24;
+// Groups that are widened at a time, for all rows of inputs: 24 KiB, half of a first-level cache.
+constexpr int64_t kNearGroups = 12;
+static_assert(kNearGroups % kShared == 0, "groups that share a scale are added up together");
 
 static inline void keep(Wide &wide, int64_t pair, __m512i words) {
     _mm512_store_si512(wide.low[pair], words);
@@ -65,20 +66,22 @@ static inline void widen_int4(const uint8_t *w, Wide &wide) {
     }
 }
 
-// One group's products, into tiles 0 and 1 and from there to memory, or into 2 and 3: two groups are under way.
-#define LAMINA_TILES(LOW, HIGH)                                                             \
-    static inline void multiply_##LOW(const Wide &wide, const int16_t *x, int64_t stride) { \
-        _tile_loadd(4, wide.low, 4 * kTile);                                                \
-        _tile_loadd(5, wide.high, 4 * kTile);                                               \
-        _tile_loadd(6, x, stride);                                                          \
-        _tile_zero(LOW);                                                                    \
-        _tile_zero(HIGH);                                                                   \
-        _tile_dpbusd(LOW, 6, 4);                                                            \
-        _tile_dpbssd(HIGH, 6, 5);                                                           \
-    }                                                                                       \
-    static inline void store_##LOW(Totals &totals) {                                        \
-        _tile_stored(LOW, totals.low, 4 * kTile);                                           \
-        _tile_stored(HIGH, totals.high, 4 * kTile);                                         \
+// The products of `groups` groups, into tiles 0 and 1 and from there to memory, or into 2 and 3: two are under way.
+#define LAMINA_TILES(LOW, HIGH)                                                                               \
+    static inline void multiply_##LOW(const Wide *wide, int64_t groups, const int16_t *x, int64_t stride) {   \
+        _tile_zero(LOW);                                                                                      \
+        _tile_zero(HIGH);                                                                                     \
+        for (int64_t g = 0; g < groups; ++g) {                                                                \
+            _tile_loadd(4, wide[g].low, 4 * kTile);                                                           \
+            _tile_loadd(5, wide[g].high, 4 * kTile);                                                          \
+            _tile_loadd(6, x + g * kGroup, stride);                                                           \
+            _tile_dpbusd(LOW, 6, 4);                                                                          \
+            _tile_dpbssd(HIGH, 6, 5);                                                                         \
+        }                                                                                                     \
+    }                                                                                                         \
+    static inline void store_##LOW(Totals &totals) {                                                          \
+        _tile_stored(LOW, totals.low, 4 * kTile);                                                             \
+        _tile_stored(HIGH, totals.high, 4 * kTile);                                                           \
     }
 LAMINA_TILES(0, 1)
 LAMINA_TILES(2, 3)
@@ -125,15 +128,18 @@ static void add_groups(const uint8_t *w, const Wide *wide, const Inputs &inputs,
                 sum[m] = _mm512_fmadd_ps(scale, _mm512_sub_ps(product, _mm512_set1_ps(8.0f * mass)), sum[m]);
         }
     };
+    constexpr int64_t kStep = kKind == kInt8 ? kShared : 1;  // int4 has scales of its own for each group
     bool even = true;
-    for (int64_t g = begin; g < end; ++g, even = !even) {
-        even ? multiply_0(wide[g - begin], x + g * kGroup, stride) : multiply_2(wide[g - begin], x + g * kGroup, stride);
+    for (int64_t g = begin; g < end; g += kStep, even = !even) {
+        const int64_t some = g + kStep < end ? kStep : end - g;
+        even ? multiply_0(wide + g - begin, some, x + g * kGroup, stride)
+             : multiply_2(wide + g - begin, some, x + g * kGroup, stride);
         if (g == begin) continue;
         even ? store_2(totals) : store_0(totals);
-        add(g - 1);
+        add(g - kStep);
     }
     even ? store_2(totals) : store_0(totals);
-    add(end - 1);
+    add((end - 1) / kStep * kStep);
     for (int m = 0; m < kRows; ++m) _mm512_storeu_ps(sums + m * kTile, sum[m]);
 }
 

@@ -1,5 +1,6 @@
 // AVX2: weights are widened to 16 bits and multiplied with the int16 inputs by vpmaddwd, whose sums are exact.
 // (vpmaddubsw on 8-bit inputs needs as many instructions, for the signs, and rounds the inputs 256 times as coarsely.)
+#include <algorithm>
 #include <cstring>
 
 #include "kernels.h"
@@ -77,11 +78,12 @@ static void int8_rows(const uint8_t *w, const Inputs &inputs, int64_t first, flo
     const float *scales = inputs.scales + first * inputs.groups;
     __m256 low[Rows], high[Rows];
     for (int m = 0; m < Rows; ++m) low[m] = high[m] = _mm256_setzero_ps();
-    for (int64_t g = 0; g < inputs.groups; ++g) {
+    for (int64_t g = 0; g < inputs.groups; g += kShared) {
         Sums<Rows> total;
+        for (int64_t left = std::min(kShared, inputs.groups - g); left > 0; --left)
 #pragma GCC unroll 4
-        for (int64_t p = 0; p < kGroup / 2; ++p, w += 2 * kTile, x += 2)
-            total.add(widened(w), widened(w + kTile), x, stride);
+            for (int64_t p = 0; p < kGroup / 2; ++p, w += 2 * kTile, x += 2)
+                total.add(widened(w), widened(w + kTile), x, stride);
         for (int m = 0; m < Rows; ++m) {
             const __m256 scale = _mm256_set1_ps(scales[m * inputs.groups + g]);
             low[m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(total.low[m]), scale, low[m]);

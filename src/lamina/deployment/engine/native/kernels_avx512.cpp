@@ -1,4 +1,5 @@
 // AVX-512 with VNNI: vpdpwssd multiplies 32 weights of 16 bits with the int16 inputs and adds them up exactly.
+#include <algorithm>
 #include <cstring>
 
 #include "kernels.h"
@@ -50,13 +51,14 @@ static void int8_rows(const uint8_t *w, const Inputs &inputs, int64_t first, flo
     const float *scales = inputs.scales + first * inputs.groups;
     __m512 sum[Rows];
     for (int m = 0; m < Rows; ++m) sum[m] = _mm512_setzero_ps();
-    for (int64_t g = 0; g < inputs.groups; ++g) {
+    for (int64_t g = 0; g < inputs.groups; g += kShared) {
         __m512i total[Rows];
         for (int m = 0; m < Rows; ++m) total[m] = _mm512_setzero_si512();
-        for (int64_t p = 0; p < kGroup / 2; ++p, w += 2 * kTile, x += 2) {
-            const __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(w)));
-            for (int m = 0; m < Rows; ++m) total[m] = _mm512_dpwssd_epi32(total[m], wide, pair(x + m * stride));
-        }
+        for (int64_t left = std::min(kShared, inputs.groups - g); left > 0; --left)
+            for (int64_t p = 0; p < kGroup / 2; ++p, w += 2 * kTile, x += 2) {
+                const __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(w)));
+                for (int m = 0; m < Rows; ++m) total[m] = _mm512_dpwssd_epi32(total[m], wide, pair(x + m * stride));
+            }
         for (int m = 0; m < Rows; ++m)
             sum[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total[m]), _mm512_set1_ps(scales[m * inputs.groups + g]), sum[m]);
     }

@@ -49,28 +49,31 @@ static void norm(const float *x, const float *weight, const float *bias, float e
 }
 
 static void quantize(const float *row_of_x, int64_t row, const Inputs &out, int64_t begin, int64_t end) {
-    for (int64_t g = begin; g < end; ++g) {
-        const float *x = row_of_x + g * kGroup;
-        int16_t *values = out.values + (row * out.groups + g) * kGroup;
+    for (int64_t first = begin; first < end; first += kShared) {
+        const int64_t last = first + kShared < end ? first + kShared : end;
         Vec limit{}, poison{};
-        for (int64_t i = 0; i < kGroup; i += LANES) {
-            limit = larger(limit, magnitude(load(x + i)));
-            poison += load(x + i) * 0.0f;  // NaN where x is no number: integers could not say so
+        for (int64_t i = first * kGroup; i < last * kGroup; i += LANES) {
+            limit = larger(limit, magnitude(load(row_of_x + i)));
+            poison += load(row_of_x + i) * 0.0f;  // NaN where x is no number: integers could not say so
         }
         const float most = largest(limit);
         const float factor = most > 0.0f ? float(LARGEST_INPUT) / most : 0.0f;
-        IntVec total{};
-        for (int64_t i = 0; i < kGroup; i += LANES) {
-            const IntVec steps = __builtin_convertvector(nearest(load(x + i) * factor), IntVec);
-            total += steps;
-            const ShortVec narrow = __builtin_convertvector(steps, ShortVec);
-            __builtin_memcpy(values + i, &narrow, sizeof narrow);
-        }
-        int32_t whole = 0;
-        for (int i = 0; i < LANES; ++i) whole += total[i];
         const float scale = most / float(LARGEST_INPUT) + sum(poison);
-        out.scales[row * out.groups + g] = scale;
-        out.sums[row * out.groups + g] = scale * static_cast<float>(whole);
+        for (int64_t g = first; g < last; ++g) {
+            const float *x = row_of_x + g * kGroup;
+            int16_t *values = out.values + (row * out.groups + g) * kGroup;
+            IntVec total{};
+            for (int64_t i = 0; i < kGroup; i += LANES) {
+                const IntVec steps = __builtin_convertvector(nearest(load(x + i) * factor), IntVec);
+                total += steps;
+                const ShortVec narrow = __builtin_convertvector(steps, ShortVec);
+                __builtin_memcpy(values + i, &narrow, sizeof narrow);
+            }
+            int32_t whole = 0;
+            for (int i = 0; i < LANES; ++i) whole += total[i];
+            out.scales[row * out.groups + g] = scale;
+            out.sums[row * out.groups + g] = scale * static_cast<float>(whole);
+        }
     }
 }
 

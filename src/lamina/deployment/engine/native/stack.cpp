@@ -10,6 +10,7 @@ namespace {
 
 // Columns of a feed-forward's inner row that a thread activates at a time.
 constexpr int64_t kActivated = 512;
+static_assert(kActivated % (kShared * kGroup) == 0, "groups that share a scale are of one piece");
 
 int64_t packed_bytes(const lamina_matrix &matrix) {
     const int64_t bytes = Matrix::bytes(matrix);
