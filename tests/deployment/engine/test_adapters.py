@@ -13,13 +13,14 @@ from lamina.deployment.compress.quantize import dequantize, quantize
 from lamina.deployment.engine.adapters import EngineAdapter, fuse_adapter
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.native.binding import describe, open_library
+from lamina.deployment.engine.place import Place
+from lamina.deployment.engine.runner import Runner
 from lamina.deployment.engine.speculation import Speculation
 from lamina.kit.errors import ModelFileError
 from lamina.model.adapters import read_adapter
-from lamina.model.lora import add_lora, load_lora, lora_parameters, merge_lora, save_lora
+from lamina.model.lora import DEFAULT_TARGETS as ALL
 from lamina.testing import Answer
 
-ALL = ("q", "k", "v", "o", "gate", "up", "down")
 GREEDY = SamplingParams(temperature=0.0, max_tokens=12)
 NATIVE_HERE = pytest.mark.skipif(open_library() is None, reason=f"native kernels: {describe()}")
 
@@ -52,34 +53,10 @@ def naive(model, prompt: list[int], count: int, end: int) -> list[int]:
     return ids[len(prompt) :]
 
 
-@pytest.fixture
-def adapter(tmp_path, tiny_model):
-    """``adapter(name, …)``: a PEFT folder with weights of its own."""
-
-    def make(name: str, family: str = "llama", *, rank: int = 4, targets=ALL) -> Path:
-        model = tiny_model(family)
-        add_lora(model, rank=rank, alpha=8.0, targets=targets)
-        torch.manual_seed(len(name) + rank)
-        with torch.no_grad():
-            for parameter in lora_parameters(model):
-                parameter.normal_(std=0.25)
-        save_lora(model, tmp_path / name)
-        return tmp_path / name
-
-    return make
-
-
 def ask(one: Engine, prompt: list[int], adapter, number: int, sampling=GREEDY) -> Answer:
     answer = Answer()
     one.submit(f"r{number}-{id(answer)}", prompt, sampling, answer, adapter=adapter)
     return answer
-
-
-def merged(model, folder: Path | None):
-    if folder is not None:
-        load_lora(model, folder)
-        merge_lora(model)
-    return model
 
 
 @pytest.mark.parametrize(
@@ -93,7 +70,7 @@ def merged(model, folder: Path | None):
     ],
 )
 def test_rows_of_a_batch_answer_as_their_merged_models(
-    family, bits, targets, engine, adapter, tiny_model, tiny_tokenizer
+    family, bits, targets, engine, adapter, merged, tiny_model, tiny_tokenizer
 ) -> None:
     """Two adapters and none in one batch, in chunks; the base is quantised where the library computes."""
     folders = [adapter("a", family, targets=targets), adapter("other", family, rank=9, targets=targets), None]
@@ -113,7 +90,7 @@ def test_rows_of_a_batch_answer_as_their_merged_models(
     assert sum(a != b for a, b in zip(without, expected, strict=True)) >= 3, "the adapters change hardly anything"
 
 
-def test_no_prefix_is_shared_between_adapters(engine, adapter, tiny_model, tiny_tokenizer) -> None:
+def test_no_prefix_is_shared_between_adapters(engine, adapter, merged, tiny_model, tiny_tokenizer) -> None:
     """The same prompt through the base and two adapters, in turn: each answers as if it were alone."""
     one, prompt = engine(), prompts(1, longest=60)[0]
     folders = {"": None, "a": adapter("a"), "other": adapter("other")}
@@ -138,6 +115,32 @@ def test_rows_of_compiled_kernels_do_not_see_the_adapters_of_others(engine, adap
     together = [ask(one, p, fused if n % 2 else None, 10 + n) for n, p in enumerate(asked)]
     assert [a.tokens for a in together] == alone
     assert ask(one, asked[1], None, 20).tokens != alone[1]
+
+
+def test_rows_go_to_the_faster_kernels_where_their_adapter_is_known(adapter, tiny_model) -> None:
+    """CUDA graphs know adapters up to some rank: the others of a step go through torch, and their rows alone."""
+    run = Runner(tiny_model(), blocks=8, block_tokens=8, context=24, kernels="torch")
+    spec = run.model.spec
+    folders = (adapter("a"), adapter("other", rank=9))
+    low, high = (fuse_adapter(read_adapter(f, spec), spec.stack, name=f.name, device=run.device) for f in folders)
+    assert (low.rank, high.rank) == (4, 9)
+    places = [Place([n], 0, one) for n, one in enumerate((high, None, low, high))]
+    alone = [run.decode([n], [place])[0] for n, place in enumerate(places)]
+
+    class Graphs:
+        def knows(self, one: EngineAdapter | None) -> bool:
+            return one is None or one.rank <= 4
+
+        def __call__(self, tokens, places):
+            return torch.tensor(tokens, dtype=torch.float32)[:, None].expand(-1, len(alone[0]))
+
+    run._graphs = Graphs()
+    scores = run.decode([*range(4)], places)
+    assert torch.equal(scores[1:3], run._graphs([1, 2], places[1:3]))
+    for row in (0, 3):
+        torch.testing.assert_close(scores[row], alone[row])
+    assert run.mixes(places[1:3])
+    assert not run.mixes(places)
 
 
 def test_guesses_are_checked_with_the_adapter(engine, adapter, monkeypatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,10 +35,12 @@ class Part:
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class EngineAdapter:
     """``parts`` by layer and product (``PRODUCTS``). ``key``: name and content, part of what a cached prefix is found
-    by. Held by each sequence that it answers, so it lives as long as the last of them."""
+    by. ``rank``: the greatest of its parts'. Held by each sequence that it answers, so it lives as long as the last of
+    them."""
 
     key: str
     parts: tuple[tuple[tuple[Part, ...], ...], ...]
+    rank: int
 
     @property
     def bytes(self) -> int:
@@ -61,7 +63,7 @@ def fuse_adapter(adapter: Adapter, stack: StackSpec, *, name: str, device: torch
             where=name,
             hint="merge it into its base, or train it without these target modules",
         )
-    return EngineAdapter(f"{name}@{adapter.digest}", parts)
+    return EngineAdapter(f"{name}@{adapter.digest}", parts, adapter.rank)
 
 
 def add(rows: Sequence[tuple[slice, EngineAdapter]], layer: int, product: int, x: Tensor, out: Tensor) -> Tensor:
@@ -88,20 +90,15 @@ def beside(
     return [adapted(index, product) for index, product in enumerate(products)]
 
 
-class Adaptable(Protocol):
-    """A place of a sequence that may have an adapter."""
-
-    @property
-    def adapter(self) -> EngineAdapter | None:
-        """What is added to the weights for it."""
-        ...
-
-
 def one_kind_at_a_time(
-    compute: Callable[[Sequence[int], Sequence[Any]], Tensor], tokens: Sequence[int], places: Sequence[Adaptable]
+    compute: Callable[[Sequence[int], Sequence[Any]], Tensor],
+    tokens: Sequence[int],
+    places: Sequence[Any],
+    known: Sequence[bool],
 ) -> Tensor:
-    """Scores (B, V): rows without an adapter first, then those with one, so that neither sees the other's kernels."""
-    kinds = [[n for n, place in enumerate(places) if (place.adapter is None) == plain] for plain in (True, False)]
+    """Scores (B, V): rows whose adapter (or that they have none) is ``known`` to faster kernels first, then the others,
+    so that neither sees the other's kernels."""
+    kinds = [[n for n, found in enumerate(known) if found == kind] for kind in (True, False)]
     parts = [compute([tokens[n] for n in rows], [places[n] for n in rows]) for rows in kinds]
     scores = torch.empty((len(tokens), parts[0].shape[1]), dtype=parts[0].dtype, device=parts[0].device)
     for rows, part in zip(kinds, parts, strict=True):
@@ -112,7 +109,7 @@ def one_kind_at_a_time(
 def _parts(
     product: str, index: int, block: BlockSpec, left: dict[str, LowRank], device: torch.device
 ) -> Iterator[Part]:
-    for name, begin in _places(product, block):
+    for name, begin in places_of(product, block):
         found = left.pop(f"decoder.blocks.{index}.{name}", None)
         if found is None:
             continue
@@ -123,7 +120,7 @@ def _parts(
         yield Part(down.to(device), up.to(device), begin)
 
 
-def _places(product: str, block: BlockSpec) -> Sequence[tuple[str, int]]:
+def places_of(product: str, block: BlockSpec) -> Sequence[tuple[str, int]]:
     """The layers that a product computes side by side, and where the outputs of each begin."""
     attention, feedforward = block.attention, block.feedforward
     queries, keys = attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lamina.deployment.engine.adapters import EngineAdapter
 from lamina.deployment.engine.layer import Layer, is_plain
 from lamina.deployment.engine.place import Place
 from lamina.kit.limits import read_limits
@@ -75,6 +76,11 @@ class CompiledDecoder:
             for future in [self._pool.submit(self._compute, *part) for part in work]:
                 future.result()
         return torch.from_numpy(scores)
+
+    @staticmethod
+    def knows(adapter: EngineAdapter | None) -> bool:
+        """Whether rows with that adapter can be computed: only without any."""
+        return adapter is None
 
     def extend(self, tokens: Sequence[int], place: Place) -> Tensor:
         """Compute the next few ``tokens`` of one sequence; hidden states (T, D) before the final norm.

@@ -149,12 +149,12 @@ class Runner:
             return self._native(tokens, places)
         if self.exact and len(tokens) > 1:
             return torch.cat([self.decode([token], [place]) for token, place in zip(tokens, places, strict=True)])
-        plain = self._compiled or self._graphs  # they know no adapters
-        if plain is not None:
-            if all(place.adapter is None for place in places):
-                return plain(tokens, places)
-            if any(place.adapter is None for place in places):
-                return one_kind_at_a_time(self.decode, tokens, places)
+        if (way := self._compiled or self._graphs) is not None:
+            known = [way.knows(place.adapter) for place in places]
+            if all(known):
+                return way(tokens, places)
+            if any(known):
+                return one_kind_at_a_time(self.decode, tokens, places, known)
         adapted = [(slice(n, n + 1), place.adapter) for n, place in enumerate(places) if place.adapter is not None]
         positions = [place.stored for place in places]
         attend = attend_tokens(places, self._paging)
@@ -175,7 +175,7 @@ class Runner:
         count = len(tokens)
         if self._native is not None and (self._native_prompts or count <= _SHORT):
             return self._native.prefill(tokens, place, scores=scores)
-        if self._graphs is not None and place.adapter is None and not self.exact:
+        if self._graphs is not None and self._graphs.knows(place.adapter) and not self.exact:
             found = self._graphs.together([Piece(tokens, place, scores)])
             return found[0] if scores else None
         if self._compiled is not None and count <= _SHORT and place.adapter is None:
@@ -197,7 +197,7 @@ class Runner:
     def mixes(self, places: Iterable[Place]) -> bool:
         """Whether ``together`` computes such sequences."""
         if self._graphs is not None:
-            return not self.exact and all(place.adapter is None for place in places)
+            return not self.exact and all(self._graphs.knows(place.adapter) for place in places)
         return self._native is not None and self._native_prompts
 
     @torch.inference_mode()

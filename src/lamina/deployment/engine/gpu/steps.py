@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -10,10 +11,41 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lamina.deployment.engine.adapters import PRODUCTS, places_of
+from lamina.deployment.engine.gpu.slots import MOST_PARTS, shapes
 from lamina.deployment.engine.layer import Layer
 
 KERNELS = "lamina.deployment.engine.gpu.kernels"
+LOW_RANK = "lamina.deployment.engine.gpu.low_rank"
 Norm = tuple[Tensor, Tensor | None, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """What adds the rows' adapters to a step: its ``kernels``, the ``table`` of ``slots``, and rows in a ``tile``."""
+
+    kernels: ModuleType
+    table: Tensor
+    tile: int
+
+    def beside(
+        self, layer: Layer, number: int, adapters: Tensor, tiles: Tensor, low: Tensor
+    ) -> list[Callable[[Tensor], Tensor]]:
+        """The products of layer ``number``, each with what the rows' ``adapters`` (N,) add to it; ``low``: scratch."""
+
+        def adapted(index: int, product: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+            begins = [begin for _, begin in places_of(PRODUCTS[index], layer.spec)]
+
+            def both(x: Tensor) -> Tensor:
+                out = product(x)
+                parts, widest = shapes(begins, out.shape[1])
+                table = self.table[:, number, index]
+                self.kernels.add(x, out, low, adapters, tiles, table, parts=parts, widest=widest, tile=self.tile)
+                return out
+
+            return both
+
+        return [adapted(index, product) for index, product in enumerate(layer.few_rows)]
 
 
 class GraphSteps:
@@ -40,18 +72,22 @@ class GraphSteps:
         specs = {layer.spec.attention for layer in self._layers}
         return {a: self._kernels.scratch(rows, a.heads, a.kv_heads, a.head_dim, self._device) for a in specs}
 
-    def __call__(self, given: Sequence[Tensor], scratch: Any) -> None:
-        """Compute the rows that ``given`` holds: tokens, positions and owners (N,), wanted (S,), tiles (n, 2), tables.
-        Without tiles each is a sequence's only one."""
+    def __call__(self, given: Sequence[Tensor], scratch: Any, low_rank: LowRank | None = None) -> None:
+        """Compute the rows that ``given`` holds: tokens, positions, owners and adapters (N,), wanted (S,), tiles
+        (n, 2), tables. Without tiles each is a sequence's only one; without ``low_rank`` none has an adapter."""
         kernels = self._kernels
-        tokens, positions, owners, wanted, tiles, tables = given
+        tokens, positions, owners, adapters, wanted, tiles, tables = given
         rows = positions, owners, tables
         hidden: Tensor = self._stack.embeddings(tokens.long()[None], positions.long()[None])[0].float()
         normed = torch.empty_like(hidden, dtype=self._dtype)
         added: Tensor | None = None
-        for layer, norms in zip(self._layers, self._norms, strict=True):
+        low = None if low_rank is None else low_rank.kernels.room(len(tokens), MOST_PARTS, self._device)
+        for number, (layer, norms) in enumerate(zip(self._layers, self._norms, strict=True)):
             attention, feedforward, store = layer.spec.attention, layer.spec.feedforward, layer.store
-            qkv_of, o_of, up_of, down_of = layer.few_rows
+            products: Sequence[Callable[[Tensor], Tensor]] = layer.few_rows
+            if low_rank is not None and low is not None:
+                products = low_rank.beside(layer, number, adapters, tiles, low)
+            qkv_of, o_of, up_of, down_of = products
             kernels.add_norm(hidden, added, *norms[0], normed)
             qkv = qkv_of(normed)
             if layer.q_norm is not None:
