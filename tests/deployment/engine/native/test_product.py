@@ -81,6 +81,8 @@ def test_extremes_do_not_overflow() -> None:
 def test_levels(monkeypatch) -> None:
     monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "portable")
     assert (native.best_level(), native.describe()) == (0, "portable instructions")
+    monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "amx")  # where tiles do not work, the next lower one
+    assert native.LEVELS[native.best_level()] in native.LEVELS[: native.LEVELS.index("amx") + 1]
     monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "off")
     assert native.open_library() is None
     assert "switched off" in native.describe()
