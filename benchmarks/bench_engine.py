@@ -11,7 +11,8 @@ prefix      16 prompts at once that share their first 1,500 tokens (new ones eac
 start       from the start of a process to the first token, files in the cache of the system: ours is `lamina serve`
             through its API, on a stack that it served before (what it measured and proved then is kept)
 
-``quality``: nats per token of both on the same text; of peers that read a GGUF file, by our reader of it.
+``quality``: nats per token of both on the same text; of peers that read a GGUF file, by our reader of it. ``--preset``:
+a model of that shape with random weights instead, of which there are no Q4_1 files.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from engine_peers import PEERS, gguf, open_side, version_of  # beside this file
-from machine import ROOT, machine, smollm2, versions_of
+from machine import ROOT, machine, shaped, smollm2, versions_of
 from sides import Side, table
 from start_server import Server, stack_of
 
@@ -47,15 +48,15 @@ WORK = {
 }
 
 
-def served(bits: str, source: Path | None = None) -> Path:
-    """A folder as it is served, of SmolLM2 or of what ``source`` holds."""
-    place = ROOT / ".cache" / f"smollm2-{bits if source is None else source.stem}-served"
+def served(bits: str, source: Path | None = None, preset: str | None = None) -> Path:
+    """A folder as it is served, of SmolLM2, of what ``source`` holds or of a model of ``preset``."""
+    place = ROOT / ".cache" / f"{preset or 'smollm2'}-{bits if source is None else source.stem}-served"
     if not (place / "config.json").is_file():
         from lamina.deployment.compress.quantize import save_served
         from lamina.model.checkpoint import open_model
         from lamina.model.gguf import import_gguf
 
-        folder = smollm2()
+        folder = smollm2() if preset is None else shaped(preset)
         if source is not None:
             folder = place.with_name(place.name + "-whole")
             import_gguf(source, folder)
@@ -63,13 +64,13 @@ def served(bits: str, source: Path | None = None) -> Path:
     return place
 
 
-def open_sides(names: list[str], streams: int, threads: int) -> dict[str, Side]:
+def open_sides(names: list[str], streams: int, threads: int, preset: str | None = None) -> dict[str, Side]:
     """Ours in the forms that the peers need, and the peers."""
     found = {}
     for bits in dict.fromkeys(PEERS[name].ours for name in names):
-        command = [sys.executable, str(HERE / "engine_ours.py"), str(served(bits)), str(streams)]
+        command = [sys.executable, str(HERE / "engine_ours.py"), str(served(bits, preset=preset)), str(streams)]
         found[bits] = Side(command, threads)
-    return found | {name: open_side(name, streams, threads) for name in names}
+    return found | {name: open_side(name, streams, threads, preset) for name in names}
 
 
 def prompts(count: int, length: int, turn: int) -> list[list[int]]:
@@ -146,13 +147,13 @@ def row(work: str, name: str, ours: list[float], theirs: list[float], ratios: li
     }
 
 
-def rows(work: str, names: list[str], runs: int, threads: int) -> list[dict[str, Any]]:
+def rows(work: str, names: list[str], runs: int, threads: int, preset: str | None = None) -> list[dict[str, Any]]:
     """All rows of one kind of work."""
     streams = max(count for _, count, _, _ in WORK[work])
     names = [name for name in names if streams == 1 or not PEERS[name].alone]
-    sides = open_sides(names, streams, threads)
+    sides = open_sides(names, streams, threads, preset)
     try:
-        nats = nats_of(sides, names)
+        nats = {} if preset else nats_of(sides, names)
         found = []
         for words, count, length, tokens in WORK[work]:
             rates: dict[str, list[float]] = {side: [] for side in sides}
@@ -164,9 +165,11 @@ def rows(work: str, names: list[str], runs: int, threads: int) -> list[dict[str,
             for name in names:
                 bits = PEERS[name].ours
                 ratios = [a / b for a, b in zip(rates[bits], rates[name], strict=True)]
-                quality = f"ours {bits}; {nats[bits]:.3f} against {nats[name]:.3f} nats per token"
+                quality = f"ours {bits}; random weights"
+                if nats:
+                    quality = f"ours {bits}; {nats[bits]:.3f} against {nats[name]:.3f} nats per token"
                 found.append(
-                    row(words, name, rates[bits], rates[name], ratios, "tokens/s")
+                    row(f"{preset}, {words}" if preset else words, name, rates[bits], rates[name], ratios, "tokens/s")
                     | {"quality": quality, "machine": f"{machine()}; {threads} threads"}
                 )
         return found
@@ -206,6 +209,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", default=[*WORK, "start"])
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
+    parser.add_argument("--preset", help="a model of this shape")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
@@ -213,12 +217,15 @@ def main() -> int:
     arguments = parser.parse_args()
     if set(arguments.rows) - {*WORK, "start"} or set(arguments.peers) - set(PEERS):
         parser.error(f"known rows: {', '.join(WORK)}, start; peers: {', '.join(PEERS)}")
+    if arguments.preset:
+        arguments.rows = [work for work in arguments.rows if work != "start"]
+        arguments.peers = [name for name in arguments.peers if PEERS[name].weights != "base"]
     runs = 2 if arguments.quick else arguments.runs
     for work in arguments.rows or [*WORK, "start"]:
         if work == "start":
             found = start(arguments.peers, runs, arguments.threads)
         else:
-            found = rows(work, arguments.peers, runs, arguments.threads)
+            found = rows(work, arguments.peers, runs, arguments.threads, arguments.preset)
         text = "\n".join(map(json.dumps, found)) if arguments.json else table(found)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

@@ -19,9 +19,12 @@ from torch.nn import functional as F
 
 from lamina.contracts.inference import Chunk, SamplingParams
 from lamina.deployment.compress.quantize import open_served
+from lamina.deployment.engine.cache import bytes_per_token
 from lamina.deployment.engine.engine import Engine
 from lamina.kit.errors import LaminaError
 from lamina.kit.tokenizer import open_tokenizer
+
+LONGEST = 2304  # tokens of a prompt and its answer, for as many streams as there are; the peers have that room, too
 
 
 class Endless:
@@ -70,8 +73,14 @@ def main() -> None:
     folder, streams = Path(sys.argv[1]), int(sys.argv[2])
     model = open_served(folder)
     kept: Any = None
+    room = -(-streams * LONGEST * bytes_per_token(model, None) // 2**20)
     engine = Engine(
-        model, Endless(open_tokenizer(folder)), version="bench", max_sequences=streams, queue_tokens=1_000_000
+        model,
+        Endless(open_tokenizer(folder)),
+        version="bench",
+        max_sequences=streams,
+        cache_mb=room,
+        queue_tokens=1_000_000,
     )
     for number, asked in enumerate(questions()):
         if "text" in asked:

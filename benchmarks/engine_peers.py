@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import ROOT, python_in, smollm2, version_in  # beside this file
+from machine import ROOT, python_in, shaped, smollm2, version_in  # beside this file
 from sides import Side
 
 HERE = Path(__file__).resolve().parent
@@ -50,25 +50,29 @@ PEERS = {
 }
 
 
-def gguf(kind: str) -> Path:
-    """A GGUF file of these weights: the base's own, or written from it."""
+def gguf(kind: str, preset: str | None = None) -> Path:
+    """A GGUF file of these weights: SmolLM2's own ("base"), or written from it or from a model of ``preset``."""
     if kind == "base":
         places = json.loads((ROOT / ".cache" / "material" / "places.json").read_text())
         return next(Path(places["smollm2"]).rglob("*.gguf"))
-    path = ROOT / ".cache" / f"smollm2-{kind}.gguf"
+    folder = smollm2() if preset is None else shaped(preset)
+    path = ROOT / ".cache" / f"{preset or 'smollm2'}-{kind}.gguf"
     if not path.is_file():
         from lamina.model.checkpoint import open_model
         from lamina.model.gguf import export_gguf
 
-        model = open_model(smollm2())
-        export_gguf(model.state_dict(), model.spec, smollm2(), path, kind=kind)  # type: ignore[arg-type]
+        model = open_model(folder)
+        export_gguf(model.state_dict(), model.spec, folder, path, kind=kind)  # type: ignore[arg-type]
     return path
 
 
-def open_side(name: str, streams: int, threads: int) -> Side:
-    """A peer."""
+def open_side(name: str, streams: int, threads: int, preset: str | None = None) -> Side:
+    """A peer, with SmolLM2 or a model of ``preset``."""
     peer = PEERS[name]
-    model = smollm2() if peer.weights is None else gguf(peer.weights)
+    if peer.weights is None:
+        model = smollm2() if preset is None else shaped(preset)
+    else:
+        model = gguf(peer.weights, preset)
     command = [python_in(peer.place), str(HERE / f"{peer.script}.py")]
     return Side([*command, str(model), str(threads), str(streams)], threads)
 

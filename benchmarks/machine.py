@@ -55,3 +55,18 @@ def smollm2() -> Path:
     if not (folder / "config.json").is_file():
         import_folder(Path(places["smollm2"]), folder)
     return folder
+
+
+def shaped(preset: str) -> Path:
+    """A folder with a model of that preset's shape: SmolLM2's tokenizer, random weights, the same ones each time."""
+    import torch
+
+    from lamina.model.architectures import presets
+    from lamina.model.checkpoint import save_model
+    from lamina.model.transformer import Transformer
+
+    folder = ROOT / ".cache" / f"{preset}-random"
+    if not (folder / "config.json").is_file():
+        torch.manual_seed(0)
+        save_model(Transformer(presets.preset(preset)), folder, like=smollm2())
+    return folder

@@ -39,6 +39,7 @@ def test_smollm2_preset_has_the_published_size():
 
     with torch.device("meta"):
         assert Transformer(preset("smollm2-135m")).parameter_count == 134_515_008
+        assert Transformer(preset("smollm2-360m")).parameter_count == 361_821_120
 
 
 @pytest.mark.parametrize(

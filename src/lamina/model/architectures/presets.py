@@ -28,6 +28,9 @@ PRESETS: dict[str, Callable[[int | None], ModelSpec]] = {
     "smollm2-135m": lambda v: llama(
         vocabulary=v or 49152, width=576, layers=30, heads=9, kv_heads=3, inner=1536, max_positions=8192, theta=1e5
     ),
+    "smollm2-360m": lambda v: llama(
+        vocabulary=v or 49152, width=960, layers=32, heads=15, kv_heads=5, inner=2560, max_positions=8192, theta=1e5
+    ),
     "smollm3-3b": lambda v: smollm3(
         llama(
             vocabulary=v or 128256,
