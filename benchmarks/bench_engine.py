@@ -220,8 +220,10 @@ def main() -> int:
     if arguments.preset:
         arguments.rows = [work for work in arguments.rows if work != "start"]
         arguments.peers = [name for name in arguments.peers if PEERS[name].weights != "base"]
+        if not (arguments.rows and arguments.peers):
+            parser.error("of another shape there is no start, and there are no Q4_1 files")
     runs = 2 if arguments.quick else arguments.runs
-    for work in arguments.rows or [*WORK, "start"]:
+    for work in arguments.rows:
         if work == "start":
             found = start(arguments.peers, runs, arguments.threads)
         else:

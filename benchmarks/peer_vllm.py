@@ -7,15 +7,16 @@ that nothing is found of an earlier one. `{"text": [ids]}` gives nats per token.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from sides import questions, tell  # beside this file
 
 LONGEST = 2304  # tokens of a prompt and its answer
-TOKEN_BYTES = 30 * 2 * 3 * 64 * 4  # keys and values of one token of SmolLM2-135M
 
 
 def open_engine(folder: str, streams: int) -> Any:
@@ -23,13 +24,17 @@ def open_engine(folder: str, streams: int) -> Any:
     from vllm.engine.arg_utils import EngineArgs
     from vllm.v1.engine.llm_engine import LLMEngine
 
+    of = json.loads((Path(folder) / "config.json").read_text())
+    head = of.get("head_dim") or of["hidden_size"] // of["num_attention_heads"]
+    token = of["num_hidden_layers"] * 2 * of["num_key_value_heads"] * head * 4  # bytes of keys and values
+
     return LLMEngine.from_engine_args(
         EngineArgs(
             model=folder,
             dtype="float32",
             max_model_len=LONGEST,
             max_num_seqs=max(2, streams),
-            kv_cache_memory_bytes=(streams + 1) * LONGEST * TOKEN_BYTES,
+            kv_cache_memory_bytes=(streams + 1) * LONGEST * token,
             disable_log_stats=True,
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -69,9 +70,13 @@ def _quickest(call: Callable[[], object], device: torch.device) -> float:
         began = time.perf_counter()
         call()
         if device.type == "cuda":
-            torch.cuda.synchronize(device)
+            torch.cuda.current_stream(device).synchronize()
         taken.append(time.perf_counter() - began)
     return min(taken[1:])
+
+
+#: Held while a CUDA graph is captured, and by who waits for the whole device: that ends a capture of another thread.
+capturing = threading.Lock()
 
 
 @cache
@@ -79,7 +84,8 @@ def triton_kernels(module: str) -> ModuleType | None:
     """The module of kernels of that name where Triton can be had and its ``probe`` runs, else None."""
     try:
         kernels = import_module(module)
-        kernels.probe()
+        with capturing:
+            kernels.probe()
         return kernels
     except Exception as error:  # Triton is missing, or does not fit this card
         _log.warning("the GPU goes without the kernels of %s: %s", module, error)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.contracts.tokens import IGNORED, Batch
+from lamina.model.device import capturing
 from lamina.model.layers.masks import needs_none
 from lamina.model.train.compiled import is_compiled
 from lamina.model.train.objectives import Aims, Counts, check_batch, token_loss
@@ -115,7 +116,7 @@ class Graphs:
             self._sums.setdefault(parameter, torch.zeros_like(parameter))
             parameter.grad = self._sums[parameter]
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with capturing, torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             loss = self._pass(given, precision)
         self._pool = self._pool or graph.pool()
         return _Captured(graph, given, learned, loss)

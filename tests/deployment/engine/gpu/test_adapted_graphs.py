@@ -176,3 +176,15 @@ def test_an_answer_is_the_same_alone_and_among_others(three, tiny_model, tiny_to
             assert ask([number])[number] == together[number]
     finally:
         engine.close()
+
+
+def test_graphs_may_be_captured_while_another_version_is_loaded(three, merged, tiny_model) -> None:
+    run = runner(tiny_model())
+    folder = three()[0]
+    loaded: list[Runner] = []
+    loading = threading.Thread(target=lambda: loaded.append(runner(tiny_model())))
+    loading.start()
+    scores = run.prefill(IDS[:9], Place(TABLES[0], 0, fuse(run, folder)), scores=True)
+    close(scores[None], truth(merged(tiny_model(), folder))[8])
+    loading.join()
+    assert loaded[0].kernels == "graphs"

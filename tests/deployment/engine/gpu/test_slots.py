@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from lamina.deployment.engine.adapters import EngineAdapter, Part
-from lamina.deployment.engine.gpu.graphs import _Given
+from lamina.deployment.engine.gpu.graphs import GraphDecoder, _Given
 from lamina.deployment.engine.gpu.slots import AdapterSlots, entries, shapes
 from lamina.deployment.engine.place import Piece, Place
 
@@ -100,3 +102,22 @@ def test_a_step_is_given_the_slots_of_its_rows() -> None:
     assert tables.tolist() == [[2, 0, 0, 0], [0, 1, 0, 0], [3, 0, 0, 0], [9, 0, 0, 0]]
     given.fill([Piece([5], Place([2], 3))], [2], tile=3)
     assert given.adapters.tolist() == [2, *[-1] * 11]
+
+
+def test_a_capture_that_fails_is_told_and_sends_adapters_through_torch(monkeypatch, caplog) -> None:
+    decoder = GraphDecoder.__new__(GraphDecoder)  # its own making needs a GPU
+    decoder._without_adapters, decoder._low_rank = False, SimpleNamespace()
+    step = SimpleNamespace(
+        adapted=None, scratch=None, given=SimpleNamespace(device=torch.ones(1), blank=torch.zeros(1))
+    )
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no memory is left")
+
+    monkeypatch.setattr(decoder, "_record", fail)
+    assert decoder.knows(some_adapter("a"))
+    with pytest.raises(RuntimeError, match="no memory"):
+        decoder._adapted(step)
+    assert "through torch" in caplog.text
+    assert not decoder.knows(some_adapter("a"))
+    assert decoder.knows(None)

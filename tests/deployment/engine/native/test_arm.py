@@ -288,7 +288,7 @@ def test_a_whole_step_gives_torchs_scores(
     monkeypatch.setattr(native, "open_library", lambda: library)
     run = Runner(quantize(model), kernels="native", **options)
     assert run.kernels == "native"
-    # stored numbers are rounded: to whose neighbour, the last bits before decide
+    # a stored number near the middle of two that can be stored becomes either
     close = {None: 2e-3, "float16": 5e-3, "int8": 0.05}[cache]
     torch.testing.assert_close(scores(run), expected, rtol=0, atol=close)
     run.close()

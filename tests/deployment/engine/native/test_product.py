@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from functools import partial
 
 import pytest
@@ -46,7 +47,7 @@ def grouped(values: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("level", HERE, ids=lambda level: native.LEVELS[level])
-@pytest.mark.parametrize("rows", [1, 4, 8, 23, 32, 512])
+@pytest.mark.parametrize("rows", [1, 4, 8, 23, 32, 145, 512])
 @pytest.mark.parametrize(("make", "n", "k"), [*CASES])
 def test_a_product_is_that_of_its_weights(make, n: int, k: int, rows: int, level: int) -> None:
     generator = torch.Generator().manual_seed(rows * 1000 + n)
@@ -68,21 +69,40 @@ def test_a_product_is_that_of_its_weights(make, n: int, k: int, rows: int, level
 
 def test_extremes_do_not_overflow() -> None:
     weight = torch.full((16, 1536), 127, dtype=torch.int8)
-    weight[1::2] = -127
-    x = torch.full((3, 1536), 3e4)
+    weight[1::2] = -128
+    x = torch.full((19, 1536), 3e4)  # more rows than a tile has
     x[1] = 0.0
     x[2, ::2] = -3e4
+    nibbles = torch.full((16, 768), 255, dtype=torch.uint8)
+    nibbles[1::2] = 0
     for level in HERE:
         out = Product(Int8Linear(weight, torch.ones(16)), level=level)(x)
-        torch.testing.assert_close(out[0], 127 * 3e4 * 1536 * torch.tensor([1.0, -1.0]).repeat(8), rtol=1e-6, atol=0)
-        assert bool((out[1:] == 0).all())
+        expected = 3e4 * 1536 * torch.tensor([127.0, -128.0]).repeat(8)
+        for row in (0, 3, 18):
+            torch.testing.assert_close(out[row], expected, rtol=1e-6, atol=0)
+        assert bool((out[1:3] == 0).all())
+        out = Product(Int4Linear(nibbles, torch.ones(16, 48).half(), None), level=level)(x)
+        for row in (0, 18):
+            torch.testing.assert_close(out[row], 3e4 * 1536 * torch.tensor([7.0, -8.0]).repeat(8), rtol=1e-6, atol=0)
+
+
+@pytest.mark.skipif(native.LEVELS.index("amx") not in HERE, reason="this processor has no AMX that works")
+@pytest.mark.parametrize(("make", "n", "k"), [*CASES])
+def test_amx_gives_the_bits_of_avx512(make, n: int, k: int) -> None:
+    generator = torch.Generator().manual_seed(k)
+    layer, x = make(n, k, generator), torch.randn(145, k, generator=generator)
+    levels = [native.LEVELS.index(name) for name in ("amx", "avx512-vnni")]
+    ours, plain = (Product(layer, threads=2, level=level)(x) for level in levels)
+    assert torch.equal(ours, plain)
 
 
 def test_levels(monkeypatch) -> None:
     monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "portable")
     assert (native.best_level(), native.describe()) == (0, "portable instructions")
-    monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "amx")  # where tiles do not work, the next lower one
-    assert native.LEVELS[native.best_level()] in native.LEVELS[: native.LEVELS.index("amx") + 1]
+    monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "amx")  # where tiles do not work, what is there below them
+    assert (
+        native.best_level() == min(native.best_level(-1), native.LEVELS.index("amx")) or platform.machine() != "x86_64"
+    )
     monkeypatch.setenv("LAMINA_NATIVE_LEVEL", "off")
     assert native.open_library() is None
     assert "switched off" in native.describe()

@@ -160,4 +160,4 @@ def probe():
     scores = torch.zeros((1, 2), device="cuda")
     summarize(scores)
     draw(scores, torch.tensor([[1.0, 0.5, 2.0, 0.0, 0.0]], dtype=torch.float64, device="cuda"))
-    torch.cuda.synchronize()
+    torch.cuda.current_stream().synchronize()

@@ -9,6 +9,7 @@ has an adapter are captured apart, too: others are not to pay for it (see ``low_
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -23,11 +24,12 @@ from lamina.deployment.engine.gpu.slots import MOST_RANK, AdapterSlots
 from lamina.deployment.engine.gpu.steps import KERNELS, LOW_RANK, GraphSteps, LowRank
 from lamina.deployment.engine.layer import Layer, is_plain
 from lamina.deployment.engine.place import Piece, Place
-from lamina.model.device import triton_kernels
+from lamina.model.device import capturing, triton_kernels
 from lamina.model.spec import StackSpec
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)  # sequences with one row each
 _ROWS = (64, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)  # tokens of several kinds
+_log = logging.getLogger(__name__)
 _WARM = 2  # runs before a capture: kernels get compiled, libraries choose theirs
 
 
@@ -171,8 +173,9 @@ class GraphDecoder:
             try:
                 chosen.adapted = self._record(chosen.given, chosen.scratch, low_rank)
             except Exception:
-                self._without_adapters = True  # this step fails, those after it go through torch
-                raise
+                self._without_adapters = True
+                _log.warning("rows with adapters go through torch from now on, which is slow", exc_info=True)
+                raise  # the step is computed anew, row by row
         return chosen.adapted
 
     def _beside(self) -> LowRank | None:
@@ -200,10 +203,13 @@ class GraphDecoder:
             for _ in range(_WARM):
                 self._step(given.on_device, scratch, low_rank)
         torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # Another version may be answering: what its thread does meanwhile is no error of this one's.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            self._step(given.on_device, scratch, low_rank)
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            # Another version may be answering: what its thread does meanwhile is no error of this one's.
+            with capturing, torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                self._step(given.on_device, scratch, low_rank)
+        finally:
+            torch.cuda.set_stream(before)  # where a capture fails, torch leaves its own
         self._pool = self._pool or graph.pool()
         return graph
 

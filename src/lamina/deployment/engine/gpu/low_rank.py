@@ -139,4 +139,4 @@ def probe():
     tiles, table = torch.zeros((1, 2), dtype=torch.int32, device="cuda"), torch.zeros((1, 1, FIELDS), device="cuda")
     for there in (tiles, tiles[:0]):
         add(x, x, room(1, 1, "cuda"), slots, there, table.long(), parts=1, widest=16, tile=1)
-    torch.cuda.synchronize()
+    torch.cuda.current_stream().synchronize()

@@ -13,7 +13,7 @@ constexpr int64_t kGroup = 32;
 constexpr int64_t kShared = 4;
 // Rows of a matrix that a kernel computes side by side.
 constexpr int64_t kTile = 16;
-// Rows of inputs that one call of a product takes at most; and where more of them are worth their while.
+// Rows of inputs that one call of a product takes at most, see Kernels::batch; and the most that any level takes.
 constexpr int64_t kBatch = 32;
 constexpr int64_t kMostBatch = 128;
 // Keys that are attended to in one go. Fixed, so that an answer's bits depend neither on threads nor on its batch.

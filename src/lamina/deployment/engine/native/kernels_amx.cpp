@@ -9,7 +9,7 @@
 #include "lamina.h"
 #include "layout.h"
 
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) || __GNUC__ >= 11)
 #include <cpuid.h>
 #include <immintrin.h>
 #include <setjmp.h>
@@ -156,6 +156,7 @@ static void product(const uint8_t *w, const Inputs &inputs, int64_t first, int64
                 const uint8_t *from = w + g * kBytes[kKind];
                 kKind == kInt8 ? widen_int8(from, wide[g - begin]) : widen_int4(from, wide[g - begin]);
             }
+            asm volatile("" ::: "memory");  // compilers do not know that loading a tile reads what was widened
             for (int64_t m = 0; m < whole; m += kRows)
                 add_groups<kKind>(w, wide, inputs, first + m, begin, end, sums + m * kTile);
         }
@@ -192,15 +193,23 @@ static bool right() {
     return std::memcmp(found, expected, sizeof found) == 0;
 }
 
-static sigjmp_buf out_of_probe;
+static thread_local sigjmp_buf out_of_probe;
+static thread_local bool in_probe = false;
+
+static void unknown_instruction(int) {
+    if (in_probe) siglongjmp(out_of_probe, 1);
+    signal(SIGILL, SIG_DFL);  // another thread's: it comes again, and ends the process as it would have
+}
 
 static bool works() {
     if (!told() || !allowed()) return false;
     struct sigaction wanted {}, before;
-    wanted.sa_handler = [](int) { siglongjmp(out_of_probe, 1); };
+    wanted.sa_handler = unknown_instruction;
     sigemptyset(&wanted.sa_mask);
     if (sigaction(SIGILL, &wanted, &before) != 0) return false;
+    in_probe = true;
     const bool found = sigsetjmp(out_of_probe, 1) == 0 && right();
+    in_probe = false;
     sigaction(SIGILL, &before, nullptr);
     return found;
 }

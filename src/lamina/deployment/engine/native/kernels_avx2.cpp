@@ -54,7 +54,7 @@ static inline void add_to(__m256i &sum, __m256i product) {
     asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(product));
 }
 
-// Integer sums of a group for Rows rows of inputs, eight matrix rows in a register.
+// Integer sums of groups that share a scale, for Rows rows of inputs, eight matrix rows in a register.
 template <int Rows> struct Sums {
     __m256i low[Rows], high[Rows];
 
