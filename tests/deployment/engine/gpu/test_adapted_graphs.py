@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from lamina.contracts.inference import Chunk, SamplingParams
+from lamina.contracts.inference import SamplingParams
 from lamina.deployment.engine.adapters import EngineAdapter, fuse_adapter
 from lamina.deployment.engine.engine import Engine
 from lamina.deployment.engine.gpu.slots import MOST_RANK
 from lamina.deployment.engine.place import Piece, Place
 from lamina.deployment.engine.runner import Runner
 from lamina.deployment.loaded import placed
-from lamina.kit.errors import LaminaError
 from lamina.model.adapters import read_adapter
 from lamina.model.lora import DEFAULT_TARGETS
+from lamina.testing import Answer
 
 IDS = [5, 3, 60, 7, 7, 41, 0, 12, 80, 33, 2, 19, 54, 23, 8, 9, 71, 70, 69, 1, 44, 6]
 ROUNDING = 0.5  # of bfloat16 weights and products; scores of two of the models are 2.7 apart at least
@@ -154,21 +154,10 @@ def test_an_answer_is_the_same_alone_and_among_others(three, tiny_model, tiny_to
     sampling = SamplingParams(temperature=0.0, max_tokens=24)
 
     def ask(which: list[int]) -> dict[int, list[int]]:
-        tokens: dict[int, list[int]] = {n: [] for n in which}
-        done = threading.Semaphore(0)
-
-        def receive(number: int, item: Chunk | LaminaError) -> None:
-            assert isinstance(item, Chunk), item
-            tokens[number] += item.tokens
-            if item.finish_reason:
-                done.release()
-
-        for number in which:
-            receiver = lambda item, n=number: receive(n, item)  # noqa: E731
-            engine.submit(f"{number}", prompts[number], sampling, receiver, adapter=adapters[number % 3])
-        for _ in which:
-            assert done.acquire(timeout=60)
-        return tokens
+        answers = {number: Answer() for number in which}
+        for number, answer in answers.items():
+            engine.submit(f"{number}", prompts[number], sampling, answer, adapter=adapters[number % 3])
+        return {number: [t for chunk in answer.chunks for t in chunk.tokens] for number, answer in answers.items()}
 
     try:
         together = ask(list(range(len(prompts))))
