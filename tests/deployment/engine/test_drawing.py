@@ -30,7 +30,7 @@ WAYS: list[dict[str, Any]] = [
 
 
 def drawn_alone(scores: torch.Tensor, given: list[Sampler], places: list[int]) -> list[Drawn]:
-    return [s.draw(row, place) for row, s, place in zip(scores, given, places, strict=True)]
+    return [s.draw(row, place) for row, s, place in zip(scores.numpy(), given, places, strict=True)]
 
 
 def assert_as_alone(spread: float, device: str) -> None:

@@ -188,6 +188,10 @@ def test_what_the_model_does_not_have_is_refused_before_the_library_reads_it(tin
     for token, place in [(-1, Place((0,), 0)), (88, Place((0,), 0)), *places]:
         with pytest.raises(LaminaError, match="does not have"):
             run.decode([token], [place])
+        with pytest.raises(LaminaError, match="does not have"):
+            run.decode([1, token], [Place((2, 3), 5), place])  # beside one that it has
+    with pytest.raises(LaminaError, match="does not have"):
+        run.prefill(list(range(7)), Place((0, 40), 0), scores=False)  # its later tokens
     assert bool(torch.isfinite(run.decode([1], [Place((0,), 0)])).all())
 
 

@@ -20,7 +20,8 @@ def sampler(**fields) -> Sampler:
 
 
 def shares(chosen: Sampler, logits: torch.Tensor, count: int = 4000) -> dict[int, float]:
-    return {t: n / count for t, n in Counter(chosen.draw(logits, place).token for place in range(count)).items()}
+    row = logits.numpy()
+    return {t: n / count for t, n in Counter(chosen.draw(row, place).token for place in range(count)).items()}
 
 
 def test_what_the_request_leaves_open_the_model_settles() -> None:
@@ -103,19 +104,19 @@ def test_the_generator_counts(seed: int, place: int) -> None:
 
 def test_logprobs_and_entropy_are_of_the_models_own_distribution() -> None:
     logits = torch.log(torch.tensor([0.7, 0.2, 0.1]))
-    drawn = sampler(temperature=0.0, logprobs=2).draw(logits, 5)
+    drawn = sampler(temperature=0.0, logprobs=2).draw(logits.numpy(), 5)
     assert drawn.token == 0
     assert drawn.logprob == pytest.approx(math.log(0.7), abs=1e-6)
     assert drawn.entropy == pytest.approx(-sum(p * math.log(p) for p in (0.7, 0.2, 0.1)), abs=1e-6)
     assert drawn.top is not None
     assert [t for t, _ in drawn.top] == [0, 1]
     impossible = torch.tensor([0.0, -math.inf])
-    assert sampler(temperature=1.0).draw(impossible, 0).entropy == pytest.approx(0.0)
+    assert sampler(temperature=1.0).draw(impossible.numpy(), 0).entropy == pytest.approx(0.0)
 
 
 def test_scores_that_are_not_numbers_are_an_error() -> None:
     with pytest.raises(LaminaError, match="not numbers"):
-        sampler().draw(torch.tensor([0.0, math.nan]), 0)
+        sampler().draw(torch.tensor([0.0, math.nan]).numpy(), 0)
 
 
 @settings(max_examples=300, deadline=None)

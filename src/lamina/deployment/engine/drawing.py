@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from lamina.deployment.engine.native import scores as scores_of
 from lamina.deployment.engine.sampling import Drawn, Sampler, uniform
 from lamina.kit.errors import LaminaError
 from lamina.model.device import triton_kernels
@@ -21,7 +22,6 @@ _FEW = 1024  # likeliest tokens that top-k and top-p mostly choose from
 Adjust = Callable[[Tensor], Tensor] | None
 
 
-@torch.inference_mode()
 def draw_together(
     scores: Tensor, samplers: Sequence[Sampler], places: Sequence[int], adjusts: Sequence[Adjust] = ()
 ) -> list[Drawn | Exception]:
@@ -30,12 +30,13 @@ def draw_together(
     ``adjusts``, one a row or none at all, change what is drawn from.
     """
     adjusts = adjusts or [None] * len(samplers)
-    if scores.device.type == "cpu":
-        rows = zip(scores, samplers, places, adjusts, strict=True)
-        return [_draw(row, sampler, place, adjust) for row, sampler, place, adjust in rows]
+    if scores.is_cpu:
+        array = scores.numpy()  # whose rows cost less than those of a tensor
+        return list(map(_draw, array, samplers, places, adjusts, scores_of.summarize(array)))
     return draw_at_once(scores, samplers, places, adjusts)
 
 
+@torch.inference_mode()
 def draw_at_once(
     scores: Tensor, samplers: Sequence[Sampler], places: Sequence[int], adjusts: Sequence[Adjust]
 ) -> list[Drawn | Exception]:
@@ -93,9 +94,11 @@ def _adjusted(scores: Tensor, adjusts: Sequence[Adjust]) -> tuple[Tensor, dict[i
     return scores, failed
 
 
-def _draw(row: Tensor, sampler: Sampler, place: int, adjust: Adjust) -> Drawn | Exception:
+def _draw(
+    row: scores_of.Scores, sampler: Sampler, place: int, adjust: Adjust, facts: scores_of.Facts
+) -> Drawn | Exception:
     try:
-        return sampler.draw(row, place, adjust)
+        return sampler.draw(row, place, adjust, facts)
     except Exception as error:  # this row's alone
         return error
 

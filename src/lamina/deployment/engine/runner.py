@@ -142,11 +142,12 @@ class Runner:
         stores = [store for layer in self._layers for store in (layer.store, layer.scales) if store is not None]
         give_back(stores, blocks, self.block_tokens)
 
-    @torch.inference_mode()
     def decode(self, tokens: Sequence[int], places: Sequence[Place]) -> Tensor:
         """Compute one token for each of several sequences; the scores (B, V) float32 of what follows."""
-        if self._native is not None:
-            return self._native(tokens, places)
+        return self._decode(tokens, places) if self._native is None else self._native(tokens, places)
+
+    @torch.inference_mode()
+    def _decode(self, tokens: Sequence[int], places: Sequence[Place]) -> Tensor:
         if self.exact and len(tokens) > 1:
             return torch.cat([self.decode([token], [place]) for token, place in zip(tokens, places, strict=True)])
         if (way := self._compiled or self._graphs) is not None:

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lamina.contracts.inference import SamplingParams
-from lamina.deployment.engine.native.scores import shares_of, summarize
+from lamina.deployment.engine.native.scores import Facts, Summary, shares_of, summarize
 from lamina.kit.errors import InputError, LaminaError
 
 Array = NDArray[Any]
@@ -86,22 +87,25 @@ class Sampler:
             if not good:
                 raise InputError(f"must be {must}, not {getattr(self, name)}", where=name)
 
-    def draw(self, logits: Tensor, place: int, adjust: Callable[[Tensor], Tensor] | None = None) -> Drawn:
+    def draw(
+        self, logits: Array, place: int, adjust: Callable[[Tensor], Tensor] | None = None, facts: Facts | None = None
+    ) -> Drawn:
         """The token at ``place`` in the sequence, from float32 ``logits`` (V,). NaN in them is an error.
 
         ``adjust`` changes the scores that are drawn from; log-probabilities and entropy stay the model's own.
+        ``facts``: what ``summarize`` tells of them.
         """
-        summary = summarize(logits.numpy())
-        scores, likeliest = logits.numpy(), summary.likeliest
+        summary = Summary.of(facts or summarize(logits[None])[0])
+        scores, likeliest = logits, summary.likeliest
         if adjust is not None:
-            scores = adjust(logits).numpy()
+            scores = adjust(torch.from_numpy(logits)).numpy()
             likeliest = int(scores.argmax())
             if not scores[likeliest] > -np.inf:
                 raise LaminaError("no token is possible here", where="sampling")
         token = likeliest if self.temperature == 0.0 else self._sample(scores, uniform(self.seed, place))
         top = None
         if self.logprobs is not None:
-            values, tokens = (found.tolist() for found in logits.topk(self.logprobs))
+            values, tokens = (found.tolist() for found in torch.from_numpy(logits).topk(self.logprobs))
             top = tuple((token, summary.logprob(value)) for value, token in zip(values, tokens, strict=True))
         return Drawn(token, summary.logprob(float(logits[token])), summary.entropy, top)
 

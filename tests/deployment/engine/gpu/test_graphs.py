@@ -52,7 +52,7 @@ def test_each_row_is_drawn_by_its_own_sampler_and_fails_alone() -> None:
     drawn = draw_together(scores, given, [7, 8, 9, 10])
     assert isinstance(drawn[2], LaminaError)
     for number in (0, 1, 3):
-        assert drawn[number] == given[number].draw(scores[number], 7 + number)
+        assert drawn[number] == given[number].draw(scores[number].numpy(), 7 + number)
 
 
 def test_a_gpu_that_torch_cannot_use_is_told_with_the_remedy(monkeypatch, caplog) -> None:
@@ -155,7 +155,7 @@ def test_drawing_together_equals_drawing_alone() -> None:
     for place in range(40):
         together = draw_together(scores.cuda(), given, [place] * 6)
         for row, sampler, drawn in zip(scores, given, together, strict=True):
-            alone = sampler.draw(row, place)
+            alone = sampler.draw(row.numpy(), place)
             assert drawn.token == alone.token
             assert drawn.logprob == pytest.approx(alone.logprob, abs=1e-4)
             assert drawn.entropy == pytest.approx(alone.entropy, abs=1e-3)

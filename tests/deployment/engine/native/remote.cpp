@@ -29,9 +29,11 @@ int64_t answer(const Request &r, uint8_t *given, float *out) {
             return lamina_best_level(r.a);
         case kOpen:
             return reinterpret_cast<int64_t>(lamina_open(reinterpret_cast<lamina_model *>(given), r.a, r.b));
-        case kStep:  // rows, blocks, wanted rows; tokens, positions, wanted, tables
-            return lamina_step(decoder, numbers, numbers + r.a, numbers + 2 * r.a + r.c, r.a, r.b, numbers + 2 * r.a,
-                               r.c, out);
+        case kStep: {  // rows, blocks, wanted rows; tokens, positions, wanted, tables
+            const lamina_step_request request = {numbers, numbers + r.a, numbers + 2 * r.a + r.c, r.a, r.b, r.b,
+                                                 numbers + 2 * r.a, r.c, out, nullptr, nullptr};
+            return lamina_step(decoder, &request);
+        }
         case kClose:
             lamina_close(decoder);
             return 0;

@@ -131,19 +131,17 @@ class Remote:
         image = Image()
         image.model(model)
         handle = self._ask(OPEN, 0, threads, level, data=bytes(image.data), pointers=image.pointers)
-        self._shapes[handle] = (model.vocabulary, model.block_tokens)
+        self._shapes[handle] = model.vocabulary
         return handle
 
-    def lamina_step_adapted(
-        self, handle, tokens, positions, tables, rows, blocks, wanted, count, scores, adapters
-    ) -> int:
-        assert adapters is None
-        words, block_tokens = self._shapes[handle]
-        at = ctypes.string_at(positions, 8 * rows)
-        length = blocks * rows if blocks else max(struct.unpack(f"<{rows}q", at)) // block_tokens + 1
-        parts = ctypes.string_at(tokens, 8 * rows), at, ctypes.string_at(wanted, 8 * count)
-        data = b"".join((*parts, ctypes.string_at(tables, 8 * length)))
-        return self._ask(STEP, handle, rows, blocks, count, data=data, floats=count * words, out=scores)
+    def lamina_step(self, handle: int, asked: native.Request) -> int:
+        assert not asked.adapters
+        parts = [(asked.tokens, asked.rows), (asked.positions, asked.rows), (asked.wanted, asked.count)]
+        parts += [(asked.tables + 8 * row * asked.stride, asked.blocks) for row in range(asked.rows)]
+        data = b"".join(ctypes.string_at(at, 8 * count) for at, count in parts)
+        floats = asked.count * self._shapes[handle]
+        sizes = asked.rows, asked.blocks, asked.count
+        return self._ask(STEP, handle, *sizes, data=data, floats=floats, out=asked.scores)
 
     def lamina_close(self, handle: int) -> None:
         self._ask(CLOSE, handle)

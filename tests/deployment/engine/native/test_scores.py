@@ -11,7 +11,7 @@ import torch
 from lamina.contracts.inference import SamplingParams
 from lamina.deployment.engine.drawing import draw_at_once
 from lamina.deployment.engine.native import binding as native
-from lamina.deployment.engine.native.scores import shares_of, summarize
+from lamina.deployment.engine.native.scores import Summary, shares_of, summarize
 from lamina.deployment.engine.sampling import Sampler
 from lamina.kit.errors import LaminaError
 
@@ -38,7 +38,7 @@ def test_a_summary_is_that_of_the_distribution(level: str, size: int) -> None:
     wide = scores.astype(np.float64)
     shares = np.exp(wide - wide.max())
     normed = shares / shares.sum()
-    found = summarize(scores)
+    found = Summary.of(summarize(np.stack([made(size), scores]))[1])
     assert (found.greatest, found.likeliest) == (scores.max(), int(scores.argmax()))
     assert found.mass == pytest.approx(shares.sum(), rel=1e-6)
     assert found.entropy == pytest.approx(-(normed * np.log(np.maximum(normed, 1e-300))).sum(), abs=1e-5)
@@ -51,10 +51,12 @@ def test_what_is_no_number_is_told_wherever_it_stands(level: str, size: int, wro
     for place in (0, size // 2, size - 1):
         scores = made(size)
         scores[place] = wrong
+        broken, whole = summarize(np.stack([scores, made(size)]))
         with pytest.raises(LaminaError, match="not numbers"):
-            summarize(scores)
+            Summary.of(broken)
+        assert Summary.of(whole).mass >= 1.0, "the other row's facts are its own"
     with pytest.raises(LaminaError, match="not numbers"):
-        summarize(np.full(size, -np.inf, np.float32))
+        Summary.of(summarize(np.full((1, size), -np.inf, np.float32))[0])
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -71,7 +73,7 @@ def test_shares_are_relative_to_the_likeliest(level: str, size: int, temperature
 def test_however_cold_the_likeliest_is_left(level: str, temperature: float) -> None:
     scores = torch.tensor([1.0, 3.0, 2.0, -math.inf])
     sampler = Sampler.settle(SamplingParams(temperature=temperature), {})
-    assert {sampler.draw(scores, place).token for place in range(20)} == {1}
+    assert {sampler.draw(scores.numpy(), place).token for place in range(20)} == {1}
     assert [drawn.token for drawn in draw_at_once(scores[None], [sampler], [0], [None])] == [1]
 
 
@@ -79,4 +81,4 @@ def test_where_nothing_is_possible_it_is_told(level: str) -> None:
     for temperature in (0.0, 1.0):
         sampler = Sampler.settle(SamplingParams(temperature=temperature), {})
         with pytest.raises(LaminaError, match="no token is possible"):
-            sampler.draw(torch.zeros(5), 0, lambda scores: scores - math.inf)
+            sampler.draw(np.zeros(5, np.float32), 0, lambda scores: scores - math.inf)

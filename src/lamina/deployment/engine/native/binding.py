@@ -14,7 +14,7 @@ from ctypes import POINTER, Structure, c_double, c_int64, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
-from lamina.kit.errors import ConfigError
+from lamina.kit.errors import ConfigError, LaminaError
 
 LIBRARY = Path(__file__).with_name("liblamina.so")
 LEVELS = ("portable", "avx2", "avx512-vnni", "amx", "neon", "neon-dotprod")
@@ -22,7 +22,8 @@ ACTIVATIONS = ("relu", "relu2", "gelu", "gelu-tanh", "silu")
 INT8, INT4 = 8, 4
 STORED_FLOAT, STORED_HALF, STORED_INT8 = 32, 16, 8  # lamina_stored
 PARTS = 3  # LAMINA_PARTS
-_ABI = 6
+_ABI = 7
+_UNKNOWN = -2  # what a step tells of a request that the model does not fit
 _VARIABLE = "LAMINA_NATIVE_LEVEL"
 
 
@@ -85,6 +86,18 @@ class Sources(Structure):
     _fields_ = (("store", c_void_p), ("tokens", c_int64), ("begins", c_void_p), ("ends", c_void_p))
 
 
+class Request(Structure):
+    """``lamina_step_request``."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("tokens", "positions", "tables")),
+        *((name, c_int64) for name in ("rows", "blocks", "stride")),
+        ("wanted", c_void_p),
+        ("count", c_int64),
+        *((name, c_void_p) for name in ("scores", "adapters", "sources")),
+    )
+
+
 class EncoderModel(Structure):
     """``lamina_encoder_model``."""
 
@@ -132,6 +145,15 @@ def best_level(wanted: int | None = None) -> int:
     return 0 if found is None else int(found.lamina_best_level(-1 if level is None else level))
 
 
+def step(library: Any, decoder: int | None, request: Request) -> None:
+    """``lamina_step``. Raises ``LaminaError``."""
+    told = library.lamina_step(decoder, request)
+    if told == _UNKNOWN:
+        raise LaminaError("a token, place or block that the model does not have", where="native kernels")
+    if told:
+        raise LaminaError("there is no memory for this step")
+
+
 @functools.cache
 def _open() -> tuple[Any | None, str | None]:
     if not LIBRARY.exists():
@@ -153,10 +175,8 @@ def _declare(library: Any) -> None:
         ("lamina_open", address, [POINTER(Model), numbers, numbers]),
         ("lamina_close", None, [address]),
         ("lamina_threads", None, [address, numbers]),
-        ("lamina_step", numbers, [*[address] * 4, numbers, numbers, address, numbers, address]),
-        ("lamina_step_adapted", numbers, [*[address] * 4, numbers, numbers, address, numbers, address, address]),
-        ("lamina_step_about", numbers, [*[address] * 4, numbers, numbers, address, numbers, address, POINTER(Sources)]),
-        ("lamina_summarize", None, [address, numbers, numbers, address]),
+        ("lamina_step", numbers, [address, POINTER(Request)]),
+        ("lamina_summarize", None, [address, numbers, numbers, numbers, address]),
         ("lamina_shares", None, [address, numbers, c_double, numbers, address]),
         ("lamina_bytes", numbers, [address]),
         ("lamina_read", c_uint64, [address]),

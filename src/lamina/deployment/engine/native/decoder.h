@@ -16,25 +16,16 @@ class Decoder : public Stack {
           given_(model) {}
     ~Decoder() override { Pool::shared().settle(); }
 
-    void step(const int64_t *tokens, const int64_t *positions, const int64_t *tables, int64_t rows, int64_t blocks,
-              const int64_t *wanted, int64_t count, float *scores, const lamina_low_rank *const *adapters,
-              const lamina_sources *sources);
+    // False, and nothing computed, where `request` names what the model does not have.
+    bool step(const lamina_step_request &request);
 
   private:
-    // What a step was asked for.
-    struct Asked {
-        const int64_t *tokens, *positions, *tables, *wanted;
-        int64_t rows, blocks, count;
-        float *scores;
-        const lamina_low_rank *const *adapters;  // null: no row has one
-        lamina_sources sources;
-    };
-
     // Rows that are neighbours in one sequence.
     struct Neighbours {
         int64_t first, rows;
     };
 
+    bool knows(const lamina_step_request &request) const;
     void prepare();
     void find_neighbours();
     void run(Worker &worker);
@@ -58,12 +49,13 @@ class Decoder : public Stack {
     lamina_model given_;  // its numbers, the token table and the places
 
     // Read by whoever is in the program, also too late: changed only by `prepare`, when nobody is.
-    Asked asked_{};
+    lamina_step_request asked_{};
+    lamina_sources sources_{};  // what `asked_` has, or nothing
     int64_t most_spans_ = 0, most_source_spans_ = 0;
     std::vector<Neighbours> neighbours_;  // in steps of many rows: which attend together
     int64_t rows_a_task_ = 1;
     int64_t most_ranks_ = 0;  // of an adapter's parts of one product together; 0: no row has an adapter
-    Asked next_{};
+    lamina_step_request next_{};
 
     std::vector<float> parts_, source_parts_, low_;
 };

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+from array import array
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lamina.deployment.engine.layer import Layer, is_plain
@@ -21,8 +20,8 @@ from lamina.kit.errors import LaminaError
 from lamina.model.layers.embeddings import place_vectors, sinusoids
 from lamina.model.spec import EmbeddingSpec, StackSpec
 
-Array = NDArray[Any]
 _STORED = {torch.float32: native.STORED_FLOAT, torch.float16: native.STORED_HALF, torch.int8: native.STORED_INT8}
+_NO_BLOCK = array("q", [-1])
 
 
 class NativeDecoder:
@@ -40,8 +39,7 @@ class NativeDecoder:
             raise LaminaError(f"the native kernels are {native.describe()}")
         self._library = library
         self._spec: StackSpec = stack.spec
-        self._context, self._block_tokens = context, block_tokens
-        self._slots = layers[0].store.shape[1]
+        self._context = context
         self._adapters = Adapters()
         self._kept: list[Tensor] = []  # what the library reads later
         self._held: list[Tensor] = []  # what it copies
@@ -55,7 +53,7 @@ class NativeDecoder:
             width=self._spec.embeddings.width,
             vocabulary=head.out_features,
             context=context,
-            slots=self._slots,
+            slots=layers[0].store.shape[1],
             block_tokens=block_tokens,
             layer=described,
             table=self._keep(table.weight),
@@ -82,26 +80,30 @@ class NativeDecoder:
 
     def together(self, pieces: Sequence[Piece]) -> Tensor:
         """Compute pieces of several sequences at once; scores (W, V) float32 after those that want them, in order."""
-        sizes = [len(piece.tokens) for piece in pieces]
-        places = [piece.place for piece in pieces]
-        ids = np.array([token for piece in pieces for token in piece.tokens], np.int64)
-        positions = np.concatenate([np.arange(p.stored, p.stored + n) for p, n in zip(places, sizes, strict=True)])
-        tables = np.zeros((len(places), max(len(place.blocks) for place in places)), np.int64)
-        for row, place in zip(tables, places, strict=True):
-            row[: len(place.blocks)] = place.blocks
-        self._check(ids, positions, tables, np.repeat([len(place.blocks) for place in places], sizes))
-        if len(pieces) > 1:
-            tables = np.repeat(tables, sizes, axis=0)
-        ends = zip(accumulate(sizes), pieces, strict=True)
-        wanted = np.array([end - 1 for end, piece in ends if piece.scores], np.int64)
-        scores = np.empty((len(wanted), self._spec.embeddings.vocabulary), np.float32)
-        stride = tables.shape[1] if len(pieces) > 1 else 0
-        addresses = [a.ctypes.data for a in (ids, positions, tables)]
-        asked = (*addresses, len(ids), stride, wanted.ctypes.data, len(wanted), scores.ctypes.data)
-        adapters = [place.adapter for place, n in zip(places, sizes, strict=True) for _ in range(n)]
-        if self._library.lamina_step_adapted(self._decoder, *asked, self._adapters.rows(adapters)):
-            raise LaminaError("there is no memory for this step")
-        return torch.from_numpy(scores)
+        most = max(len(piece.place.blocks) for piece in pieces)
+        tokens, positions, tables, wanted = array("q"), array("q"), array("q"), array("q")
+        for piece in pieces:
+            place, count = piece.place, len(piece.tokens)
+            tokens.extend(piece.tokens)
+            positions.extend(range(place.stored, place.stored + count))
+            table = array("q", place.blocks) + _NO_BLOCK * (most - len(place.blocks))
+            tables += table if len(pieces) == 1 else table * count
+            if piece.scores:
+                wanted.append(len(tokens) - 1)
+        scores = torch.empty(len(wanted), self._spec.embeddings.vocabulary)
+        adapters = self._adapters.rows([piece.place.adapter for piece in pieces for _ in piece.tokens])
+        request = native.Request(
+            *map(_address, (tokens, positions, tables)),
+            rows=len(tokens),
+            blocks=most,
+            stride=most if len(pieces) > 1 else 0,
+            wanted=_address(wanted),
+            count=len(wanted),
+            scores=scores.data_ptr(),
+            adapters=None if adapters is None else ctypes.addressof(adapters),
+        )
+        native.step(self._library, self._decoder, request)
+        return scores
 
     def close(self) -> None:
         """Give the library's memory back."""
@@ -121,19 +123,6 @@ class NativeDecoder:
     def read(self) -> int:
         """Read all weights and do nothing with them but a sum: what memory allows."""
         return int(self._library.lamina_read(self._decoder))
-
-    def _check(self, ids: Array, positions: Array, tables: Array, blocks: Array) -> None:
-        """The library trusts what it is given. ``blocks``: how many each row's sequence has."""
-        if (
-            ids.min() < 0
-            or ids.max() >= self._spec.embeddings.vocabulary
-            or positions.min() < 0
-            or positions.max() >= self._context
-            or (positions >= blocks * self._block_tokens).any()
-            or tables.min() < 0
-            or (tables.max() + 1) * self._block_tokens > self._slots
-        ):
-            raise LaminaError("a token, place or block that the model does not have", where="native kernels")
 
     def _keep(self, tensor: Tensor) -> int:
         self._kept.append(tensor.detach().contiguous())
@@ -167,6 +156,10 @@ class NativeDecoder:
             cosines, sines = (self._keep(table[:, 0, half:]) for table in layer.rotary)
             self._tables[key] = cosines, sines
         return self._tables[key]
+
+
+def _address(numbers: array[int]) -> int:
+    return numbers.buffer_info()[0]
 
 
 def open_native(

@@ -49,6 +49,13 @@ static inline __m256i widened(const uint8_t *w) {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i *>(w)));
 }
 
+// A row alone is done as soon as its weights have come: these are asked for ahead of what the processor foresees (by 2 or
+// 4 KiB it was slower). Several rows have time enough.
+template <int Rows> static inline void fetch(const uint8_t *w) {
+    constexpr int64_t kAhead = 1024;
+    if (Rows == 1) _mm_prefetch(reinterpret_cast<const char *>(w + kAhead), _MM_HINT_T0);
+}
+
 // sum += product. By hand, so that a sum stays in its register: g++ 12 moves them about, and one of eight to memory.
 static inline void add_to(__m256i &sum, __m256i product) {
     asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(product));
@@ -82,8 +89,10 @@ static void int8_rows(const uint8_t *w, const Inputs &inputs, int64_t first, flo
         Sums<Rows> total;
         for (int64_t left = std::min(kShared, inputs.groups - g); left > 0; --left)
 #pragma GCC unroll 4
-            for (int64_t p = 0; p < kGroup / 2; ++p, w += 2 * kTile, x += 2)
+            for (int64_t p = 0; p < kGroup / 2; ++p, w += 2 * kTile, x += 2) {
+                if (p % 2 == 0) fetch<Rows>(w);
                 total.add(widened(w), widened(w + kTile), x, stride);
+            }
         for (int m = 0; m < Rows; ++m) {
             const __m256 scale = _mm256_set1_ps(scales[m * inputs.groups + g]);
             low[m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(total.low[m]), scale, low[m]);
@@ -120,6 +129,7 @@ static void int4_rows(const uint8_t *w, const Inputs &inputs, int64_t first, flo
     for (int64_t g = 0; g < inputs.groups; ++g) {
         Sums<Rows> total;
         for (int word = 0; word < 4; ++word, w += 4 * kTile, x += 8) {
+            fetch<Rows>(w);
             __m256i w0 = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(w));
             __m256i w1 = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(w + 2 * kTile));
             for (int n = 0; n < 4; ++n) {
@@ -128,6 +138,7 @@ static void int4_rows(const uint8_t *w, const Inputs &inputs, int64_t first, flo
                 w1 = _mm256_srli_epi16(w1, 4);
             }
         }
+        fetch<Rows>(w);
         const __m256 scale0 = halves(w), scale1 = halves(w + 16);
         const __m256 least0 = Minimum ? halves(w + kHalves) : scale0, least1 = Minimum ? halves(w + kHalves + 16) : scale1;
         w += Minimum ? 2 * kHalves : kHalves;

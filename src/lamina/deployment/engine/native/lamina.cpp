@@ -70,35 +70,17 @@ void lamina_threads(lamina_decoder *decoder, int64_t threads) {
     decoder->decoder.use_threads(static_cast<int>(threads));
 }
 
-int64_t lamina_step(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions, const int64_t *tables,
-                    int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count, float *scores) {
-    return lamina_step_adapted(decoder, tokens, positions, tables, rows, blocks, wanted, count, scores, nullptr);
-}
-
-int64_t lamina_step_adapted(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions,
-                            const int64_t *tables, int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count,
-                            float *scores, const lamina_low_rank *const *adapters) {
+int64_t lamina_step(lamina_decoder *decoder, const lamina_step_request *request) {
     try {
-        decoder->decoder.step(tokens, positions, tables, rows, blocks, wanted, count, scores, adapters, nullptr);
-        return 0;
+        return decoder->decoder.step(*request) ? 0 : -2;
     } catch (const std::exception &) {
         return -1;
     }
 }
 
-int64_t lamina_step_about(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions,
-                          const int64_t *tables, int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count,
-                          float *scores, const lamina_sources *sources) {
-    try {
-        decoder->decoder.step(tokens, positions, tables, rows, blocks, wanted, count, scores, nullptr, sources);
-        return 0;
-    } catch (const std::exception &) {
-        return -1;
-    }
-}
-
-void lamina_summarize(const float *scores, int64_t count, int64_t level, double *out) {
-    lamina::kernels_of(lamina::best_level(level)).summarize(scores, count, out);
+void lamina_summarize(const float *scores, int64_t rows, int64_t count, int64_t level, double *out) {
+    const lamina::Kernels &kernels = lamina::kernels_of(lamina::best_level(level));
+    for (int64_t row = 0; row < rows; ++row) kernels.summarize(scores + row * count, count, out + 4 * row);
 }
 
 void lamina_shares(const float *scores, int64_t count, double temperature, int64_t level, float *out) {

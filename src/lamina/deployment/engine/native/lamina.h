@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-#define LAMINA_ABI 6
+#define LAMINA_ABI 7
 
 enum lamina_kind { LAMINA_INT8 = 8, LAMINA_INT4 = 4 };
 // A processor has some of them; a higher one is the better one.
@@ -110,17 +110,6 @@ typedef struct {
 #define LAMINA_PRODUCTS 4  // of a layer, in the order of lamina_layer
 #define LAMINA_PARTS 3     // of a product at most: query, key and value
 
-// Computes `rows` tokens: row r stands at `positions[r]` of the sequence whose blocks begin at `tables + r * blocks`
-// (0: all rows have the same). Rows may belong to one sequence (a prompt), to several, or to both kinds; a row sees what
-// earlier rows store. Writes the scores (count, vocabulary) of the rows `wanted`. Returns 0, or -1 where memory is short.
-int64_t lamina_step(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions, const int64_t *tables,
-                    int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count, float *scores);
-
-// The same with adapters: `adapters[r]` has the parts of row r, (layers, LAMINA_PRODUCTS, LAMINA_PARTS), or is null.
-int64_t lamina_step_adapted(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions,
-                            const int64_t *tables, int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count,
-                            float *scores, const lamina_low_rank *const *adapters);
-
 // Sources of which a step's rows are about: `store` (layers, 2 * kv_heads, tokens, head_dim) has their keys, then their
 // values; row r attends to the tokens `begins[r]` to `ends[r]`, at least one.
 typedef struct {
@@ -129,14 +118,26 @@ typedef struct {
     const int64_t *begins, *ends;
 } lamina_sources;
 
-// The same for a model whose layers attend to a source.
-int64_t lamina_step_about(lamina_decoder *decoder, const int64_t *tokens, const int64_t *positions,
-                          const int64_t *tables, int64_t rows, int64_t blocks, const int64_t *wanted, int64_t count,
-                          float *scores, const lamina_sources *sources);
+// A step: `rows` tokens, of which row r stands at `positions[r]` of the sequence whose `blocks` blocks begin at
+// `tables + r * stride` (stride 0: all rows have the same). Rows may belong to one sequence (a prompt), to several, or
+// to both kinds; a row sees what earlier rows store. What lies behind the block of a row's position is not read.
+typedef struct {
+    const int64_t *tokens, *positions, *tables;
+    int64_t rows, blocks, stride;
+    const int64_t *wanted;  // (count): rows whose scores are written
+    int64_t count;
+    float *scores;  // (count, vocabulary)
+    // null: none has an adapter. Else row r has the parts (layers, LAMINA_PRODUCTS, LAMINA_PARTS), or is null.
+    const lamina_low_rank *const *adapters;
+    const lamina_sources *sources;  // of a model whose layers attend to sources; of others null
+} lamina_step_request;
 
-// What drawing asks of all scores (count, at least one), at `level`: see Kernels::summarize (`out` (4)) and
-// Kernels::shares (`out` (count)).
-void lamina_summarize(const float *scores, int64_t count, int64_t level, double *out);
+// Returns 0, -1 where memory is short, or -2 where a token, a position or a block is none of the model's.
+int64_t lamina_step(lamina_decoder *decoder, const lamina_step_request *request);
+
+// What drawing asks of all scores, at `level`: of `rows` rows of `count` (at least one) Kernels::summarize (`out` (rows,
+// 4)), of one Kernels::shares (`out` (count)).
+void lamina_summarize(const float *scores, int64_t rows, int64_t count, int64_t level, double *out);
 void lamina_shares(const float *scores, int64_t count, double temperature, int64_t level, float *out);
 
 // The bytes of packed weights that one token reads, and the same bytes read and added up: what memory allows.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from lamina.deployment.engine.native import binding as native
 from lamina.kit.errors import LaminaError
 
 Scores = NDArray[np.float32]
+Facts = Sequence[float]  # see Kernels::summarize
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,27 +27,32 @@ class Summary:
     mass: float
     entropy: float
 
+    @classmethod
+    def of(cls, facts: Facts) -> Summary:
+        """What is impossible (-inf) weighs nothing. Raises ``LaminaError`` where a score is no number."""
+        greatest, mass, weighted, place = facts
+        if not mass > 0.0 or weighted != weighted:
+            raise LaminaError("the model's scores are not numbers", where="sampling")
+        return cls(greatest, int(place), mass, math.log(mass) - weighted / mass)
+
     def logprob(self, score: float) -> float:
         """The log-probability of a token with this score."""
         return score - self.greatest - math.log(self.mass)
 
 
-def summarize(scores: Scores) -> Summary:
-    """Of ``scores`` (V,). What is impossible (-inf) weighs nothing. Raises ``LaminaError`` where one is no number."""
+def summarize(scores: Scores) -> Sequence[Facts]:
+    """``Summary.of`` takes what is told of each row of ``scores`` (B, V)."""
     scores = np.ascontiguousarray(scores, np.float32)
     library = native.open_library()
-    found = np.empty(4)
     if library is None:
-        found[:] = _summarized(scores)
-    else:
-        library.lamina_summarize(scores.ctypes.data, len(scores), native.wanted_level(), found.ctypes.data)
-    greatest, mass, weighted, place = found.tolist()
-    if not mass > 0.0 or weighted != weighted:
-        raise LaminaError("the model's scores are not numbers", where="sampling")
-    return Summary(greatest, int(place), mass, math.log(mass) - weighted / mass)
+        return [_summarized(row) for row in scores]
+    found = np.empty((len(scores), 4))
+    library.lamina_summarize(scores.ctypes.data, *scores.shape, native.wanted_level(), found.ctypes.data)
+    facts: Sequence[Facts] = found.tolist()
+    return facts
 
 
-def _summarized(scores: Scores) -> tuple[float, float, float, float]:
+def _summarized(scores: Scores) -> Facts:
     with np.errstate(invalid="ignore"):  # what is infinite becomes no number
         below = scores - scores.max()
     shares = np.exp(below)

@@ -19,20 +19,38 @@ constexpr int64_t kTogether = 4;
 
 }  // namespace
 
-void Decoder::step(const int64_t *tokens, const int64_t *positions, const int64_t *tables, int64_t rows,
-                   int64_t blocks, const int64_t *wanted, int64_t count, float *scores,
-                   const lamina_low_rank *const *adapters, const lamina_sources *sources) {
-    next_ = Asked{tokens, positions, tables, wanted, rows, blocks, count, scores, adapters, {}};
-    if (sources != nullptr) next_.sources = *sources;
-    const int64_t phases = kPhasesPerLayer + kPhasesOfSources + (adapters == nullptr ? 0 : kPhasesOfAdapters);
+bool Decoder::step(const lamina_step_request &request) {
+    if (!knows(request)) return false;
+    next_ = request;
+    const int64_t phases = kPhasesPerLayer + kPhasesOfSources + (next_.adapters == nullptr ? 0 : kPhasesOfAdapters);
     Pool::shared().run(
         next_threads_, phases * given_.layers + kPhasesBeside,
         [](void *decoder) { static_cast<Decoder *>(decoder)->prepare(); },
         [](void *decoder, Worker &worker) { static_cast<Decoder *>(decoder)->run(worker); }, this);
+    return true;
+}
+
+// Everything that is read later by these numbers is there.
+bool Decoder::knows(const lamina_step_request &request) const {
+    const auto below = [](int64_t value, int64_t limit) { return 0 <= value && value < limit; };
+    const int64_t blocks = given_.slots / given_.block_tokens;
+    int64_t known = 0;  // of the table that all rows have
+    for (int64_t row = 0; row < request.rows; ++row) {
+        if (!below(request.tokens[row], given_.vocabulary) || !below(request.positions[row], given_.context))
+            return false;
+        const int64_t last = request.positions[row] / given_.block_tokens;
+        if (last >= request.blocks) return false;
+        const int64_t *table = request.tables + row * request.stride;
+        for (int64_t i = request.stride == 0 ? known : 0; i <= last; ++i)
+            if (!below(table[i], blocks)) return false;
+        known = std::max(known, last + 1);
+    }
+    return true;
 }
 
 void Decoder::prepare() {
     asked_ = next_;
+    sources_ = asked_.sources == nullptr ? lamina_sources{} : *asked_.sources;
     const int64_t rows = asked_.rows;
     prepare_rows(rows);
     most_spans_ = 0;
@@ -45,9 +63,9 @@ void Decoder::prepare() {
     prepare_adapters();
     find_neighbours();
     most_source_spans_ = 0;
-    for (int64_t row = 0; asked_.sources.store != nullptr && row < rows; ++row)
+    for (int64_t row = 0; sources_.store != nullptr && row < rows; ++row)
         most_source_spans_ = std::max(
-            most_source_spans_, (asked_.sources.ends[row] - asked_.sources.begins[row] + kSpan - 1) / kSpan);
+            most_source_spans_, (sources_.ends[row] - sources_.begins[row] + kSpan - 1) / kSpan);
     fit(source_parts_, threads_ * heads * most_source_spans_ * (dim + 2));
     fit(parts_, (rows > kFewRows ? threads_ * kTogether : rows) * heads * most_spans_ * (dim + 2));
 }
@@ -56,10 +74,10 @@ void Decoder::prepare() {
 void Decoder::find_neighbours() {
     neighbours_.clear();
     const auto follows = [&](const Neighbours &group, int64_t row) {
-        const int64_t position = asked_.positions[row], *table = asked_.tables + row * asked_.blocks;
+        const int64_t position = asked_.positions[row], *table = asked_.tables + row * asked_.stride;
         return position == asked_.positions[row - 1] + 1 &&
                std::equal(table, table + position / given_.block_tokens + 1,
-                          asked_.tables + group.first * asked_.blocks);
+                          asked_.tables + group.first * asked_.stride);
     };
     for (int64_t row = 0; asked_.rows > kFewRows && row < asked_.rows; ++row) {
         if (neighbours_.empty() || neighbours_.back().rows == kTogether || !follows(neighbours_.back(), row))
@@ -113,7 +131,7 @@ void Decoder::place(const Layer &layer, int64_t row) {
     const int64_t dim = given.head_dim, position = asked_.positions[row];
     turn(layer, row, position);
     const float *qkv = qkv_.data() + row * qkv_stride_;
-    const int64_t block = asked_.tables[row * asked_.blocks + position / given_.block_tokens];
+    const int64_t block = asked_.tables[row * asked_.stride + position / given_.block_tokens];
     const int64_t slot = block * given_.block_tokens + position % given_.block_tokens;
     for (int64_t head = 0; head < 2 * given.kv_heads; ++head) {
         const float *values = qkv + (given.heads + head) * dim;
@@ -146,7 +164,7 @@ void Decoder::attend(const Layer &layer, int64_t row, int64_t rows, int64_t head
         task.key_scales = given.scales + keys;
         task.value_scales = given.scales + values;
     }
-    task.table = asked_.tables + row * asked_.blocks;
+    task.table = asked_.tables + row * asked_.stride;
     task.block_tokens = given_.block_tokens;
     task.begin = span * kSpan;
     task.seen = asked_.positions[row] + 1;
@@ -209,8 +227,7 @@ void Decoder::cross(Worker &worker, const Layer &layer) {
 
 void Decoder::attend_to_source(const Layer &layer, int64_t row, int64_t head, float *parts) {
     const lamina_layer &given = layer.given;
-    const lamina_sources &sources = asked_.sources;
-    const int64_t dim = given.head_dim, group = given.heads / given.kv_heads, begin = sources.begins[row];
+    const int64_t dim = given.head_dim, group = given.heads / given.kv_heads, begin = sources_.begins[row];
     const int64_t first = (&layer - layers_.data()) * 2 * given.kv_heads + head;
     float *queries = qkv_.data() + row * qkv_stride_ + head * group * dim;
     const float root = 1.0f / std::sqrt(static_cast<float>(dim));
@@ -220,9 +237,9 @@ void Decoder::attend_to_source(const Layer &layer, int64_t row, int64_t head, fl
     task.rows = 1;
     task.heads = group;
     task.head_dim = dim;
-    task.keys = sources.store + (first * sources.tokens + begin) * dim;
-    task.values = sources.store + ((first + given.kv_heads) * sources.tokens + begin) * dim;
-    attend_to_all(task, sources.ends[row] - begin, parts,
+    task.keys = sources_.store + (first * sources_.tokens + begin) * dim;
+    task.values = sources_.store + ((first + given.kv_heads) * sources_.tokens + begin) * dim;
+    attend_to_all(task, sources_.ends[row] - begin, parts,
                   attended_.data() + row * attended_stride_ + head * group * dim, attended_stride_);
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,14 +117,19 @@ class NativeWriter:
     def step(self, tokens: Array, positions: Array, tables: Array, sources: native.Sources) -> Tensor:
         """Scores (rows, V) float32 after ``tokens`` (rows,) at ``positions``; ``tables`` (rows, T): where each row's
         tokens lie."""
-        rows, words = len(tokens), self._spec.embeddings.vocabulary
-        if tokens.min() < 0 or tokens.max() >= words or positions.max() >= tables.shape[1] or tables.max() >= _SLOTS:
-            raise LaminaError("a token or place that the model does not have", where="native kernels")
-        wanted, scores = np.arange(rows), torch.empty(rows, words)
-        addresses = [a.ctypes.data for a in (tokens, positions, tables)]
-        asked = (*addresses, rows, tables.shape[1], wanted.ctypes.data, rows, scores.data_ptr())
-        if self._library.lamina_step_about(self._decoder, *asked, sources):
-            raise LaminaError("there is no memory for this step")
+        rows = len(tokens)
+        wanted, scores = np.arange(rows), torch.empty(rows, self._spec.embeddings.vocabulary)
+        request = native.Request(
+            *(array.ctypes.data for array in (tokens, positions, tables)),
+            rows=rows,
+            blocks=tables.shape[1],
+            stride=tables.shape[1],
+            wanted=wanted.ctypes.data,
+            count=rows,
+            scores=scores.data_ptr(),
+            sources=ctypes.addressof(sources),
+        )
+        native.step(self._library, self._decoder, request)
         return scores
 
     def _layer(
