@@ -19,6 +19,10 @@ class Computing(Protocol):
         """Scores (rows, V) float32 of what follows the next ``tokens`` (rows, 1) of all rows."""
         ...
 
+    def log_sums(self, scores: Tensor) -> Tensor:
+        """Of each row of ``scores`` (rows, V) the logarithm (rows,) of the sum of its exponentials."""
+        ...
+
     def keep(self, rows: Tensor | None, sources: Tensor | None) -> None:
         """Go on with these of the present ``rows`` (several may go on from one) and ``sources``; None: as they are."""
         ...
@@ -37,6 +41,10 @@ class PlainComputing:
         """Scores (rows, V) float32 of what follows the next ``tokens`` (rows, 1)."""
         hidden = self._model(tokens, source=self._source, source_segments=self._segments, cache=self._cache)
         return self._model.logits(hidden[:, -1]).float()
+
+    def log_sums(self, scores: Tensor) -> Tensor:
+        """Of each row of ``scores`` (rows, V), (rows,)."""
+        return scores.logsumexp(-1)
 
     def keep(self, rows: Tensor | None, sources: Tensor | None) -> None:
         """Go on with these rows and sources."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lamina.kit.errors import ConfigError
 from lamina.model.computing import Computing, PlainComputing
+from lamina.model.likeliest import likeliest
 from lamina.model.transformer import Transformer
 
 _NEVER = -1.0e9  # what transformers adds to the score of what must not be taken
@@ -91,7 +92,8 @@ def search(
         if tick is not None:
             tick()
         scores = computing.scores(tokens)
-        step = running.advance(_allowed(scores if how.num_beams == 1 else scores.log_softmax(-1), running, ends, how))
+        whole = None if how.num_beams == 1 else computing.log_sums(scores)
+        step = running.advance(_allowed(scores, whole, running, ends, how), whole)
         if step is None:
             return [said for said in running.results if said is not None]
         tokens = step.tokens
@@ -143,7 +145,7 @@ class _Greedy:
         """Whether the next token of each present row is the last that its limit allows."""
         return [len(self._said[n]) + 1 >= self._limits[n] for n in self._live]
 
-    def advance(self, scores: Tensor) -> _Step | None:
+    def advance(self, scores: Tensor, whole: Tensor | None = None) -> _Step | None:
         """Take the scores (rows, V) of the next tokens; None: all sources are done."""
         tokens = scores.argmax(-1).tolist()
         stay: list[int] = []
@@ -200,13 +202,18 @@ class _Beams:
         found: list[bool] = (self._step + 1 >= self._limits).repeat_interleave(self._beams).tolist()
         return found
 
-    def advance(self, scores: Tensor) -> _Step | None:
-        """Take the log-probabilities (rows, V) of the next tokens; None: all sources are done."""
-        sources, vocabulary = len(self._numbers), scores.shape[-1]
-        totals = (scores.view(sources, self._beams, vocabulary) + self._scores[:, :, None]).flatten(1)
-        # So many that enough go on where all others end.
-        best, places = totals.topk(max(2, 1 + len(self._ends)) * self._beams)
-        beams, tokens = places // vocabulary, places % vocabulary
+    def advance(self, scores: Tensor, whole: Tensor | None) -> _Step | None:
+        """Take the scores (rows, V) of the next tokens and the logarithms ``whole`` (rows,) of the sums of their
+        exponentials; None: all sources are done."""
+        assert whole is not None
+        sources = len(self._numbers)
+        # So many that enough go on where all others end; the likeliest of a source are among those of its beams.
+        most = min(max(2, 1 + len(self._ends)) * self._beams, self._beams * scores.shape[1])
+        values, ids = likeliest(scores, min(most, scores.shape[1]))
+        width = values.shape[1]
+        totals = (values - whole[:, None]).view(sources, self._beams, width) + self._scores[:, :, None]
+        best, places = totals.flatten(1).topk(most)
+        beams, tokens = places // width, ids.view(sources, -1).gather(1, places)
         said = _taken(self._going, beams)
         said[:, :, self._step] = tokens
         self._step += 1
@@ -263,8 +270,10 @@ def _taken(rows: Tensor, chosen: Tensor) -> Tensor:
     return rows.gather(1, chosen[:, :, None].expand(-1, -1, rows.shape[-1]))
 
 
-def _allowed(scores: Tensor, running: _Greedy | _Beams, ends: Sequence[int], how: Search) -> Tensor:
-    """``scores`` (rows, V), minus infinity for what must not follow."""
+def _allowed(
+    scores: Tensor, whole: Tensor | None, running: _Greedy | _Beams, ends: Sequence[int], how: Search
+) -> Tensor:
+    """``scores`` (rows, V), minus infinity for what must not follow; an end that must follow has probability 1."""
     if how.no_repeat_ngram_size:
         for row, before in enumerate(running.before()):
             banned = _repeating(before, how.no_repeat_ngram_size)
@@ -275,7 +284,7 @@ def _allowed(scores: Tensor, running: _Greedy | _Beams, ends: Sequence[int], how
     if how.forced_end and any(last := running.last()):
         rows = torch.tensor(last, device=scores.device)
         scores[rows] = -torch.inf
-        scores[rows.nonzero(), list(ends)] = 0.0
+        scores[rows.nonzero(), list(ends)] = 0.0 if whole is None else whole[rows, None]
     return scores
 
 

@@ -17,7 +17,7 @@ class Sizes:
     sequences: int = 8
     rows: int = 16
     cache_mb: int = 128
-    chunk: int = 64
+    chunk: int = 128
     wide_chunk: int = 256
 
 

@@ -144,6 +144,12 @@ def test_what_there_is_no_room_for_is_left_to_torch(monkeypatch) -> None:
         rows.scores(torch.tensor([[WORDS]]))
 
 
+def test_sums_of_exponentials_are_torchs() -> None:
+    rows = rows_of(opened(made(SPECS["marian"])), 1)
+    scores = torch.randn(4, 5000) * 9
+    torch.testing.assert_close(rows.log_sums(scores), scores.logsumexp(-1))
+
+
 @pytest.mark.parametrize(
     "spec",
     [

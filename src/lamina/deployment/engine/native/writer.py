@@ -17,6 +17,7 @@ from lamina.deployment.engine.native import packing
 from lamina.deployment.engine.native.encoder import NativeEncoder, open_native_encoder
 from lamina.deployment.engine.native.packing import Rounded
 from lamina.deployment.engine.native.product import Product, matrix
+from lamina.deployment.engine.native.scores import summarize
 from lamina.kit.errors import LaminaError
 from lamina.model.layers.embeddings import place_vectors, sinusoids
 from lamina.model.spec import BlockSpec, EmbeddingSpec, ModelSpec
@@ -185,6 +186,11 @@ class NativeRows:
         found = self._writer.step(np.ascontiguousarray(tokens[:, 0].numpy()), positions, self._tables, sources)
         self._stored, self._slots = self._stored + 1, self._slots + rows
         return found
+
+    def log_sums(self, scores: Tensor) -> Tensor:
+        """Of each row of ``scores`` (rows, V), (rows,)."""
+        facts = np.array(summarize(scores.numpy()))
+        return torch.from_numpy(facts[:, 0] + np.log(facts[:, 1])).float()
 
     def keep(self, rows: Tensor | None, sources: Tensor | None) -> None:
         """Go on with these rows; what a row is about goes with it."""
