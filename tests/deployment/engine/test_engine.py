@@ -274,6 +274,22 @@ def test_a_prompt_that_only_memory_refuses_is_told_so(engine) -> None:
     assert ask(one, [1] * 60).tokens
 
 
+def test_a_request_that_was_made_before_the_cache_shrank_gets_what_is_left(engine, monkeypatch) -> None:
+    one = engine()
+    prepare = one._prepare
+
+    def late(*given: object) -> None:
+        prepare(*given)
+        one.adapt(Change(blocks=5))
+        deadline = time.monotonic() + 20
+        while one.context != 40 and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(one, "_prepare", late)
+    asked = SamplingParams(temperature=0.0, max_tokens=100, ignore_eos=True)
+    assert len(ask(one, [1] * 10, asked).tokens) == 30
+
+
 def test_an_answer_fills_the_context_and_ends(engine) -> None:
     answer = ask(engine(), [3] * 130, SamplingParams(temperature=0.0, seed=1))
     assert answer.last.finish_reason in ("length", "stop")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -83,6 +84,32 @@ def test_what_breaks_the_loop_is_told_and_the_next_is_answered(engine, monkeypat
     assert any(isinstance(answer.ended, LaminaError) for answer in answers) or where != "schedule"
     assert ask(one, 5).tokens == before
     assert all_free(one)
+
+
+def test_who_comes_while_a_fault_ends_the_others_is_answered(engine, monkeypatch) -> None:
+    one, late = engine(), list[Answer]()
+    before, end = ask(one, 5).tokens, one._end
+
+    def broken() -> None:
+        monkeypatch.undo()
+        monkeypatch.setattr(one, "_end", ended)
+        raise RuntimeError("broken")
+
+    def ended(*given: object) -> None:
+        end(*given)
+        comer = threading.Thread(target=lambda: late.append(ask(one, 5)))
+        comer.start()
+        comer.join(0.3)  # it may have to wait until all have ended
+
+    with one._wake:
+        first = ask(one, 1)
+        monkeypatch.setattr(one._scheduler, "schedule", broken)
+    assert isinstance(first.ended, LaminaError)
+    monkeypatch.undo()
+    deadline = time.monotonic() + 20
+    while not late and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert late[0].tokens == before
 
 
 def test_a_text_that_cannot_be_ended_is_its_requests_fault_alone(engine, tiny_tokenizer, monkeypatch) -> None:

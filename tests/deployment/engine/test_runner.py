@@ -192,6 +192,8 @@ def test_what_the_model_does_not_have_is_refused_before_the_library_reads_it(tin
             run.decode([1, token], [Place((2, 3), 5), place])  # beside one that it has
     with pytest.raises(LaminaError, match="does not have"):
         run.prefill(list(range(7)), Place((0, 40), 0), scores=False)  # its later tokens
+    with pytest.raises(LaminaError, match="does not have"):
+        run.prefill([], Place((0,), 0), scores=True)  # nothing whose scores could be told
     assert bool(torch.isfinite(run.decode([1], [Place((0,), 0)])).all())
 
 

@@ -222,6 +222,24 @@ def test_priority_goes_before_arrival_and_takes_a_slot() -> None:
     manager.check([s.blocks for s in scheduler.running])
 
 
+def test_a_long_prompt_lets_an_urgent_one_pass() -> None:
+    manager = BlockManager(60, 4)
+    scheduler = Scheduler(manager, max_sequences=4, chunk=8, wide_chunk=8)
+    long, urgent, same = (
+        sequence(n, size, 3, manager, priority=p) for n, size, p in ((1, 160, 1), (2, 8, 0), (3, 8, 1))
+    )
+    scheduler.add(long)
+    perform(scheduler, manager, 8)
+    scheduler.add(same)
+    scheduler.add(urgent)
+    assert [one for one, _ in scheduler.schedule().prefill] == [urgent], "before the rest of the long one"
+    while urgent.state is not State.FINISHED:
+        perform(scheduler, manager, 8)
+    assert 8 < long.computed < 160, "which goes on beside its answer"
+    assert same.state is State.WAITING, "who is as urgent as the long one comes after it"
+    manager.check([s.blocks for s in scheduler.running])
+
+
 def test_pace_says_when_there_will_be_room() -> None:
     now = [100.0]
     pace = Pace(lambda: now[0])

@@ -130,17 +130,27 @@ class Admission:
             raise InputError(f"must be at least 1, not {sampling.max_tokens}", where="max_tokens")
         if sampling.min_tokens is not None and sampling.min_tokens > (sampling.max_tokens or left):
             raise InputError(f"{sampling.min_tokens} is more than the answer may have", where="min_tokens")
-        if left >= 1 and (sampling.max_tokens or 0) <= left:
-            return
-        asked = f" and an answer of {sampling.max_tokens}" if sampling.max_tokens else ""
+        if left < 1 or (sampling.max_tokens or 0) > left:
+            raise self._too_long(len(prompt), sampling.max_tokens)
+
+    def fit(self, sequence: Sequence) -> None:
+        """Shorten its answer where the context has become smaller since it was made. Raises ``InputError`` where not
+        even the prompt fits any more."""
+        left = self.context - sequence.prompt_tokens
+        if left < 1:
+            raise self._too_long(sequence.prompt_tokens, None)
+        sequence.max_tokens = min(sequence.max_tokens, left)
+
+    def _too_long(self, prompt: int, answer: int | None) -> InputError:
+        asked, left = f" and an answer of {answer}" if answer else "", self.context - prompt
         hint = "shorten the conversation" if left < 1 else f"ask for at most {left} tokens"
         error = InputError(
-            f"the prompt of {len(prompt)} tokens{asked} does not fit into the context of {self.context}",
+            f"the prompt of {prompt} tokens{asked} does not fit into the context of {self.context}",
             where="messages",
             hint=hint if self.context >= self.longest else f"{hint}; the server is short of memory, ask again later",
         )
         error.code = "context_length_exceeded"
-        raise error
+        return error
 
 
 def _end_ids(tokenizer: Tokenizer, generation: Mapping[str, Any]) -> frozenset[int]:

@@ -32,7 +32,8 @@ def draw_together(
     adjusts = adjusts or [None] * len(samplers)
     if scores.is_cpu:
         array = scores.numpy()  # whose rows cost less than those of a tensor
-        return list(map(_draw, array, samplers, places, adjusts, scores_of.summarize(array)))
+        rows = zip(array, samplers, places, adjusts, scores_of.summarize(array), strict=True)
+        return [_draw(*row) for row in rows]
     return draw_at_once(scores, samplers, places, adjusts)
 
 

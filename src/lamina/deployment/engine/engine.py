@@ -138,6 +138,7 @@ class Engine(Lifecycle):
             with self._wake:
                 while not self._closing and not self._live and self._change is None:
                     self._wake.wait()
+                    self._stepped = time.monotonic()  # rest is no delay
                 if self._closing:
                     break
             try:
@@ -185,8 +186,8 @@ class Engine(Lifecycle):
 
     def _end_all(self, why: str) -> None:
         """Nobody is left waiting, and the next request is answered."""
-        super()._end_all(why)
-        with self._wake:
+        with self._wake:  # who comes meanwhile is queued afterwards
+            super()._end_all(why)
             self._live.clear()
             self._scheduler.reset()
         self._stepped = time.monotonic()

@@ -129,6 +129,7 @@ class Lifecycle(ABC):
         with self._wake:
             self._check_open()
             self._room.admit(sequence.key, len(sequence.tokens))
+            self._admission.fit(sequence)  # nothing changes any more until it is queued
             if id in self._live:
                 raise InputError(f"a request with the id '{id}' is running")
             self._live[id] = sequence

@@ -11,7 +11,7 @@ from bisect import insort
 from dataclasses import dataclass, field
 
 from lamina.deployment.engine.blocks import BlockManager
-from lamina.deployment.engine.pace import Pace
+from lamina.deployment.engine.roster import Roster
 from lamina.deployment.engine.sequence import Sequence, State
 from lamina.deployment.engine.waiting import Waiting, rank
 
@@ -24,7 +24,7 @@ class Step:
     prefill: list[tuple[Sequence, int]] = field(default_factory=list)
 
 
-class Scheduler:
+class Scheduler(Roster):
     """``chunk``: prompt tokens computed at once while others decode; ``wide_chunk``: while nobody does.
 
     Both are multiples of the block size, and chunks end at multiples of them, so that the blocks that sequences share
@@ -32,11 +32,8 @@ class Scheduler:
     """
 
     def __init__(self, blocks: BlockManager, *, max_sequences: int, chunk: int, wide_chunk: int) -> None:
+        super().__init__()  # ``running`` is by rank
         self.blocks = blocks
-        self.waiting = Waiting()
-        self.running: list[Sequence] = []  # by rank
-        self.pace = Pace()
-        self._arrived = 0
         self._max_sequences = max_sequences
         self._chunk = chunk
         self._wide_chunk = wide_chunk
@@ -46,26 +43,6 @@ class Scheduler:
         """Other sizes from the next step on; None: as it is. Who runs goes on running."""
         self._max_sequences = max_sequences or self._max_sequences
         self._chunk, self._wide_chunk = chunk or self._chunk, wide_chunk or self._wide_chunk
-
-    def add(self, sequence: Sequence) -> None:
-        """Put a new sequence into the queue."""
-        self._arrived += 1
-        sequence.turn = self._arrived
-        self.waiting.add(sequence)
-        self.pace.waiting(True)
-
-    def remove(self, sequence: Sequence) -> None:
-        """Take ``sequence`` out, wherever it is, and free what it holds. The one way out."""
-        if sequence.state is State.FINISHED:
-            return
-        if sequence.state is State.RUNNING:
-            self.running.remove(sequence)
-            self.waiting.charge(sequence)
-        else:
-            self.waiting.remove(sequence)
-        self.blocks.release(sequence.blocks)
-        sequence.state = State.FINISHED
-        self.pace.waiting(len(self.waiting) > 0)
 
     def reset(self) -> None:
         """Forget everybody, whatever state they are in, and free every block."""
@@ -83,14 +60,24 @@ class Scheduler:
         size = self._chunk if step.decode else self._wide_chunk
         budget = size
         for sequence in list(self.running):
-            if sequence.state is not State.RUNNING or sequence in step.decode or sequence.decoding:
+            if sequence in step.decode or sequence.decoding:
                 continue
-            budget = self._plan_chunk(step, sequence, size, budget)
+            budget = self._let_in(step, size, budget, before=sequence.priority)
+            if sequence.state is State.RUNNING:
+                budget = self._plan_chunk(step, sequence, size, budget)
+        self._let_in(step, size, budget)
+        return step
+
+    def _let_in(self, step: Step, size: int, budget: int, *, before: int | None = None) -> int:
+        """Plan chunks of those who wait, of those with a priority ``before`` this one where it is given; returns the
+        budget that is left."""
         while budget > 0 and (head := self.waiting.head()) is not None:
+            if before is not None and head.priority >= before:
+                break
             if self._shared_soon(head) or not self._make_room(head):
                 break
             budget = self._plan_chunk(step, head, size, budget)
-        return step
+        return budget
 
     def _make_room(self, sequence: Sequence) -> bool:
         """Admit the head of the queue, at the price of those who run with a lower priority."""
@@ -132,17 +119,17 @@ class Scheduler:
         if not fits:
             self.blocks.release(known)
             return False
-        self.waiting.take(sequence)
-        self.pace.took(len(sequence.tokens))
-        self.pace.waiting(len(self.waiting) > 0)
+        self._begin(sequence)
         sequence.blocks = known
         sequence.computed = len(known) * self.blocks.block_tokens
         if not sequence.preemptions:
             sequence.cached_tokens = sequence.computed
         sequence.remembered = len(known)
-        sequence.state = State.RUNNING
         insort(self.running, sequence, key=rank)
         return True
+
+    def _free(self, sequence: Sequence) -> None:
+        self.blocks.release(sequence.blocks)
 
     def _reserve(self, sequence: Sequence, tokens: int) -> bool:
         """Blocks for ``tokens`` tokens of ``sequence``, at the price of younger ones; False if it had to go itself."""

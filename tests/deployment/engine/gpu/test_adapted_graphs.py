@@ -157,7 +157,7 @@ def test_an_answer_is_the_same_alone_and_among_others(three, tiny_model, tiny_to
         answers = {number: Answer() for number in which}
         for number, answer in answers.items():
             engine.submit(f"{number}", prompts[number], sampling, answer, adapter=adapters[number % 3])
-        return {number: [t for chunk in answer.chunks for t in chunk.tokens] for number, answer in answers.items()}
+        return {number: answer.tokens for number, answer in answers.items()}
 
     try:
         together = ask(list(range(len(prompts))))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 import torch
 
-from lamina.contracts.inference import Chunk, SamplingParams
+from lamina.contracts.inference import SamplingParams
 from lamina.deployment.compress.quantize import dequantize, quantize
 from lamina.deployment.engine.drawing import draw_together
 from lamina.deployment.engine.engine import Engine
@@ -20,6 +18,7 @@ from lamina.deployment.loaded import placed
 from lamina.kit.errors import ConfigError, LaminaError
 from lamina.model import device as devices
 from lamina.model.device import choose_device
+from lamina.testing import Answer
 
 IDS = [5, 3, 60, 7, 7, 41, 0, 12, 80, 33, 2, 19, 54, 23, 8, 9, 71, 70, 69, 1, 44, 6]
 ROUNDING = 0.2  # of bfloat16 weights and products, against float32; scores spread over 4
@@ -174,20 +173,10 @@ def test_an_answer_is_the_same_alone_and_among_others(tiny_model, tiny_tokenizer
     sampling = SamplingParams(temperature=0.0, max_tokens=24)
 
     def ask(which: list[int]) -> dict[int, list[int]]:
-        tokens: dict[int, list[int]] = {n: [] for n in which}
-        done = threading.Semaphore(0)
-
-        def receive(number: int, item: Chunk | LaminaError) -> None:
-            assert isinstance(item, Chunk), item
-            tokens[number] += item.tokens
-            if item.finish_reason:
-                done.release()
-
-        for number in which:
-            engine.submit(f"{number}", prompts[number], sampling, lambda item, n=number: receive(n, item))
-        for _ in which:
-            assert done.acquire(timeout=60)
-        return tokens
+        answers = {number: Answer() for number in which}
+        for number, answer in answers.items():
+            engine.submit(f"{number}", prompts[number], sampling, answer)
+        return {number: answer.tokens for number, answer in answers.items()}
 
     try:
         together = ask(list(range(len(prompts))))

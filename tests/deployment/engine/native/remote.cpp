@@ -29,9 +29,10 @@ int64_t answer(const Request &r, uint8_t *given, float *out) {
             return lamina_best_level(r.a);
         case kOpen:
             return reinterpret_cast<int64_t>(lamina_open(reinterpret_cast<lamina_model *>(given), r.a, r.b));
-        case kStep: {  // rows, blocks, wanted rows; tokens, positions, wanted, tables
-            const lamina_step_request request = {numbers, numbers + r.a, numbers + 2 * r.a + r.c, r.a, r.b, r.b,
-                                                 numbers + 2 * r.a, r.c, out, nullptr, nullptr};
+        case kStep: {  // rows, blocks, wanted rows; the distance of tables, tokens, positions, wanted, tables
+            const int64_t *tokens = numbers + 1, *positions = tokens + r.a, *wanted = positions + r.a;
+            const lamina_step_request request = {tokens, positions, wanted + r.c, r.a, r.b, numbers[0],
+                                                 wanted, r.c, out, nullptr, nullptr};
             return lamina_step(decoder, &request);
         }
         case kClose:

@@ -136,9 +136,11 @@ class Remote:
 
     def lamina_step(self, handle: int, asked: native.Request) -> int:
         assert not asked.adapters
+        assert not asked.sources
+        tables = asked.stride * (asked.rows - 1) + asked.blocks
         parts = [(asked.tokens, asked.rows), (asked.positions, asked.rows), (asked.wanted, asked.count)]
-        parts += [(asked.tables + 8 * row * asked.stride, asked.blocks) for row in range(asked.rows)]
-        data = b"".join(ctypes.string_at(at, 8 * count) for at, count in parts)
+        found = [ctypes.string_at(at, 8 * count) for at, count in (*parts, (asked.tables, tables))]
+        data = b"".join((struct.pack("<q", asked.stride), *found))
         floats = asked.count * self._shapes[handle]
         sizes = asked.rows, asked.blocks, asked.count
         return self._ask(STEP, handle, *sizes, data=data, floats=floats, out=asked.scores)

@@ -23,7 +23,7 @@ INT8, INT4 = 8, 4
 STORED_FLOAT, STORED_HALF, STORED_INT8 = 32, 16, 8  # lamina_stored
 PARTS = 3  # LAMINA_PARTS
 _ABI = 7
-_UNKNOWN = -2  # what a step tells of a request that the model does not fit
+_UNKNOWN = -2  # what a step tells of a request that names what the model does not have
 _VARIABLE = "LAMINA_NATIVE_LEVEL"
 
 

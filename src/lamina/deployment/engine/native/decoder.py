@@ -39,7 +39,6 @@ class NativeDecoder:
             raise LaminaError(f"the native kernels are {native.describe()}")
         self._library = library
         self._spec: StackSpec = stack.spec
-        self._context = context
         self._adapters = Adapters()
         self._kept: list[Tensor] = []  # what the library reads later
         self._held: list[Tensor] = []  # what it copies
@@ -90,7 +89,7 @@ class NativeDecoder:
             tables += table if len(pieces) == 1 else table * count
             if piece.scores:
                 wanted.append(len(tokens) - 1)
-        scores = torch.empty(len(wanted), self._spec.embeddings.vocabulary)
+        scores = torch.empty(len(wanted), self._spec.embeddings.vocabulary, dtype=torch.float32)
         adapters = self._adapters.rows([piece.place.adapter for piece in pieces for _ in piece.tokens])
         request = native.Request(
             *map(_address, (tokens, positions, tables)),

@@ -49,8 +49,8 @@ static inline __m256i widened(const uint8_t *w) {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i *>(w)));
 }
 
-// A row alone is done as soon as its weights have come: these are asked for ahead of what the processor foresees (by 2 or
-// 4 KiB it was slower). Several rows have time enough.
+// A row alone is done as soon as its weights have come: these are asked for ahead of what the processor foresees (2 and
+// 4 KiB were slower). Several rows have time enough.
 template <int Rows> static inline void fetch(const uint8_t *w) {
     constexpr int64_t kAhead = 1024;
     if (Rows == 1) _mm_prefetch(reinterpret_cast<const char *>(w + kAhead), _MM_HINT_T0);

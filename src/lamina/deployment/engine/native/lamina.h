@@ -120,11 +120,11 @@ typedef struct {
 
 // A step: `rows` tokens, of which row r stands at `positions[r]` of the sequence whose `blocks` blocks begin at
 // `tables + r * stride` (stride 0: all rows have the same). Rows may belong to one sequence (a prompt), to several, or
-// to both kinds; a row sees what earlier rows store. What lies behind the block of a row's position is not read.
+// to both kinds; a row sees what earlier rows store. Behind the block of a row's position a table may have any numbers.
 typedef struct {
     const int64_t *tokens, *positions, *tables;
     int64_t rows, blocks, stride;
-    const int64_t *wanted;  // (count): rows whose scores are written
+    const int64_t *wanted;  // (count): the rows whose scores are written
     int64_t count;
     float *scores;  // (count, vocabulary)
     // null: none has an adapter. Else row r has the parts (layers, LAMINA_PRODUCTS, LAMINA_PARTS), or is null.
@@ -132,11 +132,12 @@ typedef struct {
     const lamina_sources *sources;  // of a model whose layers attend to sources; of others null
 } lamina_step_request;
 
-// Returns 0, -1 where memory is short, or -2 where a token, a position or a block is none of the model's.
+// Returns 0, -1 where memory is short, or -2 where a token, a position or a block is none of the model's, a wanted row
+// none of the request's, or where sources are missing.
 int64_t lamina_step(lamina_decoder *decoder, const lamina_step_request *request);
 
-// What drawing asks of all scores, at `level`: of `rows` rows of `count` (at least one) Kernels::summarize (`out` (rows,
-// 4)), of one Kernels::shares (`out` (count)).
+// What drawing asks of all scores, at `level`: of `rows` rows of `count` (at least one) Kernels::summarize (`out`
+// (rows, 4)), of one Kernels::shares (`out` (count)).
 void lamina_summarize(const float *scores, int64_t rows, int64_t count, int64_t level, double *out);
 void lamina_shares(const float *scores, int64_t count, double temperature, int64_t level, float *out);
 

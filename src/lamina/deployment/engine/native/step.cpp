@@ -30,10 +30,14 @@ bool Decoder::step(const lamina_step_request &request) {
     return true;
 }
 
-// Everything that is read later by these numbers is there.
+// Whether what is read and written by these numbers is there; of sources the caller knows.
 bool Decoder::knows(const lamina_step_request &request) const {
     const auto below = [](int64_t value, int64_t limit) { return 0 <= value && value < limit; };
     const int64_t blocks = given_.slots / given_.block_tokens;
+    if (request.rows < 1 || request.count > request.rows) return false;
+    if (!layers_.empty() && layers_[0].cross_q != nullptr && request.sources == nullptr) return false;
+    for (int64_t i = 0; i < request.count; ++i)
+        if (!below(request.wanted[i], request.rows)) return false;
     int64_t known = 0;  // of the table that all rows have
     for (int64_t row = 0; row < request.rows; ++row) {
         if (!below(request.tokens[row], given_.vocabulary) || !below(request.positions[row], given_.context))

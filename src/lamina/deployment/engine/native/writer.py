@@ -119,7 +119,8 @@ class NativeWriter:
         """Scores (rows, V) float32 after ``tokens`` (rows,) at ``positions``; ``tables`` (rows, T): where each row's
         tokens lie."""
         rows = len(tokens)
-        wanted, scores = np.arange(rows), torch.empty(rows, self._spec.embeddings.vocabulary)
+        wanted = np.arange(rows)
+        scores = torch.empty(rows, self._spec.embeddings.vocabulary, dtype=torch.float32)
         request = native.Request(
             *(array.ctypes.data for array in (tokens, positions, tables)),
             rows=rows,
