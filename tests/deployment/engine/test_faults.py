@@ -211,3 +211,14 @@ def test_requests_that_are_on_their_way_take_their_room(slow) -> None:
         with pytest.raises(QueueFullError):
             one.check_room("", active=200)
     one.check_room("other", active=0)
+
+
+def test_who_would_run_at_once_is_let_in_however_slow_the_queue_once_was(slow) -> None:
+    one = slow(max_sequences=4, max_wait=10.0)
+    one._scheduler.pace._rate = 0.5  # of an hour in which hardly anybody asked
+    for n in range(4):
+        assert ask(one, n).tokens  # so that the usual length is known
+    one._scheduler.pace._rate = 0.5
+    one.check_room("", active=4)
+    with pytest.raises(QueueFullError):
+        one.check_room("", active=40)

@@ -18,6 +18,11 @@ class Queued(Protocol):
     waiting: Waiting
     pace: Pace
 
+    @property
+    def idle(self) -> int:
+        """How many more would not have to wait."""
+        ...
+
 
 class Room:
     """The room in the queue of ``scheduler``: ``tokens``, and no more than leave it in ``seconds`` by measurement.
@@ -38,9 +43,10 @@ class Room:
 
     def check(self, key: str, size: int, *, coming: int = 0) -> None:
         """Raise ``QueueFullError`` where ``size`` tokens of ``key`` have no room. A key has room for its share, and so
-        has whoever finds nobody waiting. ``coming`` requests more will soon wait, of the usual length."""
+        has whoever finds nobody waiting. ``coming`` requests more, of the usual length, will soon wait: those that do
+        not run at once."""
         queue, room = self._scheduler.waiting, self.tokens
-        waiting = queue.tokens + int(coming * self._usual)
+        waiting = queue.tokens + int(max(0, coming - self._scheduler.idle) * self._usual)
         over = waiting + size - room
         if not waiting or over <= 0:
             return

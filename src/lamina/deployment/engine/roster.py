@@ -8,13 +8,20 @@ from lamina.deployment.engine.waiting import Waiting
 
 
 class Roster:
-    """Sequences from their arrival to their end: keys take turns, priorities count, and the pace is told."""
+    """Sequences from their arrival to their end, at most ``most`` of them running: keys take turns, priorities count,
+    and the pace is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.waiting = Waiting()
         self.running: list[Sequence] = []
         self.pace = Pace()
         self._arrived = 0
+
+    @property
+    def idle(self) -> int:
+        """How many more would not have to wait; none where somebody waits, for whatever there is too little of."""
+        return 0 if len(self.waiting) else max(0, self.most - len(self.running))
 
     def add(self, sequence: Sequence) -> None:
         """The last of its key and priority."""

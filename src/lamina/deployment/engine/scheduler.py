@@ -32,16 +32,15 @@ class Scheduler(Roster):
     """
 
     def __init__(self, blocks: BlockManager, *, max_sequences: int, chunk: int, wide_chunk: int) -> None:
-        super().__init__()  # ``running`` is by rank
+        super().__init__(max_sequences)  # ``running`` is by rank
         self.blocks = blocks
-        self._max_sequences = max_sequences
         self._chunk = chunk
         self._wide_chunk = wide_chunk
         self._step = Step()
 
     def resize(self, *, max_sequences: int | None, chunk: int | None, wide_chunk: int | None) -> None:
         """Other sizes from the next step on; None: as it is. Who runs goes on running."""
-        self._max_sequences = max_sequences or self._max_sequences
+        self.most = max_sequences or self.most
         self._chunk, self._wide_chunk = chunk or self._chunk, wide_chunk or self._wide_chunk
 
     def reset(self) -> None:
@@ -81,7 +80,7 @@ class Scheduler(Roster):
 
     def _make_room(self, sequence: Sequence) -> bool:
         """Admit the head of the queue, at the price of those who run with a lower priority."""
-        while len(self.running) >= self._max_sequences or not self._admit(sequence):
+        while len(self.running) >= self.most or not self._admit(sequence):
             if not self.running or self.running[-1].priority <= sequence.priority:
                 return False
             self._preempt(self.running[-1])

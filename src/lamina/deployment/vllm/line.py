@@ -9,13 +9,9 @@ from lamina.deployment.engine.sequence import Sequence
 class Line(Roster):
     """At most ``most`` sequences are with vLLM; the others wait here."""
 
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self._most = most
-
     def take(self) -> Sequence | None:
         """Who goes to vLLM next; None where nobody waits or nobody more may."""
-        head = self.waiting.head() if len(self.running) < self._most else None
+        head = self.waiting.head() if len(self.running) < self.most else None
         if head is not None:
             self._begin(head)
             self.running.append(head)
