@@ -274,6 +274,12 @@ def test_a_prompt_that_only_memory_refuses_is_told_so(engine) -> None:
     assert ask(one, [1] * 60).tokens
 
 
+def test_an_answer_that_must_be_longer_than_usual_is(engine) -> None:
+    one = engine(generation={"max_new_tokens": 5})
+    assert len(ask(one, [1, 2], SamplingParams(temperature=0.0, ignore_eos=True)).tokens) == 5
+    assert len(ask(one, [1, 2], SamplingParams(temperature=0.0, min_tokens=9, ignore_eos=True)).tokens) == 9
+
+
 def test_a_request_that_was_made_before_the_cache_shrank_gets_what_is_left(engine, monkeypatch) -> None:
     one = engine()
     prepare = one._prepare

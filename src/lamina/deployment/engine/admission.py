@@ -89,7 +89,8 @@ class Admission:
             guide = self.guidance.guide(sampling.constraint)
         left = self.context - len(prompt)
         self._check(prompt, sampling, left)
-        limit = sampling.max_tokens or self._generation.get("max_new_tokens") or _ANSWER_TOKENS
+        usual = self._generation.get("max_new_tokens") or _ANSWER_TOKENS
+        limit = sampling.max_tokens or max(usual, sampling.min_tokens or 0)
         sampling = replace(sampling, seed=self._seed) if sampling.seed is None else sampling
         rules = Rules.settle(sampling, self._generation, self._vocabulary)
         sampler = Sampler.settle(sampling, self._generation)
