@@ -61,6 +61,7 @@ class Request:
     cache_salt: str = ""  # keys and values of prompts are shared with requests of the same one only
     priority: int = 0  # lower comes first
     timeout: float | None = None  # seconds after which the answer ends as far as it came
+    patient: bool = False  # it waits for its turn as long as it takes, as others of its call have begun
     tools: tuple[Tool, ...] = ()  # that the assistant may ask for
     tool_choice: Literal["auto", "required"] = "auto"  # required: nothing but calls
     parallel_tool_calls: bool = True  # several calls in one answer, where calls are required

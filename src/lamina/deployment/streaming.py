@@ -31,7 +31,7 @@ async def answer(
         chunks.put_nowait,
         loop=asyncio.get_running_loop(),
         guide=guide,
-        standing=Standing(request.key, request.priority, request.timeout, request.cache_salt),
+        standing=Standing(request.key, request.priority, request.timeout, request.cache_salt, request.patient),
         adapter=adapter,
     )
     ended = False

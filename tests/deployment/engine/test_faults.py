@@ -161,6 +161,13 @@ def test_nobody_waits_longer_than_was_promised(slow) -> None:
     assert all_free(one)
 
 
+def test_further_answers_of_a_call_wait_for_the_first_one(slow) -> None:
+    one = slow(max_sequences=1, max_wait=0.2)
+    with one._wake:
+        answers = [ask(one, n, patient=n > 0) for n in range(5)]  # 0.12 s each
+    assert [len(answer.tokens) for answer in answers] == [12] * 5
+
+
 def test_what_would_wait_too_long_is_refused_at_once(slow) -> None:
     one = slow(max_sequences=1, max_wait=2.0)
     with one._wake:

@@ -81,6 +81,7 @@ def test_several_choices(api, stream: bool) -> None:
     assert texts == ["call me Ishmael please"] * 3
     assert api.store.interaction(f"{id}.2") is not None
     assert [r.sampling.seed for r in api.service.requests[-3:]] == [7, 8, 9]
+    assert sorted(r.patient for r in api.service.requests[-3:]) == [False, True, True], "they wait for the first one"
 
 
 def test_logprobs(api) -> None:

@@ -24,13 +24,15 @@ _ANSWER_TOKENS = 1024  # the longest answer, where neither request nor model say
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a request stands among others: whose it is, its priority (lower comes first), seconds that it has, and with
-    whom it shares the keys and values of its prompt: with those of the same ``salt``."""
+    """How a request stands among others: whose it is, its priority (lower comes first), seconds that it has, with whom
+    it shares the keys and values of its prompt: with those of the same ``salt``; and whether it waits for its turn as
+    long as it takes."""
 
     key: str = ""
     priority: int = 0
     timeout: float | None = None
     salt: str = ""
+    patient: bool = False
 
 
 PLAIN = Standing()
@@ -112,6 +114,7 @@ class Admission:
             guide=guide,
             key=standing.key,
             priority=standing.priority,
+            patient=standing.patient,
             deadline=None if standing.timeout is None else time.monotonic() + standing.timeout,
             max_tokens=min(limit, left),
             end_ids=ends,

@@ -62,7 +62,9 @@ class Room:
 
     def late(self, sequence: Sequence, now: float) -> QueueFullError | None:
         """The refusal of one that has waited in vain; None of any other."""
-        if self._seconds is None or not sequence.untouched or now - sequence.arrived <= self._seconds:
+        if self._seconds is None or sequence.patient or not sequence.untouched:
+            return None
+        if now - sequence.arrived <= self._seconds:
             return None
         return self._refusal(self._scheduler.waiting.tokens, self.tokens)
 

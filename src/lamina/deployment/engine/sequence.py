@@ -94,6 +94,7 @@ class Sequence:
     version: str
     key: str = ""  # whose it is: keys take turns
     priority: int = 0  # lower comes first
+    patient: bool = False  # it waits for its turn as long as it takes
     turn: int = 0  # of arrival, given by the scheduler
     deadline: float | None = None  # on the monotonic clock
     adjust: Adjuster | None = None  # where scores are to be changed before a draw

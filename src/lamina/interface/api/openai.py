@@ -132,6 +132,7 @@ class OpenAIRoutes:
                 tools=tools,
                 tool_choice="required" if must_call else "auto",
                 parallel_tool_calls=body.several_calls(),
+                patient=index > 0,
                 **standing,
             )
             for index in range(count)
@@ -174,6 +175,7 @@ class OpenAIRoutes:
                         model=model,
                         prompt=prompt if isinstance(prompt, str) else tuple(prompt),
                         sampling=sampling_of(body, index, body.logprobs, self._settings),
+                        patient=len(requests) > 0,
                         **standing,
                     )
                 )
