@@ -161,6 +161,21 @@ def test_nobody_waits_longer_than_was_promised(slow) -> None:
     assert all_free(one)
 
 
+def test_rest_is_no_delay(slow, monkeypatch) -> None:
+    one, ages = slow(max_sequences=1), list[float | None]()
+    prefill = one._runner.prefill
+
+    def looked(*arguments, **options):
+        ages.append(one.load().step_age)
+        return prefill(*arguments, **options)
+
+    monkeypatch.setattr(one._runner, "prefill", looked)
+    one._stepped -= 3600
+    assert ask(one, 1).tokens
+    assert ages[0] is not None
+    assert ages[0] < 60
+
+
 def test_further_answers_of_a_call_wait_for_the_first_one(slow) -> None:
     one = slow(max_sequences=1, max_wait=0.2)
     with one._wake:

@@ -3,8 +3,8 @@
 A thread runs an event loop; vLLM's engine lives in it and computes in processes of its own. At most ``max_sequences``
 requests are with vLLM at a time; the others wait in the house's queue, so that keys take turns, priorities, limits and
 deadlines mean what they mean with ``engine.Engine``, but that nobody who is with vLLM makes room for one that is more
-urgent. Its answers tell no entropy and cannot be made again (``made`` is
-None): a seed gives the same answer only where vLLM happens to compute the same batch.
+urgent. Its answers tell no entropy and cannot be made again (``made`` is None): a seed gives the same answer only where
+vLLM happens to compute the same batch.
 """
 
 from __future__ import annotations
