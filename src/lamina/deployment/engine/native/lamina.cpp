@@ -20,7 +20,7 @@ struct lamina_encoder {
 struct lamina_product {
     lamina_product(const lamina_matrix &given, int threads, const lamina::Kernels &kernels)
         : memory(lamina::Matrix::bytes(given)),
-          matrix(given, kernels, memory.data()),
+          matrix(given, kernels, threads, memory.data()),
           kernels(kernels),
           threads(threads),
           columns(given.columns) {}

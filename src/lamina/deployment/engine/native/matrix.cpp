@@ -12,6 +12,7 @@ namespace {
 // Bytes of weights that a thread takes at a time: some microseconds of reading.
 constexpr int64_t kTask = 48 * 1024;
 constexpr int64_t kTasksPerThread = 4;
+constexpr int64_t kWords = 4;  // of 16 bits, in which int4 keeps a row's columns of one parity of a group
 
 int64_t group_bytes(const lamina_matrix &given) {
     if (given.kind == LAMINA_INT8) return kInt8Group;
@@ -27,7 +28,7 @@ int64_t Matrix::bytes(const lamina_matrix &given) {
     return (given.rows + kTile - 1) / kTile * (whole_groups(given.columns) / kGroup) * group_bytes(given);
 }
 
-Matrix::Matrix(const lamina_matrix &given, const Kernels &kernels, uint8_t *memory)
+Matrix::Matrix(const lamina_matrix &given, const Kernels &kernels, int threads, uint8_t *memory)
     : rows_(given.rows),
       groups_(whole_groups(given.columns) / kGroup),
       tiles_((given.rows + kTile - 1) / kTile),
@@ -41,47 +42,69 @@ Matrix::Matrix(const lamina_matrix &given, const Kernels &kernels, uint8_t *memo
         const float *scales = static_cast<const float *>(given.scales);
         std::copy(scales, scales + rows_, scales_.begin());
         product_ = kernels.int8;
-        pack_int8(given);
     } else {
         product_ = given.minimums != nullptr ? kernels.int4_minimum : kernels.int4;
-        pack_int4(given);
+    }
+    pack(given, threads);
+}
+
+void Matrix::pack(const lamina_matrix &given, int threads) {
+    struct Packing {
+        const Matrix &matrix;
+        const lamina_matrix &given;
+    } packing{*this, given};
+    const auto program = [](void *context, Worker &worker) {
+        const Packing &packing = *static_cast<Packing *>(context);
+        worker.share(packing.matrix.tiles_, [&](int64_t tile) {
+            if (packing.given.kind == LAMINA_INT8)
+                packing.matrix.pack_int8(packing.given, tile);
+            else
+                packing.matrix.pack_int4(packing.given, tile);
+        });
+    };
+    Pool::shared().run(threads, 1, [](void *) {}, program, &packing);
+    Pool::shared().settle();  // a thread that came late may still look at what is to be packed
+}
+
+// A pair of columns of 16 rows after another: a group's bytes are read in one piece, and so are they written.
+void Matrix::pack_int8(const lamina_matrix &given, int64_t tile) const {
+    const int64_t rows = std::min(kTile, rows_ - tile * kTile), columns = given.columns;
+    const uint8_t *from = static_cast<const uint8_t *>(given.weights) + tile * kTile * columns;
+    uint8_t *to = memory_ + tile * tile_bytes_;
+    for (int64_t k = 0; k < columns; k += kGroup, to += kInt8Group) {
+        uint8_t group[kTile][kGroup] = {};
+        const int64_t count = std::min(kGroup, columns - k);
+        for (int64_t row = 0; row < rows; ++row) std::memcpy(group[row], from + row * columns + k, count);
+        for (int64_t pair = 0; pair < kGroup / 2; ++pair)
+            for (int64_t row = 0; row < kTile; ++row)
+                std::memcpy(to + 2 * (pair * kTile + row), &group[row][2 * pair], 2);
     }
 }
 
-void Matrix::pack_int8(const lamina_matrix &given) {
-    const uint8_t *weights = static_cast<const uint8_t *>(given.weights);
-    for (int64_t tile = 0; tile < tiles_; ++tile) {
-        const int64_t rows = std::min(kTile, rows_ - tile * kTile);
-        const uint8_t *from = weights + tile * kTile * given.columns;
-        uint8_t *to = memory_ + tile * tile_bytes_;  // written from its beginning to its end: that is what takes time
-        for (int64_t k = 0; k < given.columns; k += 2, to += 2 * kTile)
-            for (int64_t row = 0; row < rows; ++row) {
-                to[2 * row] = from[row * given.columns + k];
-                if (k + 1 < given.columns) to[2 * row + 1] = from[row * given.columns + k + 1];
-            }
-    }
-}
-
-void Matrix::pack_int4(const lamina_matrix &given) {
+void Matrix::pack_int4(const lamina_matrix &given, int64_t tile) const {
     const uint8_t *scales = static_cast<const uint8_t *>(given.scales);
     const uint8_t *minimums = static_cast<const uint8_t *>(given.minimums);
-    const int64_t bytes = group_bytes(given);
-    for (int64_t row = 0; row < rows_; ++row)
-        for (int64_t g = 0; g < groups_; ++g) {
-            const int64_t index = row * groups_ + g, at = row % kTile * 2;
+    const int64_t bytes = group_bytes(given), begin = tile * kTile, end = std::min(rows_, begin + kTile);
+    for (int64_t g = 0; g < groups_; ++g) {
+        uint8_t *to = memory_ + tile * tile_bytes_ + g * bytes;
+        for (int64_t row = begin; row < end; ++row) {
+            const int64_t index = row * groups_ + g, at = (row - begin) * 2;
             const uint8_t *from = static_cast<const uint8_t *>(given.weights) + index * (kGroup / 2);
-            uint8_t *to = memory_ + row / kTile * tile_bytes_ + g * bytes;
-            for (int64_t pair = 0; pair < kGroup / 2; ++pair)
+            for (int64_t word = 0; word < kWords; ++word)
                 for (int64_t parity = 0; parity < 2; ++parity) {
-                    const int64_t k = 2 * pair + parity, byte = k % (kGroup / 2);
-                    const int value = k < kGroup / 2 ? from[byte] & 15 : from[byte] >> 4;
-                    // nibble n of the 16 bits of word pair / 4: see layout.h
-                    const int64_t n = pair % 4;
-                    to[pair / 4 * (4 * kTile) + 2 * (at + parity) + n / 2] |= value << 4 * (n % 2);
+                    // columns 2 (4 word + n) + parity for n = 0 .. 3; the first half of a group's are in low nibbles
+                    const uint8_t *four = from + 8 * (word % 2) + parity;
+                    const int shift = word < kWords / 2 ? 0 : 4;
+                    const int n0 = four[0] >> shift & 15, n1 = four[2] >> shift & 15;
+                    const int n2 = four[4] >> shift & 15, n3 = four[6] >> shift & 15;
+                    uint8_t *pair = to + word * (4 * kTile) + 2 * (at + parity);
+                    pair[0] = static_cast<uint8_t>(n0 | n1 << 4);
+                    pair[1] = static_cast<uint8_t>(n2 | n3 << 4);
                 }
             std::memcpy(to + kNibbles + at, scales + 2 * index, 2);
             if (minimums != nullptr) std::memcpy(to + kNibbles + kHalves + at, minimums + 2 * index, 2);
         }
+    }
 }
 
 void Matrix::multiply(Worker &worker, int threads, const Inputs &inputs, int64_t count, float *out, int64_t stride,

@@ -18,8 +18,8 @@ class Matrix {
     // Bytes that packing takes; 0 where the shape or kind is not known.
     static int64_t bytes(const lamina_matrix &given);
 
-    // Packs `given` into `memory`, which must stay.
-    Matrix(const lamina_matrix &given, const Kernels &kernels, uint8_t *memory);
+    // Packs `given` with as many threads into `memory`, which is zero and must stay.
+    Matrix(const lamina_matrix &given, const Kernels &kernels, int threads, uint8_t *memory);
 
     int64_t rows() const { return rows_; }
     int64_t groups() const { return groups_; }
@@ -29,8 +29,9 @@ class Matrix {
                   bool add) const;
 
   private:
-    void pack_int8(const lamina_matrix &given);
-    void pack_int4(const lamina_matrix &given);
+    void pack(const lamina_matrix &given, int threads);
+    void pack_int8(const lamina_matrix &given, int64_t tile) const;
+    void pack_int4(const lamina_matrix &given, int64_t tile) const;
     void finish(int64_t tile, const float *sums, int64_t count, float *out, int64_t stride, bool add) const;
 
     int64_t rows_, groups_, tiles_, tile_bytes_;

@@ -75,7 +75,7 @@ void Stack::pack(const lamina_layer *layers, int64_t count, const lamina_matrix 
     const auto packed = [&](const lamina_matrix &matrix) {
         uint8_t *here = at;
         at += packed_bytes(matrix);
-        return Matrix(matrix, kernels_, here);
+        return Matrix(matrix, kernels_, next_threads_, here);
     };
     layers_.reserve(count);
     for (int64_t i = 0; i < count; ++i) {
