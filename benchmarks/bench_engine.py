@@ -38,6 +38,7 @@ TEXT = (
     "thirty years. From the gallery he could see the harbour, the fishing boats, and far away the grey line of the "
     "mainland. Nothing ever changed here, he thought, and that was how he liked it."
 )
+PATIENCE_S = 300.0  # for a turn: who takes longer is left out, and its row says so
 OWN = 32  # tokens of a prompt that others do not share
 #: Rows: prompts, their tokens, tokens of each answer.
 WORK = {
@@ -96,8 +97,9 @@ def rate(work: str, told: dict[str, float], count: int, length: int, tokens: int
 def start(names: list[str], runs: int, threads: int) -> list[dict[str, Any]]:
     """Seconds from the start of a process to its first token; the whole server of ours."""
     seconds: dict[str, list[float]] = {side: [] for side in (*dict.fromkeys(PEERS[n].ours for n in names), *names)}
+    lost: dict[str, str] = {}
     for turn in range(runs + 1):
-        for side in seconds:
+        for side in [side for side in seconds if side not in lost]:
             stack = stack_of(served(side)) if side in ("int8", "int4") else None
             begun = time.perf_counter()
             process = open_side(side, 1, threads) if stack is None else Server(stack, threads)
@@ -105,14 +107,21 @@ def start(names: list[str], runs: int, threads: int) -> list[dict[str, Any]]:
                 if isinstance(process, Server):
                     first_token(process.url())
                 else:
-                    process.turn({"prompts": prompts(1, 32, turn), "tokens": 1})
+                    process.turn({"prompts": prompts(1, 32, turn), "tokens": 1}, patience_s=PATIENCE_S)
                 if turn:  # the first brings the files into the cache
                     seconds[side].append(time.perf_counter() - begun)
+            except RuntimeError as error:
+                if side not in PEERS:
+                    raise
+                lost[side] = str(error)
             finally:
                 process.close()
     found = []
     for name in names:
         bits = PEERS[name].ours
+        if name in lost:
+            found.append(not_run("start to the first token", name, lost[name], threads))
+            continue
         ratios = [b / a for a, b in zip(seconds[bits], seconds[name], strict=True)]
         found.append(
             row("start to the first token", name, seconds[bits], seconds[name], ratios, "s")
@@ -153,17 +162,27 @@ def rows(work: str, names: list[str], runs: int, threads: int, preset: str | Non
     names = [name for name in names if streams == 1 or not PEERS[name].alone]
     sides = open_sides(names, streams, threads, preset)
     try:
-        nats = {} if preset else nats_of(sides, names)
+        lost = answering(sides, work)
+        nats = {} if preset else nats_of({side: sides[side] for side in sides if side not in lost}, names)
         found = []
         for words, count, length, tokens in WORK[work]:
             rates: dict[str, list[float]] = {side: [] for side in sides}
             for turn in range(runs + 1):
-                for side, process in sides.items():
-                    told = process.turn(asked(work, count, length, tokens, turn))
+                for side in [side for side in sides if side not in lost]:
+                    try:
+                        told = sides[side].turn(asked(work, count, length, tokens, turn), patience_s=PATIENCE_S)
+                    except RuntimeError as error:
+                        if side not in PEERS:
+                            raise
+                        lost[side] = str(error)
+                        continue
                     if turn:  # the first is not counted
                         rates[side].append(rate(work, told, count, length, tokens))
             for name in names:
                 bits = PEERS[name].ours
+                if name in lost:
+                    found.append(not_run(f"{preset}, {words}" if preset else words, name, lost[name], threads))
+                    continue
                 ratios = [a / b for a, b in zip(rates[bits], rates[name], strict=True)]
                 quality = f"ours {bits}; random weights"
                 if nats:
@@ -176,6 +195,28 @@ def rows(work: str, names: list[str], runs: int, threads: int, preset: str | Non
     finally:
         for process in sides.values():
             process.close()
+
+
+def answering(sides: dict[str, Side], work: str) -> dict[str, str]:
+    """The peers that do not answer a small question, and why; ours must."""
+    lost = {}
+    for side, process in sides.items():
+        try:
+            process.turn(asked(work, 1, 64, 2, 0), patience_s=PATIENCE_S)
+        except RuntimeError as error:
+            if side not in PEERS:
+                raise
+            lost[side] = str(error)
+    return lost
+
+
+def not_run(work: str, name: str, reason: str, threads: int) -> dict[str, Any]:
+    """The row of a peer that could not be run."""
+    return {
+        **{"work": work, "peer": PEERS[name].words, "ours": None, "theirs": "could not be run", "ratio": None},
+        **{"unit": "", "runs": 0, "spread": "-", "quality": reason},
+        **{"versions": versions_of("lamina") | version_of(PEERS[name]), "machine": f"{machine()}; {threads} threads"},
+    }
 
 
 def nats_of(sides: dict[str, Side], names: list[str]) -> dict[str, float]:

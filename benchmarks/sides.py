@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -29,17 +30,28 @@ class Side:
             env={**os.environ, **given, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
         )
 
-    def turn(self, asked: int | Mapping[str, Any]) -> dict[str, Any]:
-        """What the side tells of it. Raises ``RuntimeError`` where it ends instead."""
+    def turn(self, asked: int | Mapping[str, Any], *, patience_s: float = 3600.0) -> dict[str, Any]:
+        """What the side tells of it. Raises ``RuntimeError`` where it ends instead, or takes longer (it is ended)."""
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        for line in self._process.stdout:
-            if line.startswith("turn "):
-                found: dict[str, Any] = json.loads(line.removeprefix("turn "))
-                return found
-        raise RuntimeError("the side ended; BENCH_TALKS=1 shows what it said")
+        late = threading.Event()
+        timer = threading.Timer(patience_s, lambda: (late.set(), self._process.kill()))
+        timer.daemon = True
+        timer.start()
+        try:
+            self._process.stdin.write(json.dumps(asked) + "\n")
+            self._process.stdin.flush()
+            for line in self._process.stdout:
+                if line.startswith("turn "):
+                    found: dict[str, Any] = json.loads(line.removeprefix("turn "))
+                    return found
+        except BrokenPipeError:
+            pass
+        finally:
+            timer.cancel()
+        if late.is_set():
+            raise RuntimeError(f"no answer within {patience_s:g} s")
+        raise RuntimeError("its process ended (BENCH_TALKS=1 shows what it said)")
 
     def close(self) -> None:
         """Ask for no more."""
@@ -67,6 +79,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown."""
     lines = ["| work | peer | ours | theirs | ratio | spread | quality |", "|---|---|---|---|---|---|---|"]
     for row in rows:
+        if row["ratio"] is None:
+            lines.append(f"| {row['work']} | {row['peer']} | - | {row['theirs']} | - | - | {row['quality']} |")
+            continue
         rates = f"{row['ours']:.1f} {row['unit']} | {row['theirs']:.1f} {row['unit']}"
         lines.append(
             f"| {row['work']} | {row['peer']} | {rates} | {row['ratio']:.2f} | {row['spread']} | {row['quality']} |"

@@ -17,7 +17,7 @@ import pytest
 
 from lamina.contracts.feedback import Interaction
 from lamina.deployment.load.client import Asked, Target
-from lamina.deployment.load.generator import open_loop
+from lamina.deployment.load.generator import closed_loop, open_loop
 from lamina.deployment.registry import ModelRegistry
 from lamina.deployment.service import ServingService
 from lamina.interface.api.app import create_app
@@ -26,9 +26,10 @@ from lamina.interface.api.server import in_thread
 from lamina.kit.database import Database
 from lamina.testing import MemoryStore, stand_ins
 
-#: 10,000 and 1,000 by hand: what is to be seen shows with fewer.
+#: 10,000, 1,000 and 10,000 by hand: what is to be seen shows with fewer.
 CANCELS = int(os.environ.get("LAMINA_TEST_CANCELS", "300"))
 CLIENTS = int(os.environ.get("LAMINA_TEST_CLIENTS", "400"))
+ANSWERS = int(os.environ.get("LAMINA_TEST_ANSWERS", "400"))
 HELLO = [{"role": "user", "content": "the whale"}]
 CONTEXT = 2048
 
@@ -187,6 +188,32 @@ def test_clients_that_leave_leave_nothing_behind(served) -> None:
     while post(served, "chat/completions", messages=HELLO, max_tokens=2).status_code == 429:
         assert time.monotonic() < deadline, "what left is still counted"
         time.sleep(0.05)
+    assert served.idle()
+
+
+def _answer(url: str, numbers: range, at_once: int = 8, batch: int = 200) -> None:
+    """Each asks something else, so that what prompts have in common is kept and pushed out again."""
+    for start in range(numbers.start, numbers.stop, batch):
+        some = range(start, min(start + batch, numbers.stop))
+        asked = iter(
+            Asked(
+                "/chat/completions",
+                {"messages": [{"role": "user", "content": f"{n} " * 20}], "max_tokens": 8, "stream": True},
+            )
+            for n in (*some, *some)  # clients that begin together ask for a few more
+        )
+        done = asyncio.run(
+            closed_loop(Target(url), asked, clients=at_once, seconds=300.0, most=len(some), timeout_s=60.0)
+        )
+        assert {outcome.error for outcome in done} == {None}
+
+
+def test_answers_leave_nothing_behind(served) -> None:
+    _answer(served.url, range(ANSWERS // 3))
+    before = memory_mb()
+    _answer(served.url, range(ANSWERS // 3, ANSWERS // 3 + ANSWERS))
+    grown = memory_mb() - before
+    assert grown < 8 + 0.002 * ANSWERS, f"{grown:.1f} MiB more after {ANSWERS} answers"
     assert served.idle()
 
 

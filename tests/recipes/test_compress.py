@@ -23,11 +23,13 @@ from lamina.kit.stages import Stage, Workshop
 from lamina.model.architectures.presets import preset
 from lamina.model.checkpoint import open_model, save_model
 from lamina.model.transformer import Transformer
+from lamina.recipes.budget import weighed
 from lamina.recipes.calibration import calibration_batches
 from lamina.recipes.compress import compress
 from lamina.recipes.compression_plans import Target, chosen, frontier, plans_of
 from lamina.recipes.current import Current, read_json, remember
 from lamina.recipes.plan import Plan
+from lamina.recipes.pruning import Deployed
 from lamina.recipes.registering import register
 from lamina.recipes.served import served_stage
 from lamina.recipes.stack import Stack, open_stack
@@ -196,7 +198,7 @@ def test_the_registry_refuses_what_lost_more_than_its_budget(
         return read_json(file) | ({"change": 0.05} if file.name == "quality.json" else {})
 
     with monkeypatch.context() as patched:
-        patched.setattr("lamina.recipes.compress.read_json", worse)
+        patched.setattr("lamina.recipes.compression_table.read_json", worse)
         for budget in ("-4%", "-0%"):
             with pytest.raises(RefusedError, match=r"int4 needs 5.00% more bits per byte than its parent"):
                 compress(stack, slo=f"quality={budget}", take="int4")
@@ -215,6 +217,43 @@ def _refused(stack: Stack) -> Path:
 def _versions(stack: Stack) -> list[str]:
     with open_registry(stack) as registry:
         return [version.id for version in registry.versions()]
+
+
+def test_what_the_stack_file_serves_keeps_its_budget(
+    stack: Stack, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = open_progress("quiet")
+    workshop, corpus = Workshop(stack.state, quiet), stack.state / "corpora" / CORPUS
+    made = Deployed(source=base_of(stack), part="")
+
+    def of(*assignments: str) -> tuple[Path, Path]:
+        opened = open_stack(stack.file, assignments)
+        served = workshop.run(served_stage(opened, made.source, part="", corpus=corpus))
+        return served, weighed(opened, workshop, made, served, corpus=corpus, progress=quiet)
+
+    for free in ((), ('deployment.quantize="none"', 'deployment.quality="-1%"')):
+        served, artefact = of(*free)
+        assert artefact == served
+    before = _versions(stack)
+    served, artefact = of('deployment.quantize="int4"', 'deployment.quality="-40%"')
+    told = read_json(artefact / "model" / "compression.json")
+    assert (told["chosen"], told["quality"], told["parent"]) == ("int4", 0.4, BASE)
+    assert [plan["name"] for plan in told["plans"]] == ["none", "int4"]
+    weights = "model.safetensors"
+    assert (artefact / "model" / weights).read_bytes() == (served / "model" / weights).read_bytes()
+    origin = {"role": "base", "run": None, "corpus": CORPUS, "metrics": {}}
+    register(stack, artefact, origin, quiet)
+    assert len(_versions(stack)) == len(before) + 1
+    with open_registry(stack) as registry:
+        registry.rollback(because="the other tests")
+
+    def worse(file: Path) -> dict[str, Any]:
+        return read_json(file) | ({"change": 0.05} if file.name == "quality.json" else {})
+
+    monkeypatch.setattr("lamina.recipes.compression_table.read_json", worse)
+    with pytest.raises(RefusedError, match=r"int4 needs 5.00% more bits per byte than its parent; 4.00%"):
+        register(stack, of('deployment.quantize="int4"', 'deployment.quality="-4%"')[1], origin, quiet)
+    assert len(_versions(stack)) == len(before) + 1
 
 
 def test_plans_that_are_not_known_are_named(stack: Stack) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import openai
 import pytest
 
 pytestmark = pytest.mark.material
+IDLE_S = 6.0
 Lamina = Callable[..., Any]
 Serve = Callable[..., AbstractContextManager[str]]
 
@@ -126,16 +128,32 @@ def test_an_answer_names_its_source_and_ends_by_itself(brought_up: BroughtUp, se
         said = "".join(p.choices[0].delta.content or "" for p in parts if p.choices)
         assert said.startswith("Nothing about this was found in the documents.")
         assert resident_mb(address) < 1000
+        time.sleep(1)  # threads that spin for a next step have gone to sleep
+        before = processor_s(address)
+        time.sleep(IDLE_S)
+        spent = processor_s(address) - before
+        assert spent <= 0.01 * IDLE_S + 0.01, f"{spent:.2f} s of processor time in {IDLE_S} s in which nobody asked"
 
 
-def resident_mb(address: str) -> float:
-    """Memory of the server behind ``address``, found by its command line."""
+def process_of(address: str) -> Path:
+    """The server's folder in /proc, found by its command line."""
     port = f"interface.port={address.rsplit(':', 1)[1]}".encode()
     for process in Path("/proc").glob("[0-9]*"):
         if port in (process / "cmdline").read_bytes():
-            line = next(x for x in (process / "status").read_text().splitlines() if x.startswith("VmRSS"))
-            return int(line.split()[1]) / 1024
+            return process
     raise AssertionError("the server's process was not found")
+
+
+def resident_mb(address: str) -> float:
+    """Memory of the server behind ``address``."""
+    status = (process_of(address) / "status").read_text().splitlines()
+    return int(next(line for line in status if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def processor_s(address: str) -> float:
+    """Processor time that the server behind ``address`` took so far, all threads together."""
+    user, system = (process_of(address) / "stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def test_mistakes_are_one_line_and_no_traceback(brought_up: BroughtUp, lamina: Lamina) -> None:

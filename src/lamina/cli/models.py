@@ -38,19 +38,21 @@ def model_import(location: str, folder: Path) -> None:
 def model_export(
     version: Annotated[str, typer.Argument(help="A version of the stack, or a model's folder.")],
     target: Annotated[Path, typer.Argument(help="A new folder, or a file that ends in .gguf.")],
-    type: Annotated[str, typer.Option(help="Of a .gguf file's matrices: F16, Q8_0, Q4_0.")] = "F16",
+    type: Annotated[
+        str, typer.Option(help="Of a .gguf file's matrices: F16, Q8_0, Q4_0; served: as they are.")
+    ] = "F16",
     stack: StackFile = DEFAULT,
     set: Settings = None,
 ) -> None:
     """Write a model as a Hugging Face folder, or as a GGUF file that llama.cpp runs."""
-    from lamina.recipes.models import export, source_of
+    from lamina.recipes.models import SERVED, export, source_of
 
     folder, opened = Path(version), None
     if not (folder / "config.json").is_file():
         opened = open_stack_file(stack, set)
-        folder = source_of(opened, version)
+        folder = source_of(opened, version, served=type == SERVED)
     written = export(folder, target, type=type)
-    if opened is not None and written.is_dir():
+    if opened is not None and type != SERVED and written.is_dir():
         from lamina.recipes.run_report import write_measured_card
 
         write_measured_card(opened, folder.parent, written)

@@ -10,20 +10,17 @@ from typing import Any
 from lamina.contracts.lineage import ModelVersion
 from lamina.deployment.quality import TABLE
 from lamina.kit.errors import ConfigError, InputError
-from lamina.kit.limits import processor_name, processors
-from lamina.kit.progress import Progress, open_progress
-from lamina.kit.stages import Stage, Workshop
-from lamina.recipes.compression_plans import PARENT, PRUNED, CompressionPlan, Target, chosen, frontier, plans_of
+from lamina.kit.progress import open_progress
+from lamina.kit.stages import Workshop
+from lamina.recipes.compression_plans import PRUNED, Target, chosen, plans_of
 from lamina.recipes.compression_report import lines, verdict
-from lamina.recipes.compression_stages import FIGURE, QUALITY, REPORT, SPEED
+from lamina.recipes.compression_stages import FIGURE, REPORT
+from lamina.recipes.compression_table import measured, report_stage, table_of
 from lamina.recipes.current import read_json, recall
 from lamina.recipes.pruning import unpruned
-from lamina.recipes.served import form_stage, how_served
+from lamina.recipes.served import how_served
 from lamina.recipes.stack import Stack
-from lamina.recipes.tasks import task_files
 from lamina.recipes.versions import open_registry
-
-_STAGES = "lamina.recipes.compression_stages"
 
 
 def compress(
@@ -42,9 +39,15 @@ def compress(
     if take is not None and take not in [plan.name for plan in tried]:
         raise InputError(f"there is no plan '{take}'", where="--take", hint=", ".join(plan.name for plan in tried))
     workshop = Workshop(stack.state, progress)
-    rows, served = _measured(stack, workshop, parent, tried, progress)
-    table = _table(stack, parent.version, rows, target, take)
-    folder = workshop.run(_report_stage(table, served, parent.source / parent.part / "README.md"))
+    rows, served = measured(stack, workshop, parent.corpus, tried, progress)
+    because = "asked for by name"
+    if take is None:
+        best = chosen(rows, target)
+        take = None if best is None else best["name"]
+        timed = bool(target.times.told())
+        because = "of those that meet all, it lost the least" if timed else "the fastest within the quality budget"
+    table = table_of(stack, parent.version.id, rows, target, take, because=because)
+    folder = workshop.run(report_stage(table, served, parent.source / parent.part / "README.md"))
     version = _registered(stack, folder, parent, table, target)
     found = {**table, "folder": str(folder), "version": version}
     if version is None:
@@ -95,104 +98,6 @@ def _parent(stack: Stack) -> _Parent:
         raise ConfigError(way.reason or "only models that go on with texts are compressed", where=stack.file.name)
     corpus = stack.state / "corpora" / current.corpus
     return _Parent(version=version, source=source, part=part, corpus=corpus, run=run, pruned=pruned)
-
-
-def _measured(
-    stack: Stack, workshop: Workshop, parent: _Parent, plans: Sequence[CompressionPlan], progress: Progress
-) -> tuple[list[dict[str, Any]], dict[str, Path]]:
-    """A row for each plan, and its served artefact; what was measured before is not measured again."""
-    served: dict[str, Path] = {}
-    quality: dict[str, dict[str, Any]] = {}
-    with progress.task("plans", total=len(plans), unit="plans") as task:
-        for plan in plans:
-            made = form_stage(plan.form, plan.source, part=plan.part, corpus=parent.corpus)
-            served[plan.name] = workshop.run(made)
-            against = {} if plan.name == PARENT else {"parent": served[PARENT]}
-            stage = _quality_stage(stack, {"served": served[plan.name], "corpus": parent.corpus, **against})
-            quality[plan.name] = read_json(workshop.run(stage) / QUALITY)
-            task.advance(1, plan=plan.name)
-    speed = read_json(workshop.run(_speed_stage(stack, served)) / SPEED)
-    rows = [
-        {
-            "name": plan.name,
-            "quantize": plan.form.quantize,
-            "calibrate": plan.form.calibrate,
-            "bytes": sum(file.stat().st_size for file in (served[plan.name] / "model").glob("*.safetensors")),
-            **quality[plan.name],
-            **speed[plan.name],
-            "tokens_per_s": 1 / speed[plan.name]["itl"],
-        }
-        for plan in plans
-    ]
-    return rows, served
-
-
-def _quality_stage(stack: Stack, inputs: Mapping[str, Path]) -> Stage:
-    return Stage(
-        name="compression-quality",
-        shelf="evaluations",
-        function=f"{_STAGES}:measure_quality",
-        parameters={"tokens": stack.model.evaluate.tokens if stack.model else 0, "tasks": task_files(stack)},
-        inputs=inputs,
-        versions={"divergence": 1},
-        context={"folder": str(stack.folder)},
-    )
-
-
-def _speed_stage(stack: Stack, served: Mapping[str, Path]) -> Stage:
-    """Times are of one machine: its name is part of the key."""
-    return Stage(
-        name="compression-speed",
-        shelf="evaluations",
-        function=f"{_STAGES}:measure_speed",
-        parameters={"machine": _machine(), "plans": list(served)},
-        inputs=served,
-        versions={"timing": 1},
-        context={"device": stack.deployment.device},
-    )
-
-
-def _machine() -> str:
-    return f"{processor_name()}, {processors()} cores"
-
-
-def _table(
-    stack: Stack, version: ModelVersion, rows: Sequence[dict[str, Any]], target: Target, take: str | None
-) -> dict[str, Any]:
-    edge = frontier(rows)
-    rows = [{**row, "misses": target.misses(row), "frontier": row["name"] in edge} for row in rows]
-    because = "asked for by name"
-    if take is None:
-        found = chosen(rows, target)
-        take = None if found is None else found["name"]
-        timed = bool(target.times.told())
-        because = "of those that meet all, it lost the least" if timed else "the fastest within the quality budget"
-    return {
-        "format": 1,
-        "stack": stack.name,
-        "parent": version.id,
-        "chosen": take,
-        "because": because,
-        "slo": target.times.told(),
-        "quality": target.quality,
-        "machine": _machine(),
-        "prompt": rows[0]["prompt"],
-        "tokens": rows[0]["tokens"],
-        "texts": rows[0]["texts"],
-        "plans": list(rows),
-    }
-
-
-def _report_stage(table: Mapping[str, Any], served: Mapping[str, Path], card: Path) -> Stage:
-    return Stage(
-        name="compression",
-        shelf="compressions",
-        function=f"{_STAGES}:write_compressed",
-        parameters={"table": table},
-        inputs={} if table["chosen"] is None else {"served": served[table["chosen"]]},
-        versions={"compression": 1},
-        context={"card": str(card)},
-    )
 
 
 def _registered(stack: Stack, folder: Path, parent: _Parent, table: Mapping[str, Any], target: Target) -> str | None:

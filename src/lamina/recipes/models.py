@@ -14,8 +14,11 @@ from lamina.recipes.stack import Stack
 from lamina.recipes.status import open_registry
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lamina.model.spec import ModelSpec
 
+SERVED = "served"  # the form in which a version answers
 _DRAWN = 64  # tokens of a sentence whose attention is drawn
 
 
@@ -112,7 +115,8 @@ def _draw_sentence(folder: Path | None, sentence: str, picture: Path) -> None:
 
 def export(source: Path, target: Path, *, type: str = "F16") -> Path:
     """Write the model folder ``source`` as a Hugging Face folder that ``transformers`` opens, or where ``target`` ends
-    in .gguf as a file that llama.cpp runs, its matrices of ``type`` (F16, Q8_0, Q4_0)."""
+    in .gguf as a file that llama.cpp runs, its matrices of ``type`` (F16, Q8_0, Q4_0; ``SERVED``: as ``source``, which
+    is quantised, has them)."""
     if target.suffix.lower() == ".gguf":
         return _export_gguf(source, target, type)
     if target.exists() and any(target.iterdir()):
@@ -121,10 +125,12 @@ def export(source: Path, target: Path, *, type: str = "F16") -> Path:
     return target
 
 
-def source_of(stack: Stack, version: str) -> Path:
-    """The folder of the full-precision model of ``version``."""
+def source_of(stack: Stack, version: str, *, served: bool = False) -> Path:
+    """The folder of the full-precision model of ``version``; ``served``: of the form in which it answers."""
     with open_registry(stack) as registry:
         found = registry.resolve(version)
+        if served:
+            return registry.folder(found.id)
     source = stack.state / "runs" / str(found.run) / "model"
     if not source.is_dir():
         raise ModelFileError(f"{found.id} has no training run here; export its base instead", where=str(source))
@@ -132,19 +138,27 @@ def source_of(stack: Stack, version: str) -> Path:
 
 
 def _export_gguf(source: Path, target: Path, type: str) -> Path:
+    from lamina.deployment.compress.gguf_blocks import served_weights
+    from lamina.deployment.compress.quantize import is_quantized, open_served
     from lamina.model.checkpoint import open_model
-    from lamina.model.gguf import KINDS, export_gguf
+    from lamina.model.gguf import KINDS, Blocks, export_gguf
 
-    if type not in KINDS:
-        raise InputError(f"the type {type!r} cannot be written", where=str(target), hint="known: " + ", ".join(KINDS))
+    known = (*KINDS, SERVED)
+    if type not in known:
+        raise InputError(f"the type {type!r} cannot be written", where=str(target), hint="known: " + ", ".join(known))
     if target.exists():
         raise BusyError("exists already", where=str(target), hint="name a new file")
-    model = open_model(source)
-    weights = {name: tensor for name, tensor in model.state_dict().items() if name not in model.aliases}
+    model = open_served(source) if type == SERVED else open_model(source)
+    weights: dict[str, Tensor | Blocks]
+    if type == SERVED and is_quantized(model):
+        weights = served_weights(model)
+    else:
+        weights = {name: tensor for name, tensor in model.state_dict().items() if name not in model.aliases}
+    kind = next((kind for kind in KINDS if kind == type), KINDS[0])
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     try:
-        export_gguf(weights, model.spec, source, part, kind=type)
+        export_gguf(weights, model.spec, source, part, kind=kind)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
 from lamina.recipes import contamination
 from lamina.recipes.architectures import AUTO
+from lamina.recipes.budget import weighed
 from lamina.recipes.current import Current, read_json, remember
 from lamina.recipes.forget import finish
 from lamina.recipes.ngrams import counts_ngrams, ngrams_stage
@@ -123,6 +124,10 @@ def _bring_up_served(plan: Plan) -> None:
     if stack.data is None:
         served = workshop.run(plan.served(workshop.run(plan.base), part=""))
         remember(stack, Current(base=workshop.key(plan.base)))
+        if stack.deployment.quality is not None:
+            plan.progress.say(
+                "deployment.quality was not looked at: it is measured on held-out documents, of which there are none"
+            )
         register(stack, served, {"role": "base", "run": None, "corpus": None, "metrics": {}}, plan.progress)
         return
     if stack.model is None or stack.model.train is None:
@@ -133,7 +138,7 @@ def _bring_up_served(plan: Plan) -> None:
         metrics = read_json(workshop.run(plan.evaluation(served, grounded=True)) / "evaluation.json")
         role = "documents" if made.run else "base"
         origin = {"role": role, "run": made.run, "corpus": workshop.key(plan.corpus), "metrics": summary(metrics)}
-        register(stack, served, origin, plan.progress)
+        register(stack, _weighed(plan, made, served), origin, plan.progress)
         return
     before, after = _measure(plan)
     plan.progress.say(figures(before, after))
@@ -146,7 +151,12 @@ def _bring_up_served(plan: Plan) -> None:
         "corpus": workshop.key(plan.corpus),
         "metrics": summary(after) | {"bits_per_byte_before": before["bits_per_byte"]},
     }
-    register(stack, served, origin, plan.progress)
+    register(stack, _weighed(plan, made, served), origin, plan.progress)
+
+
+def _weighed(plan: Plan, made: Deployed, served: Path) -> Path:
+    corpus = plan.workshop.folder(plan.corpus)
+    return weighed(plan.stack, plan.workshop, made, served, corpus=corpus, progress=plan.progress)
 
 
 def _remember(plan: Plan, made: Deployed) -> None:

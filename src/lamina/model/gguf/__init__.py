@@ -8,6 +8,6 @@ how each is written down.
 from __future__ import annotations
 
 from lamina.model.gguf.convert import Imported, import_gguf
-from lamina.model.gguf.export import KINDS, Exported, Kind, export_gguf
+from lamina.model.gguf.export import KINDS, Blocks, Exported, Kind, export_gguf
 
-__all__ = ["KINDS", "Exported", "Imported", "Kind", "export_gguf", "import_gguf"]
+__all__ = ["KINDS", "Blocks", "Exported", "Imported", "Kind", "export_gguf", "import_gguf"]

@@ -1,11 +1,12 @@
-"""Hugging Face model folders as GGUF files that llama.cpp runs: weights in F16, or in blocks of Q8_0 or Q4_0.
+"""Hugging Face model folders as GGUF files that llama.cpp runs: weights in F16, in blocks of Q8_0 or Q4_0, or in those
+that they come in.
 
 Norms and biases stay F32, as llama.cpp's converter leaves them; matrices whose rows are no whole blocks become F16.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,14 @@ KINDS: tuple[Kind, ...] = ("F16", "Q8_0", "Q4_0")
 _BLOCK = 32  # weights of a block of Q8_0 and Q4_0
 
 
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A matrix in blocks already: ``rows`` uint8 (N, bytes of a row), of the ``kind`` "Q8_0", "Q4_1" or "Q4_0"."""
+
+    kind: str
+    rows: Tensor
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
     """What was written: the architecture's name in llama.cpp, and how many tensors of each type."""
@@ -44,10 +53,13 @@ class Exported:
     types: dict[str, int]
 
 
-def export_gguf(model: Mapping[str, Tensor], spec: ModelSpec, tokenizer: Path, path: Path, *, kind: Kind) -> Exported:
+def export_gguf(
+    model: Mapping[str, Tensor | Blocks], spec: ModelSpec, tokenizer: Path, path: Path, *, kind: Kind
+) -> Exported:
     """Write ``model`` (parameters by our names, a tied head left out) with the ``tokenizer`` of a folder to ``path``.
 
-    Raises ``ModelFileError`` where llama.cpp has no form for the architecture or the tokenizer.
+    ``kind``: of the matrices that are not ``Blocks`` yet. Raises ``ModelFileError`` where llama.cpp has no form for the
+    architecture or the tokenizer.
     """
     from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
     from gguf.quants import quantize
@@ -56,17 +68,21 @@ def export_gguf(model: Mapping[str, Tensor], spec: ModelSpec, tokenizer: Path, p
         raise ModelFileError(f"the type {kind!r} cannot be written", where=str(path), hint="known: " + ", ".join(KINDS))
     architecture, form = form_of(spec, str(path))
     writer = GGUFWriter(str(path), architecture)
-    writer.add_file_type({"F16": LlamaFileType.MOSTLY_F16, "Q8_0": LlamaFileType.MOSTLY_Q8_0}.get(
-        kind, LlamaFileType.MOSTLY_Q4_0
-    ))  # fmt: skip
+    kinds = {values.kind for values in model.values() if isinstance(values, Blocks)}
+    mostly = next((known for known in ("Q4_1", "Q4_0", "Q8_0") if known in kinds), kind)
+    writer.add_file_type(LlamaFileType[f"MOSTLY_{mostly}"])
     writer.add_quantization_version(2)
     _sizes(writer, spec)
     write_vocabulary(writer, tokenizer, size=spec.stack.embeddings.vocabulary)
     counts: dict[str, int] = {}
     for name, values in _tensors(model, spec, form):
-        chosen = GGMLQuantizationType[_type_of(name, values, kind)]
+        if isinstance(values, Blocks):
+            chosen, data = GGMLQuantizationType[values.kind], values.rows.numpy()
+        else:
+            chosen = GGMLQuantizationType[_type_of(name, values, kind)]
+            data = quantize(values, chosen)
         counts[chosen.name] = counts.get(chosen.name, 0) + 1
-        writer.add_tensor(name, quantize(values, chosen), raw_dtype=chosen)
+        writer.add_tensor(name, data, raw_dtype=chosen)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -124,30 +140,44 @@ def _positions(writer: Any, spec: ModelSpec) -> None:
         writer.add_tensor(FREQUENCIES, rope_divisors(rotary, blocks[0].head_dim))
 
 
-def _tensors(model: Mapping[str, Tensor], spec: ModelSpec, form: Form) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """llama.cpp's names and float32 values."""
+def _tensors(
+    model: Mapping[str, Tensor | Blocks], spec: ModelSpec, form: Form
+) -> Iterator[tuple[str, NDArray[np.float32] | Blocks]]:
+    """llama.cpp's names and float32 values, or blocks."""
     for ours, theirs in WHOLE.items():
         if ours in model:
-            yield theirs, _array(_normed(theirs, model[ours], form))
+            yield theirs, _written(theirs, model[ours], form)
     for i, block in enumerate(spec.stack.blocks):
         heads = {"attention.q": block.attention.heads, "attention.k": block.attention.kv_heads}
         for kind in ("weight", "bias"):
             found = {p: model.get(f"decoder.blocks.{i}.{p}.{kind}") for p in PARTS}
             if form.model_type == "gpt2":
-                yield f"blk.{i}.{FUSED}.{kind}", _fused([found.pop(f"attention.{p}") for p in "qkv"])
+                name = f"blk.{i}.{FUSED}.{kind}"
+                yield name, _written(name, _fused([found.pop(f"attention.{p}") for p in "qkv"]), form)
             for part, tensor in found.items():
                 if tensor is not None:
+                    turns = heads[part] if form.interleaved and part in heads else None
                     name = f"blk.{i}.{PARTS[part]}.{kind}"
-                    ordered = interleaved(tensor, heads[part]) if form.interleaved and part in heads else tensor
-                    yield name, _array(_normed(name, ordered, form))
+                    yield name, _written(name, tensor, form, turns=turns)
 
 
-def _normed(name: str, tensor: Tensor, form: Form) -> Tensor:
-    return whole_norm(name, tensor, 1.0) if form.whole_norms else tensor
+def _written(
+    name: str, values: Tensor | Blocks, form: Form, *, turns: int | None = None
+) -> NDArray[np.float32] | Blocks:
+    """As the file has them; ``turns``: of so many heads whose rows it has in another order."""
+    rows = values.rows if isinstance(values, Blocks) else values
+    if turns is not None:
+        rows = interleaved(rows, turns)
+    if isinstance(values, Blocks):
+        return Blocks(values.kind, rows.contiguous())
+    return _array(whole_norm(name, rows, 1.0) if form.whole_norms else rows)
 
 
-def _fused(parts: list[Tensor | None]) -> NDArray[np.float32]:
-    return _array(torch.cat([part for part in parts if part is not None]))
+def _fused(parts: Sequence[Tensor | Blocks | None]) -> Tensor | Blocks:
+    """``parts`` under one another; they come in the same form."""
+    found = [part for part in parts if part is not None]
+    rows = torch.cat([part.rows if isinstance(part, Blocks) else part for part in found])
+    return Blocks(found[0].kind, rows) if isinstance(found[0], Blocks) else rows
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

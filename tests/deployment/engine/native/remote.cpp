@@ -29,10 +29,14 @@ int64_t answer(const Request &r, uint8_t *given, float *out) {
             return lamina_best_level(r.a);
         case kOpen:
             return reinterpret_cast<int64_t>(lamina_open(reinterpret_cast<lamina_model *>(given), r.a, r.b));
-        case kStep: {  // rows, blocks, wanted rows; the distance of tables, tokens, positions, wanted, tables
-            const int64_t *tokens = numbers + 1, *positions = tokens + r.a, *wanted = positions + r.a;
-            const lamina_step_request request = {tokens, positions, wanted + r.c, r.a, r.b, numbers[0],
-                                                 wanted, r.c, out, nullptr, nullptr};
+        case kStep: {  // rows, blocks, wanted rows; see lamina_step in test_arm.py
+            const int64_t *tokens = numbers + 2, *positions = tokens + r.a, *wanted = positions + r.a;
+            lamina_step_request request = {tokens, positions, wanted + r.c, r.a, r.b, numbers[0],
+                                           wanted, r.c, out, nullptr, nullptr};
+            const int64_t *about = reinterpret_cast<const int64_t *>(given + numbers[1]);
+            const float *store = reinterpret_cast<const float *>(about + 1 + 2 * r.a);
+            const lamina_sources sources = {store, about[0], about + 1, about + 1 + r.a};
+            if (numbers[1] != 0) request.sources = &sources;
             return lamina_step(decoder, &request);
         }
         case kClose:

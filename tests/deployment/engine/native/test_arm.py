@@ -23,11 +23,15 @@ from lamina.deployment.compress.int4 import Int4Linear
 from lamina.deployment.compress.int8 import Int8Linear, quantize_rows
 from lamina.deployment.compress.quantize import dequantize, quantize
 from lamina.deployment.engine.native import binding as native
+from lamina.deployment.engine.native import writer as writer_module
 from lamina.deployment.engine.native.encoder import open_native_encoder
 from lamina.deployment.engine.native.product import Product
+from lamina.deployment.engine.native.writer import open_native_writer
 from lamina.deployment.engine.place import Place
 from lamina.deployment.engine.runner import Runner
 from lamina.model.architectures.bert import bert
+from lamina.model.architectures.seq2seq import marian
+from lamina.model.computing import PlainComputing
 from lamina.model.transformer import Transformer
 
 COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
@@ -103,6 +107,7 @@ class Remote:
     def __init__(self, command: list[str]) -> None:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._shapes: dict[int, Any] = {}
+        self._per_source: dict[int, int] = {}  # numbers of keys and values that a decoder keeps of a source's token
         self.levels: tuple[int, ...] = ()
 
     def close(self) -> None:
@@ -131,19 +136,31 @@ class Remote:
         image = Image()
         image.model(model)
         handle = self._ask(OPEN, 0, threads, level, data=bytes(image.data), pointers=image.pointers)
+        layer = ctypes.cast(model.layer, ctypes.POINTER(native.Layer)).contents
         self._shapes[handle] = model.vocabulary
+        self._per_source[handle] = model.layers * 2 * layer.kv_heads * layer.head_dim
         return handle
 
     def lamina_step(self, handle: int, asked: native.Request) -> int:
+        """The distance of tables, where what is said of sources begins (0: nowhere), tokens, positions, wanted rows,
+        tables; of sources their tokens, the rows' beginnings and ends, keys and values."""
         assert not asked.adapters
-        assert not asked.sources
         tables = asked.stride * (asked.rows - 1) + asked.blocks
         parts = [(asked.tokens, asked.rows), (asked.positions, asked.rows), (asked.wanted, asked.count)]
         found = [ctypes.string_at(at, 8 * count) for at, count in (*parts, (asked.tables, tables))]
-        data = b"".join((struct.pack("<q", asked.stride), *found))
+        about = b""
+        if asked.sources:
+            sources = native.Sources.from_address(asked.sources)
+            sizes = {"begins": 8 * asked.rows, "ends": 8 * asked.rows}
+            sizes["store"] = 4 * sources.tokens * self._per_source[handle]
+            parts_of = (ctypes.string_at(getattr(sources, name), size) for name, size in sizes.items())
+            about = struct.pack("<q", sources.tokens) + b"".join(parts_of)
+        size = 16 + sum(map(len, found))
+        data = b"".join((struct.pack("<2q", asked.stride, size if about else 0), *found, about))
         floats = asked.count * self._shapes[handle]
-        sizes = asked.rows, asked.blocks, asked.count
-        return self._ask(STEP, handle, *sizes, data=data, floats=floats, out=asked.scores)
+        return self._ask(
+            STEP, handle, asked.rows, asked.blocks, asked.count, data=data, floats=floats, out=asked.scores
+        )
 
     def lamina_close(self, handle: int) -> None:
         self._ask(CLOSE, handle)
@@ -313,3 +330,34 @@ def test_an_encoder_gives_torchs_hidden_states(library: Remote, monkeypatch) -> 
     for states, wanted in zip(encoder(rows), expected, strict=True):
         torch.testing.assert_close(states, wanted, rtol=0, atol=2e-3)
     encoder.close()
+
+
+@torch.inference_mode()
+def test_an_encoder_decoder_gives_torchs_scores(library: Remote, monkeypatch) -> None:
+    """Two rows of each of two sources, one of them longer than is attended to in one go; then rows change places."""
+    torch.manual_seed(0)
+    spec = marian(vocabulary=90, width=96, layers=2, heads=3, inner=70, max_positions=320, start_token=0)
+    model = Transformer(spec).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            steps, scale = quantize_rows(6 * parameter)
+            parameter.copy_(steps * scale.float()[:, None])
+    sources = [IDS[:5], IDS[:270]]
+    plain = PlainComputing(model, sources)
+    monkeypatch.setattr(native, "open_library", lambda: library)
+    monkeypatch.setattr(writer_module, "_SLOTS", 64)  # all of it travels
+    writer = open_native_writer(model, rounded=Int8Linear.of)
+    assert writer is not None
+    rows = writer.begin(sources, 2, 6)
+    assert rows is not None
+    tokens = torch.tensor([[4], [9], [33], [2]])
+    for step in range(6):
+        expected = plain.scores(tokens)
+        torch.testing.assert_close(rows.scores(tokens), expected, rtol=0, atol=3e-3)
+        tokens = expected.argmax(dim=1, keepdim=True)
+        if step == 2:
+            chosen = torch.tensor([1, 0, 3, 3])
+            for computing in (rows, plain):
+                computing.keep(chosen, None)
+            tokens = tokens[chosen]
+    writer.close()
