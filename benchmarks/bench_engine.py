@@ -163,7 +163,7 @@ def rows(work: str, names: list[str], runs: int, threads: int, preset: str | Non
     sides = open_sides(names, streams, threads, preset)
     try:
         lost = answering(sides, work)
-        nats = {} if preset else nats_of({side: sides[side] for side in sides if side not in lost}, names)
+        nats = {} if preset else nats_of(sides, names, lost)
         found = []
         for words, count, length, tokens in WORK[work]:
             rates: dict[str, list[float]] = {side: [] for side in sides}
@@ -219,8 +219,8 @@ def not_run(work: str, name: str, reason: str, threads: int) -> dict[str, Any]:
     }
 
 
-def nats_of(sides: dict[str, Side], names: list[str]) -> dict[str, float]:
-    """Nats per token of each side on the same text."""
+def nats_of(sides: dict[str, Side], names: list[str], lost: dict[str, str]) -> dict[str, float]:
+    """Nats per token of each side on the same text; peers that do not tell them are ``lost``."""
     import torch
     from torch.nn import functional as F
 
@@ -231,8 +231,15 @@ def nats_of(sides: dict[str, Side], names: list[str]) -> dict[str, float]:
     ids = open_tokenizer(smollm2()).encode(TEXT)
     found: dict[str, float] = {}
     for side, process in sides.items():
+        if side in lost:
+            continue
         if side not in names or PEERS[side].told:
-            found[side] = process.turn({"text": list(ids)})["nats"]
+            try:
+                found[side] = process.turn({"text": list(ids)}, patience_s=PATIENCE_S)["nats"]
+            except RuntimeError as error:
+                if side not in PEERS:
+                    raise
+                lost[side] = str(error)
             continue
         kind = PEERS[side].weights or ""
         folder = ROOT / ".cache" / f"smollm2-{kind}-whole"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,21 +15,24 @@ import pytest
 from lamina.contracts.corpus import DOCUMENTS
 from lamina.data.shards import Shards
 from lamina.kit import config
-from lamina.kit.errors import ConfigError, StageError
+from lamina.kit.errors import ConfigError, RefusedError, StageError
 from lamina.kit.log import read_metrics
 from lamina.kit.progress import open_progress
 from lamina.kit.stages import Stage, Workshop
 from lamina.kit.tokenizer import open_tokenizer
 from lamina.model.checkpoint import open_model
 from lamina.model.evaluate.bits_per_byte import bits_per_byte
-from lamina.recipes import prune_stages
+from lamina.recipes import prune_stages, up
 from lamina.recipes.corpus import train_tokenizer
+from lamina.recipes.current import read_json
 from lamina.recipes.feedback_training import own_shards
 from lamina.recipes.fresh import fresh_model
+from lamina.recipes.models import SERVED, export, source_of
 from lamina.recipes.plan import Plan
 from lamina.recipes.prune_section import PruneSection
 from lamina.recipes.pruning import Deployed, conditions, deployed, recovery, unpruned
 from lamina.recipes.stack import TokenizerSection, TrainSection, open_stack
+from lamina.recipes.versions import open_registry
 
 STACK = """
 name = "smaller"
@@ -151,6 +155,36 @@ def test_the_base_is_pruned_and_recovers(
     assert [s.path.name for s in own_shards(shards, new, open_progress("quiet"))] == ["documents", "replay"]
     assert own_shards(shards, old, open_progress("quiet")) == []
     _remade(opened, found)
+
+
+def test_what_lost_more_than_its_budget_does_not_come_up(
+    plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = STACK.replace('quantize = "none"', 'quality = "-4%"')
+    opened, change = plan(served), [0.05]
+
+    def told(file: Path) -> dict[str, Any]:
+        return read_json(file) | ({"change": change[0]} if file.name == "quality.json" else {})
+
+    monkeypatch.setattr("lamina.recipes.compression_table.read_json", told)
+    for _ in range(2):
+        with pytest.raises(RefusedError, match=r"pruned\+int8 needs 5.00% more bits .*4.00% are allowed"):
+            up._bring_up_served(opened)
+        assert not (opened.stack.state / "current.json").exists()
+        with open_registry(opened.stack) as registry:
+            assert registry.versions() == []
+    change[0] = 0.03
+    up._bring_up_served(opened)
+    with open_registry(opened.stack) as registry:
+        version = registry.resolve("champion")
+        folder = registry.folder(version.id)
+    assert read_json(folder / "compression.json")["chosen"] == "pruned+int8"
+    assert version.run == read_json(opened.stack.state / "current.json")["run"]
+    card = (folder / "README.md").read_text()
+    assert "It was pruned: " in card
+    assert "| pruned+int8 |" in card
+    export(source_of(opened.stack, version.id, served=True), opened.stack.state / "m.gguf", type=SERVED)
+    assert (opened.stack.state / "m.gguf").stat().st_size > 0
 
 
 def _stopped(*given: object, **named: object) -> None:

@@ -39,7 +39,7 @@ def model_export(
     version: Annotated[str, typer.Argument(help="A version of the stack, or a model's folder.")],
     target: Annotated[Path, typer.Argument(help="A new folder, or a file that ends in .gguf.")],
     type: Annotated[
-        str, typer.Option(help="Of a .gguf file's matrices: F16, Q8_0, Q4_0; served: as they are.")
+        str, typer.Option(help="Of a .gguf file's matrices: F16, F32, Q8_0, Q4_0; served: as they are.")
     ] = "F16",
     stack: StackFile = DEFAULT,
     set: Settings = None,

@@ -15,7 +15,7 @@ from lamina.kit.stages import Workshop
 from lamina.recipes.compression_plans import PRUNED, Target, chosen, plans_of
 from lamina.recipes.compression_report import lines, verdict
 from lamina.recipes.compression_stages import FIGURE, REPORT
-from lamina.recipes.compression_table import measured, report_stage, table_of
+from lamina.recipes.compression_table import report_stage, table_of, timed, weigh
 from lamina.recipes.current import read_json, recall
 from lamina.recipes.pruning import unpruned
 from lamina.recipes.served import how_served
@@ -39,15 +39,17 @@ def compress(
     if take is not None and take not in [plan.name for plan in tried]:
         raise InputError(f"there is no plan '{take}'", where="--take", hint=", ".join(plan.name for plan in tried))
     workshop = Workshop(stack.state, progress)
-    rows, served = measured(stack, workshop, parent.corpus, tried, progress)
+    weighed, served = weigh(stack, workshop, parent.corpus, tried, progress)
+    rows = timed(stack, workshop, weighed, served)
     because = "asked for by name"
     if take is None:
         best = chosen(rows, target)
         take = None if best is None else best["name"]
-        timed = bool(target.times.told())
-        because = "of those that meet all, it lost the least" if timed else "the fastest within the quality budget"
+        bounded = bool(target.times.told())
+        because = "of those that meet all, it lost the least" if bounded else "the fastest within the quality budget"
     table = table_of(stack, parent.version.id, rows, target, take, because=because)
-    folder = workshop.run(report_stage(table, served, parent.source / parent.part / "README.md"))
+    own = next((plan for plan in tried if plan.name == take), tried[0])
+    folder = workshop.run(report_stage(table, served, own.source / own.part / "README.md"))
     version = _registered(stack, folder, parent, table, target)
     found = {**table, "folder": str(folder), "version": version}
     if version is None:

@@ -23,17 +23,17 @@ def cells(row: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
         row["name"],
         f"{row['bytes'] / 1e6:,.1f}",
         f"{row['parameters'] / 1e6:,.1f} M",
-        f"{row['tokens_per_s']:.1f}",
-        f"{row['ttft'] * 1e3:.0f}",
-        f"{row['itl'] * 1e3:.1f}",
-        f"{row['bandwidth_share']:.0%}",
+        _number(row.get("tokens_per_s"), "{:.1f}"),
+        _number(row.get("ttft"), "{:.0f}", 1e3),
+        _number(row.get("itl"), "{:.1f}", 1e3),
+        _number(row.get("bandwidth_share"), "{:.0%}"),
         f"{row['bits_per_byte']:.4f}",
         _number(row["perplexity"], "{:.3f}"),
         f"{row['change']:+.2%}" + (f" ± {row['change_error']:.2%}" if row.get("change_error") else ""),
         _number(row["kl"], "{:.4f}"),
         _number(row["agreement"], "{:.1%}"),
         *(_number((scores.get(name) or {}).get("value"), "{:.4f}") for name in tasks),
-        "; ".join(row["misses"]) or ("frontier" if row["frontier"] else "beaten"),
+        "; ".join(row["misses"]) or {True: "frontier", False: "beaten", None: ""}[row["frontier"]],
     ]
 
 
@@ -119,9 +119,10 @@ def card_section(table: Mapping[str, Any]) -> str:
     tasks = tasks_of(table)
     rows = [head(tasks), ["---"] * len(head(tasks)), *(cells(row, tasks) for row in table["plans"])]
     drawn = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    about = f"Measured on {table['tokens']:,} tokens of {table['texts']:,} held-out documents, on {table['machine']}."
+    about = f"Measured on {table['tokens']:,} tokens of {table['texts']:,} held-out documents"
+    about += "." if table["machine"] is None else f", on {table['machine']}."
     return f"## Compression\n\nThis is the plan `{table['chosen']}` of those below. {about}\n\n{drawn}\n"
 
 
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
+def _number(value: float | None, form: str, times: float = 1.0) -> str:
+    return "-" if value is None else form.format(value * times)

@@ -86,13 +86,14 @@ def measure_speed(
 def write_compressed(
     staging: Path, work: Path, parameters: dict[str, Any], inputs: Mapping[str, Path], progress: Progress
 ) -> None:
-    """The table as ``compression.json``, page and picture; and where a plan was taken, its ``model/`` with table and
-    card in it, and a seal of its own."""
+    """The table as ``compression.json``, where times were measured page and picture; and where a plan was taken, its
+    ``model/`` with table and card in it, and a seal of its own."""
     table = parameters["table"]
     data = json.dumps(table, indent=1, ensure_ascii=False).encode()
     atomic_write(staging / TABLE, data)
-    atomic_write(staging / FIGURE, figure_file(table).encode())
-    atomic_write(staging / REPORT, report_page(table).encode())
+    if table["machine"] is not None:
+        atomic_write(staging / FIGURE, figure_file(table).encode())
+        atomic_write(staging / REPORT, report_page(table).encode())
     if table["chosen"] is None:
         return
     from lamina.deployment.seal import make_seal

@@ -115,10 +115,12 @@ def _draw_sentence(folder: Path | None, sentence: str, picture: Path) -> None:
 
 def export(source: Path, target: Path, *, type: str = "F16") -> Path:
     """Write the model folder ``source`` as a Hugging Face folder that ``transformers`` opens, or where ``target`` ends
-    in .gguf as a file that llama.cpp runs, its matrices of ``type`` (F16, Q8_0, Q4_0; ``SERVED``: as ``source``, which
-    is quantised, has them)."""
+    in .gguf as a file that llama.cpp runs, its matrices of ``type`` (F16, F32, Q8_0, Q4_0; ``SERVED``: in the blocks
+    that a quantised ``source`` has)."""
     if target.suffix.lower() == ".gguf":
         return _export_gguf(source, target, type)
+    if type == SERVED:
+        raise InputError("only a .gguf file holds a version's own blocks", where=str(target), hint="model.gguf")
     if target.exists() and any(target.iterdir()):
         raise BusyError("is not empty", where=str(target), hint="name a new folder")
     shutil.copytree(source, target, dirs_exist_ok=True)
@@ -139,7 +141,7 @@ def source_of(stack: Stack, version: str, *, served: bool = False) -> Path:
 
 def _export_gguf(source: Path, target: Path, type: str) -> Path:
     from lamina.deployment.compress.gguf_blocks import served_weights
-    from lamina.deployment.compress.quantize import is_quantized, open_served
+    from lamina.deployment.compress.quantize import is_quantized_folder, open_served
     from lamina.model.checkpoint import open_model
     from lamina.model.gguf import KINDS, Blocks, export_gguf
 
@@ -148,17 +150,18 @@ def _export_gguf(source: Path, target: Path, type: str) -> Path:
         raise InputError(f"the type {type!r} cannot be written", where=str(target), hint="known: " + ", ".join(known))
     if target.exists():
         raise BusyError("exists already", where=str(target), hint="name a new file")
-    model = open_served(source) if type == SERVED else open_model(source)
     weights: dict[str, Tensor | Blocks]
-    if type == SERVED and is_quantized(model):
-        weights = served_weights(model)
+    if type == SERVED and is_quantized_folder(source):
+        model = open_served(source)
+        weights, kind = served_weights(model), "F32"
     else:
+        model = open_model(source)
         weights = {name: tensor for name, tensor in model.state_dict().items() if name not in model.aliases}
-    kind = next((kind for kind in KINDS if kind == type), KINDS[0])
+        kind = KINDS[0] if type == SERVED else type
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     try:
-        export_gguf(weights, model.spec, source, part, kind=kind)
+        export_gguf(weights, model.spec, source, part, kind=kind)  # type: ignore[arg-type]
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

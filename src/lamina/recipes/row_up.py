@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.recipes.architectures import check_objective
+from lamina.recipes.budget import say_unmeasured
 from lamina.recipes.current import Current, read_json, remember
 from lamina.recipes.registering import register
 from lamina.recipes.row_evaluation import figures, summary
@@ -35,6 +36,7 @@ def bring_up_rows(plan: RowPlan) -> bool:
         workshop.run(plan.passages)
         keys["passages"] = workshop.key(plan.passages)
     remember(stack, Current(**keys))
+    say_unmeasured(stack, plan.progress)
     served = workshop.run(plan.served(run, part="model"))
     origin = {
         "role": "documents",

@@ -11,7 +11,7 @@ from lamina.kit.progress import open_progress
 from lamina.kit.stages import Workshop
 from lamina.recipes import contamination
 from lamina.recipes.architectures import AUTO
-from lamina.recipes.budget import weighed
+from lamina.recipes.budget import say_unmeasured, within_budget
 from lamina.recipes.current import Current, read_json, remember
 from lamina.recipes.forget import finish
 from lamina.recipes.ngrams import counts_ngrams, ngrams_stage
@@ -112,6 +112,7 @@ def _bring_up_texts(plan: Plan, reason: str | None) -> bool:
             f"not served: {reason}. The stack ends here."
         )
         return False
+    say_unmeasured(stack, plan.progress)
     source, part = (run, "model") if trains else (workshop.folder(plan.base), "")
     served = workshop.run(plan.served(source, part=part))
     origin: dict[str, Any] = {"run": keys.get("run"), "corpus": keys.get("corpus"), "metrics": {}}
@@ -133,30 +134,31 @@ def _bring_up_served(plan: Plan) -> None:
     if stack.model is None or stack.model.train is None:
         workshop.run(plan.passages)
         made = deployed(plan)
-        _remember(plan, made)
         served = workshop.run(plan.served(made.source, part=made.part))
+        artefact = _within_budget(plan, made, served)
+        _remember(plan, made)
         metrics = read_json(workshop.run(plan.evaluation(served, grounded=True)) / "evaluation.json")
         role = "documents" if made.run else "base"
         origin = {"role": role, "run": made.run, "corpus": workshop.key(plan.corpus), "metrics": summary(metrics)}
-        register(stack, _weighed(plan, made, served), origin, plan.progress)
+        register(stack, artefact, origin, plan.progress)
         return
     before, after = _measure(plan)
     plan.progress.say(figures(before, after))
     made = deployed(plan)
+    artefact = _within_budget(plan, made, workshop.folder(plan.served(made.source, part=made.part)))
     _remember(plan, made)
-    served = workshop.folder(plan.served(made.source, part=made.part))
     origin = {
         "role": "documents",
         "run": made.run,
         "corpus": workshop.key(plan.corpus),
         "metrics": summary(after) | {"bits_per_byte_before": before["bits_per_byte"]},
     }
-    register(stack, _weighed(plan, made, served), origin, plan.progress)
+    register(stack, artefact, origin, plan.progress)
 
 
-def _weighed(plan: Plan, made: Deployed, served: Path) -> Path:
+def _within_budget(plan: Plan, made: Deployed, served: Path) -> Path:
     corpus = plan.workshop.folder(plan.corpus)
-    return weighed(plan.stack, plan.workshop, made, served, corpus=corpus, progress=plan.progress)
+    return within_budget(plan.stack, plan.workshop, made, served, corpus=corpus, progress=plan.progress)
 
 
 def _remember(plan: Plan, made: Deployed) -> None:

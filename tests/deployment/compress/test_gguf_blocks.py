@@ -15,7 +15,7 @@ from lamina.deployment.compress.int4 import Int4Linear
 from lamina.deployment.compress.quantize import dequantize, quantize, save_served
 from lamina.kit.errors import InputError
 from lamina.model.architectures.gpt import gpt2, llama
-from lamina.model.checkpoint import open_model
+from lamina.model.checkpoint import open_model, save_model
 from lamina.model.gguf import export_gguf, import_gguf
 from lamina.model.spec import ModelSpec
 from lamina.model.transformer import Transformer
@@ -80,7 +80,7 @@ def test_no_weight_is_rounded_again(
     types: set[str],
 ) -> None:
     model = form(made(spec()))
-    told = export_gguf(served_weights(model), model.spec, tokenizer, tmp_path / "m.gguf", kind="F16")
+    told = export_gguf(served_weights(model), model.spec, tokenizer, tmp_path / "m.gguf", kind="F32")
     assert set(told.types) == types
     import_gguf(tmp_path / "m.gguf", tmp_path / "back")
     again, plain = open_model(tmp_path / "back"), dequantize(model, torch.float32)
@@ -92,9 +92,13 @@ def test_no_weight_is_rounded_again(
 def test_rows_of_no_whole_blocks_are_written_as_floats(tokenizer: Path, tmp_path: Path) -> None:
     spec = llama(**SIZES, inner=80, kv_heads=2)
     model = quantize(made(spec), "int8")
-    told = export_gguf(served_weights(model), spec, tokenizer, tmp_path / "m.gguf", kind="F16")
-    assert told.types["F16"] == 2  # what reads the 80
-    assert told.types["Q8_0"] == 13
+    model.stack.blocks[0].attention.o.scale[3] = 1e5  # more than float16 holds
+    told = export_gguf(served_weights(model), spec, tokenizer, tmp_path / "m.gguf", kind="F32")
+    assert told.types == {"F32": 5 + 3, "Q8_0": 12}  # norms; what reads the 80, and the one above
+    import_gguf(tmp_path / "m.gguf", tmp_path / "back")
+    plain = dequantize(model, torch.float32)
+    for theirs, ours in zip(open_model(tmp_path / "back").parameters(), plain.parameters(), strict=True):
+        assert torch.equal(theirs, ours)
 
 
 def test_a_served_folder_is_exported_as_it_is(tokenizer: Path, tmp_path: Path) -> None:
@@ -107,5 +111,16 @@ def test_a_served_folder_is_exported_as_it_is(tokenizer: Path, tmp_path: Path) -
     plain = dequantize(model, torch.float32)
     for theirs, ours in zip(open_model(tmp_path / "back").parameters(), plain.parameters(), strict=True):
         assert torch.equal(theirs, ours)
-    with pytest.raises(InputError, match="known: F16, Q8_0, Q4_0, served"):
+    with pytest.raises(InputError, match="known: F16, F32, Q8_0, Q4_0, served"):
         export(tmp_path / "served", tmp_path / "n.gguf", type="Q5_K")
+    with pytest.raises(InputError, match=r"only a \.gguf file"):
+        export(tmp_path / "served", tmp_path / "copy", type=SERVED)
+
+
+def test_a_plain_folder_is_served_as_floats(tokenizer: Path, tmp_path: Path) -> None:
+    model = made(llama(**SIZES, inner=96, kv_heads=2))
+    save_model(model, tmp_path / "plain")
+    for file in tokenizer.iterdir():
+        (tmp_path / "plain" / file.name).write_bytes(file.read_bytes())
+    written = [export(tmp_path / "plain", tmp_path / f"{type}.gguf", type=type) for type in (SERVED, "F16")]
+    assert written[0].read_bytes() == written[1].read_bytes()

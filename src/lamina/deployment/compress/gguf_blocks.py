@@ -18,7 +18,7 @@ from lamina.model.transformer import Transformer
 def served_weights(model: Transformer) -> dict[str, Tensor | Blocks]:
     """All parameters of a quantised ``model`` by our names, a tied head left out, as ``export_gguf`` takes them.
 
-    A matrix of int8 whose rows are no whole blocks is given as float32.
+    A matrix of int8 whose rows are no whole blocks is given as float32, and so is one with scales beyond float16.
     """
     found: dict[str, Tensor | Blocks] = {
         name: p.detach() for name, p in model.named_parameters() if name not in model.aliases
@@ -41,9 +41,9 @@ def blocks_of(module: Int8Linear | Int8Embedding | Int4Linear) -> Tensor | Block
         heads = [part.half().contiguous().view(torch.uint8).view(rows, -1, 2) for part in parts]
         whole = torch.cat([*heads, module.weight.view(rows, -1, GROUP // 2)], dim=-1)
         return Blocks("Q4_0" if module.minimum is None else "Q4_1", whole.flatten(1))
-    if module.weight.shape[1] % GROUP:
+    scale = module.scale.half().contiguous()  # bfloat16, of which float16 holds what is not below 6e-5 exactly
+    if module.weight.shape[1] % GROUP or not bool(scale.isfinite().all()):
         return module.widened()
     numbers = module.weight.contiguous().view(torch.uint8).view(rows, -1, GROUP)
-    scale = module.scale.half().contiguous()  # bfloat16, of which float16 holds what is not below 6e-5
     head = scale.view(torch.uint8).view(rows, 1, 2).expand(rows, numbers.shape[1], 2)
     return Blocks("Q8_0", torch.cat([head, numbers], dim=-1).flatten(1))

@@ -92,6 +92,11 @@ def is_quantized(model: Transformer) -> bool:
     return isinstance(model.stack.embeddings.token, Int8Embedding)
 
 
+def is_quantized_folder(folder: Path) -> bool:
+    """Whether the model in ``folder`` was saved in such a form."""
+    return _KEY in read_config(folder)
+
+
 def save_served(
     model: Transformer,
     folder: Path,

@@ -83,9 +83,9 @@ def key_of(digest: str, seal: Mapping[str, Any], options: Mapping[str, Any]) -> 
 
 @functools.cache
 def _code() -> str:
-    """Our own code, whose files have other sizes or times after an update, and after a change of a developer's.
+    """Our own code, by the sizes and times of its files: reading them would take longer than a proof's other parts.
 
-    Reading them all would take longer than all that a proof looks up else.
+    Where both are as before though the code is not (times that were set), the bits that are asked for again tell it.
     """
     root = Path(lamina.__file__).parent
     files = sorted(file for room in _ROOMS for file in (root / room).rglob("*.py"))

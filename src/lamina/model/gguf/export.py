@@ -31,16 +31,16 @@ from lamina.model.gguf.forms import (
 from lamina.model.gguf.vocabulary import write_vocabulary
 from lamina.model.spec import ModelSpec, StackSpec
 
-Kind = Literal["F16", "Q8_0", "Q4_0"]
-KINDS: tuple[Kind, ...] = ("F16", "Q8_0", "Q4_0")
+Kind = Literal["F16", "F32", "Q8_0", "Q4_0"]
+KINDS: tuple[Kind, ...] = ("F16", "F32", "Q8_0", "Q4_0")
 _BLOCK = 32  # weights of a block of Q8_0 and Q4_0
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A matrix in blocks already: ``rows`` uint8 (N, bytes of a row), of the ``kind`` "Q8_0", "Q4_1" or "Q4_0"."""
+    """A matrix in blocks already: ``rows`` uint8 (N, bytes of a row)."""
 
-    kind: str
+    kind: Literal["Q8_0", "Q4_1", "Q4_0"]
     rows: Tensor
 
 
@@ -70,7 +70,7 @@ def export_gguf(
     writer = GGUFWriter(str(path), architecture)
     kinds = {values.kind for values in model.values() if isinstance(values, Blocks)}
     mostly = next((known for known in ("Q4_1", "Q4_0", "Q8_0") if known in kinds), kind)
-    writer.add_file_type(LlamaFileType[f"MOSTLY_{mostly}"])
+    writer.add_file_type(LlamaFileType["ALL_F32" if mostly == "F32" else f"MOSTLY_{mostly}"])
     writer.add_quantization_version(2)
     _sizes(writer, spec)
     write_vocabulary(writer, tokenizer, size=spec.stack.embeddings.vocabulary)
@@ -93,7 +93,7 @@ def export_gguf(
 def _type_of(name: str, values: NDArray[np.float32], kind: Kind) -> str:
     if values.ndim < 2 or name == "position_embd.weight":
         return "F32"
-    return "F16" if kind == "F16" or values.shape[-1] % _BLOCK else kind
+    return "F16" if kind in ("Q8_0", "Q4_0") and values.shape[-1] % _BLOCK else kind
 
 
 def _sizes(writer: Any, spec: ModelSpec) -> None:
@@ -153,7 +153,7 @@ def _tensors(
             found = {p: model.get(f"decoder.blocks.{i}.{p}.{kind}") for p in PARTS}
             if form.model_type == "gpt2":
                 name = f"blk.{i}.{FUSED}.{kind}"
-                yield name, _written(name, _fused([found.pop(f"attention.{p}") for p in "qkv"]), form)
+                yield name, _written(name, _fused([found.pop(f"attention.{p}") for p in "qkv"], name), form)
             for part, tensor in found.items():
                 if tensor is not None:
                     turns = heads[part] if form.interleaved and part in heads else None
@@ -173,11 +173,15 @@ def _written(
     return _array(whole_norm(name, rows, 1.0) if form.whole_norms else rows)
 
 
-def _fused(parts: Sequence[Tensor | Blocks | None]) -> Tensor | Blocks:
-    """``parts`` under one another; they come in the same form."""
+def _fused(parts: Sequence[Tensor | Blocks | None], name: str) -> Tensor | Blocks:
+    """``parts`` under one another. Raises ``ModelFileError`` where they come in unlike forms."""
     found = [part for part in parts if part is not None]
-    rows = torch.cat([part.rows if isinstance(part, Blocks) else part for part in found])
-    return Blocks(found[0].kind, rows) if isinstance(found[0], Blocks) else rows
+    blocks = [part for part in found if isinstance(part, Blocks)]
+    if not blocks:
+        return torch.cat([part for part in found if not isinstance(part, Blocks)])
+    if len(blocks) < len(found) or len({part.kind for part in blocks}) > 1:
+        raise ModelFileError("queries, keys and values are of unlike types", where=name)
+    return Blocks(blocks[0].kind, torch.cat([part.rows for part in blocks]))
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

@@ -1,7 +1,10 @@
 #include "matrix.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <system_error>
+#include <thread>
 
 #include "layout.h"
 
@@ -12,6 +15,7 @@ namespace {
 // Bytes of weights that a thread takes at a time: some microseconds of reading.
 constexpr int64_t kTask = 48 * 1024;
 constexpr int64_t kTasksPerThread = 4;
+constexpr int64_t kManyBytes = 256 * 1024;  // of a matrix that is packed by several threads
 constexpr int64_t kWords = 4;  // of 16 bits, in which int4 keeps a row's columns of one parity of a group
 
 int64_t group_bytes(const lamina_matrix &given) {
@@ -48,22 +52,22 @@ Matrix::Matrix(const lamina_matrix &given, const Kernels &kernels, int threads, 
     pack(given, threads);
 }
 
+// On threads of its own: the pool's would keep another model's steps waiting until all is packed.
 void Matrix::pack(const lamina_matrix &given, int threads) {
-    struct Packing {
-        const Matrix &matrix;
-        const lamina_matrix &given;
-    } packing{*this, given};
-    const auto program = [](void *context, Worker &worker) {
-        const Packing &packing = *static_cast<Packing *>(context);
-        worker.share(packing.matrix.tiles_, [&](int64_t tile) {
-            if (packing.given.kind == LAMINA_INT8)
-                packing.matrix.pack_int8(packing.given, tile);
-            else
-                packing.matrix.pack_int4(packing.given, tile);
-        });
+    std::atomic<int64_t> next{0};
+    const auto work = [&] {
+        for (int64_t tile = next.fetch_add(1); tile < tiles_; tile = next.fetch_add(1))
+            given.kind == LAMINA_INT8 ? pack_int8(given, tile) : pack_int4(given, tile);
     };
-    Pool::shared().run(threads, 1, [](void *) {}, program, &packing);
-    Pool::shared().settle();  // a thread that came late may still look at what is to be packed
+    const int helpers = tiles_ * tile_bytes_ < kManyBytes ? 0 : threads - 1;
+    std::vector<std::thread> running;
+    running.reserve(std::max(0, helpers));
+    try {
+        for (int i = 0; i < helpers; ++i) running.emplace_back(work);
+    } catch (const std::system_error &) {  // there are no more: then it is fewer
+    }
+    work();
+    for (std::thread &thread : running) thread.join();
 }
 
 // A pair of columns of 16 rows after another: a group's bytes are read in one piece, and so are they written.

@@ -19,7 +19,7 @@ namespace lamina {
 // Asked of the system, whose pages are zero: whoever fills them first, on whichever core, is who waits for them.
 class Memory {
   public:
-    explicit Memory(int64_t bytes) : bytes_(static_cast<size_t>(bytes) + kPage) {
+    explicit Memory(int64_t bytes) : bytes_((static_cast<size_t>(bytes) + kPage - 1) / kPage * kPage + kPage) {
         mapped_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (mapped_ == MAP_FAILED) throw std::bad_alloc();
         madvise(mapped_, bytes_, MADV_HUGEPAGE);  // may be refused: then it is small pages
