@@ -54,7 +54,7 @@ def form_stage(form: Form, source: Path, *, part: str, corpus: Path | None = Non
         function="lamina.recipes.training:make_served",
         parameters={"quantize": form.quantize, "part": part, **calibrated},
         inputs=inputs,
-        versions={"quantize": 1, "seal": 1},
+        versions={"quantize": 1, "seal": 1} | ({"calibrate": 2} if calibrated else {}),
     )
 
 

@@ -2,7 +2,8 @@
 
 Channel j of what a layer reads is divided by ``E[|x_j|]^a``, its weights multiplied; ``a`` from 0 to 1 is the one whose
 rounded products are least off. The division is folded into what comes before the layer, so that it costs nothing.
-Groups are then clipped where their own products, by the moments of their inputs, are least off.
+Groups are then clipped where their own products, by the moments of their inputs, are least off, and their scales and
+minimums fitted together (see ``grids``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from lamina.deployment.compress.calibration import Inputs, readers, walk
 from lamina.deployment.compress.folding import Link, links
+from lamina.deployment.compress.grids import fit_grids
 from lamina.deployment.compress.int4 import WHOLE, Int4Linear, needs_rounding, round_groups
 from lamina.kit.progress import Progress
 from lamina.model.transformer import Transformer
@@ -41,7 +43,8 @@ def awq(model: Transformer, batches: Sequence[Tensor], *, progress: Progress | N
                 layer = getattr(module, name)
                 if needs_rounding(layer.weight):
                     groups = round_groups(layer.weight, moments=seen[reads].of_groups)
-                    setattr(module, name, Int4Linear.of(layer, groups))
+                    fitted = fit_grids(layer.weight, seen[reads].moments, groups)
+                    setattr(module, name, Int4Linear.of(layer, fitted))
     return model
 
 

@@ -3,7 +3,8 @@
 What a column's error does to the layer's products follows from the moments H of its inputs; the best correction of the
 columns after it is read off the Cholesky factor of H's inverse. Blocks of the model are done in order, each reading
 what the rounded ones before it give. Columns of large inputs come first, and groups of 32 have their scale and minimum
-before; in the order of the file groups get them when their first column is reached.
+before; in the order of the file groups get them when their first column is reached. At the end scales and minimums are
+fitted to the nibbles that came out (see ``grids``), which the paper does not do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lamina.deployment.compress.calibration import readers, walk
+from lamina.deployment.compress.grids import fit_grids
 from lamina.deployment.compress.int4 import GROUP, Int4Linear, group_grid, needs_rounding, nibbles, packed, values
 from lamina.kit.errors import LaminaError
 from lamina.kit.progress import Progress
@@ -76,7 +78,8 @@ def gptq_round(weight: Tensor, moments: Tensor, *, act_order: bool = True) -> tu
             off[:, column - start] = error
             rest[:, column:end] -= error[:, None] * factor[column, column:end]
         rest[:, end:] -= off @ factor[start:end, end:]
-    return packed(whole.unflatten(1, (-1, GROUP))), scale.half(), minimum.half()
+    groups = packed(whole.unflatten(1, (-1, GROUP))), scale.half(), minimum.half()
+    return fit_grids(weight, moments, groups)
 
 
 def _inverse_factor(moments: Tensor) -> Tensor:

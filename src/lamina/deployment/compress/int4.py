@@ -96,6 +96,12 @@ def packed(whole: Tensor) -> Tensor:
     return (low | high << 4).flatten(1)
 
 
+def unpacked(rows: Tensor) -> Tensor:
+    """The inverse of ``packed``, as floats."""
+    halves = rows.unflatten(1, (-1, GROUP // 2))
+    return torch.cat((halves & _TOP, halves >> 4), dim=-1).float()
+
+
 class Int4Linear(nn.Module):
     """``x @ W.T + bias``: ``weight`` uint8 (N, K / 2), ``scale`` and ``minimum`` (or None) float16 (N, K / 32)."""
 
@@ -132,8 +138,7 @@ class Int4Linear(nn.Module):
 
     def rows(self, start: int, end: int) -> Tensor:
         """The rows ``start`` to ``end`` of the weights that it stands for, float32 (end - start, K)."""
-        halves = self.weight[start:end].unflatten(1, (-1, GROUP // 2))
-        whole = torch.cat((halves & _TOP, halves >> 4), dim=-1).float()
+        whole = unpacked(self.weight[start:end])
         scale = self.scale[start:end].float().unsqueeze(-1)
         if self.minimum is None:
             return ((whole - _ZERO) * scale).flatten(1)
