@@ -191,7 +191,7 @@ def test_clients_that_leave_leave_nothing_behind(served) -> None:
     assert served.idle()
 
 
-def _answer(url: str, numbers: range, at_once: int = 8, batch: int = 200) -> None:
+def _answer(url: str, numbers: range, at_once: int = 4, batch: int = 200) -> None:
     """Each asks something else, so that what prompts have in common is kept and pushed out again."""
     for start in range(numbers.start, numbers.stop, batch):
         some = range(start, min(start + batch, numbers.stop))
