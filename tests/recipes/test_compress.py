@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from lamina.recipes.budget import within_budget
 from lamina.recipes.calibration import calibration_batches
 from lamina.recipes.compress import compress
 from lamina.recipes.compression_plans import Target, chosen, frontier, plans_of
+from lamina.recipes.compression_report import figure
 from lamina.recipes.current import Current, read_json, remember
 from lamina.recipes.plan import Plan
 from lamina.recipes.pruning import Deployed
@@ -312,6 +314,23 @@ def test_the_rule_of_the_choice() -> None:
     for wrong in ("itl", "quality=1%", "quality=-1%,quality=-2%", "e2e=3s", "itl=fast"):
         with pytest.raises(InputError):
             Target.read(wrong, None)
+
+
+def test_names_of_neighbours_do_not_cover_each_other() -> None:
+    places = [("none", 15, 0.0), ("int8", 126, 0.001), ("int8+smoothquant", 130, 0.001), ("int4+awq", 177, 0.007)]
+    places += [("int4", 161, 0.05), ("int4+gptq", 175, 0.006), ("int4+other", 176, 0.0065)]
+    rows = [{"name": n, "tokens_per_s": rate, "change": lost, "frontier": True} for n, rate, lost in places]
+    drawn = figure({"plans": rows, "quality": 0.03})
+    words = re.findall(r'<text x="([\d.]+)" y="([\d.]+)"( text-anchor="end")?>([^<]*)</text>', drawn)
+    boxes = []
+    for x, y, ends, name in words:
+        if name in dict.fromkeys(n for n, _, _ in places):
+            left = float(x) - 6.2 * len(name) if ends else float(x)
+            boxes.append((left, left + 6.2 * len(name), float(y)))
+    assert len(boxes) == 7
+    for n, (left, right, foot) in enumerate(boxes):
+        assert 0 <= left < right <= 470
+        assert not any(left < r and e < right and abs(foot - f) < 11 for e, r, f in boxes[:n])
 
 
 def test_a_pruned_model_has_plans_of_its_own(tmp_path: Path) -> None:

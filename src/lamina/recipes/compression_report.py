@@ -13,7 +13,8 @@ from lamina.kit.page import table as html_table
 _HEAD = ("plan", "MB", "parameters", "tokens/s", "ttft ms", "itl ms", "bandwidth", "bits/byte", "perplexity", "change")
 _MORE = ("KL, nats", "top-1", "")
 _POINT = re.compile(r'<circle [^>]*cx="([\d.]+)" cy="([\d.]+)"[^>]*><title>([^<]*)</title></circle>')
-_MIDDLE = 230  # of the picture's width
+#: Of the picture: half of its width, the room of a letter and of a line, where a name's foot may be at most.
+_MIDDLE, _LETTER, _LINE, _HIGHEST, _LOWEST = 230, 6.2, 12, 10, 172
 
 
 def cells(row: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
@@ -76,14 +77,28 @@ def figure(table: Mapping[str, Any]) -> str:
     edge = sorted((row["tokens_per_s"], row["change"] * 100) for row in rows if row["frontier"])
     marks = [("the quality budget", table["quality"] * 100)]
     title = "bits per byte more than the parent, %"
-    return _POINT.sub(_named, curves(title, points, across="tokens/s", faint=edge, marks=marks))
+    drawn = curves(title, points, across="tokens/s", faint=edge, marks=marks)
+    taken: list[tuple[float, float, float]] = []
+    return _POINT.sub(lambda point: point[0] + _name_of(point, taken), drawn)
 
 
-def _named(point: re.Match[str]) -> str:
-    """A point with its plan's name below it, to the side where there is room."""
+def _name_of(point: re.Match[str], taken: list[tuple[float, float, float]]) -> str:
+    """The name of a point's plan, above or below it where no other name is ``taken`` (left, right, foot), to the side
+    where there is room."""
     x, y, name = float(point[1]), float(point[2]), point[3]
-    anchor = ' text-anchor="end"' if x > _MIDDLE else ""
-    return f'{point[0]}<text x="{x:.1f}" y="{y + 15:.1f}"{anchor}>{name}</text>'
+    ends = x > _MIDDLE
+    left = x - _LETTER * len(name) if ends else x
+    right = left + _LETTER * len(name)
+
+    def free(foot: float) -> bool:
+        return _HIGHEST <= foot <= _LOWEST and not any(
+            left < other[1] and other[0] < right and abs(foot - other[2]) < _LINE for other in taken
+        )
+
+    foot = next(filter(free, (y + step for step in (-7, 15, -19, 27, -31, -43))), y + 15)
+    taken.append((left, right, foot))
+    anchor = ' text-anchor="end"' if ends else ""
+    return f'<text x="{x:.1f}" y="{foot:.1f}"{anchor}>{name}</text>'
 
 
 def figure_file(table: Mapping[str, Any]) -> str:
