@@ -125,10 +125,7 @@ def _bring_up_served(plan: Plan) -> None:
     if stack.data is None:
         served = workshop.run(plan.served(workshop.run(plan.base), part=""))
         remember(stack, Current(base=workshop.key(plan.base)))
-        if stack.deployment.quality is not None:
-            plan.progress.say(
-                "deployment.quality was not looked at: it is measured on held-out documents, of which there are none"
-            )
+        say_unmeasured(stack, plan.progress)
         register(stack, served, {"role": "base", "run": None, "corpus": None, "metrics": {}}, plan.progress)
         return
     if stack.model is None or stack.model.train is None:
