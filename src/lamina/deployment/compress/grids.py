@@ -29,7 +29,11 @@ def fit_grids(weight: Tensor, moments: Tensor, groups: tuple[Tensor, Tensor, Ten
     parts = [
         _fitted(*some, moments, blocks)
         for some in zip(
-            *(part.split(rows) for part in (weight.detach().float(), unpacked(nibbles), scale, minimum)), strict=True
+            weight.detach().float().split(rows),
+            unpacked(nibbles).split(rows),
+            scale.split(rows),
+            minimum.split(rows),
+            strict=True,
         )
     ]
     scales, minimums = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -51,10 +55,9 @@ def _fitted(
     before = torch.cat((scale, minimum), -1).double()
     shrink = _SHRINK * system.diagonal(dim1=1, dim2=2) + torch.finfo(torch.float32).tiny
     found = torch.linalg.solve(system + torch.diag_embed(shrink), target + shrink * before)
-    new = tuple(part.half() for part in found.split(scale.shape[1], dim=-1))
-    worse = _errors(weight, whole, *new, moments) >= _errors(weight, whole, scale, minimum, moments)
-    scales, minimums = (torch.where(worse[:, None], old, fit) for old, fit in zip((scale, minimum), new, strict=True))
-    return scales, minimums
+    scales, minimums = found.half().split(scale.shape[1], dim=-1)
+    nearer = _errors(weight, whole, scales, minimums, moments) < _errors(weight, whole, scale, minimum, moments)
+    return torch.where(nearer[:, None], scales, scale), torch.where(nearer[:, None], minimums, minimum)
 
 
 def _errors(weight: Tensor, whole: Tensor, scale: Tensor, minimum: Tensor, moments: Tensor) -> Tensor:
