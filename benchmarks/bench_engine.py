@@ -162,21 +162,15 @@ def rows(work: str, names: list[str], runs: int, threads: int, preset: str | Non
     names = [name for name in names if streams == 1 or not PEERS[name].alone]
     sides = open_sides(names, streams, threads, preset)
     try:
-        lost = answering(sides, work)
+        lost: dict[str, str] = {}
         nats = {} if preset else nats_of(sides, names, lost)
         found = []
         for words, count, length, tokens in WORK[work]:
             rates: dict[str, list[float]] = {side: [] for side in sides}
             for turn in range(runs + 1):
                 for side in [side for side in sides if side not in lost]:
-                    try:
-                        told = sides[side].turn(asked(work, count, length, tokens, turn), patience_s=PATIENCE_S)
-                    except RuntimeError as error:
-                        if side not in PEERS:
-                            raise
-                        lost[side] = str(error)
-                        continue
-                    if turn:  # the first is not counted
+                    told = told_by(sides, side, asked(work, count, length, tokens, turn), lost)
+                    if turn and told is not None:  # the first is not counted
                         rates[side].append(rate(work, told, count, length, tokens))
             for name in names:
                 bits = PEERS[name].ours
@@ -197,17 +191,15 @@ def rows(work: str, names: list[str], runs: int, threads: int, preset: str | Non
             process.close()
 
 
-def answering(sides: dict[str, Side], work: str) -> dict[str, str]:
-    """The peers that do not answer a small question, and why; ours must."""
-    lost = {}
-    for side, process in sides.items():
-        try:
-            process.turn(asked(work, 1, 64, 2, 0), patience_s=PATIENCE_S)
-        except RuntimeError as error:
-            if side not in PEERS:
-                raise
-            lost[side] = str(error)
-    return lost
+def told_by(sides: dict[str, Side], side: str, question: dict[str, Any], lost: dict[str, str]) -> dict[str, Any] | None:
+    """What a side answers; None of a peer that does not, which is ``lost`` then. Ours must."""
+    try:
+        return sides[side].turn(question, patience_s=PATIENCE_S)
+    except RuntimeError as error:
+        if side not in PEERS:
+            raise
+        lost[side] = str(error)
+        return None
 
 
 def not_run(work: str, name: str, reason: str, threads: int) -> dict[str, Any]:
@@ -230,16 +222,11 @@ def nats_of(sides: dict[str, Side], names: list[str], lost: dict[str, str]) -> d
 
     ids = open_tokenizer(smollm2()).encode(TEXT)
     found: dict[str, float] = {}
-    for side, process in sides.items():
-        if side in lost:
-            continue
+    for side in sides:
         if side not in names or PEERS[side].told:
-            try:
-                found[side] = process.turn({"text": list(ids)}, patience_s=PATIENCE_S)["nats"]
-            except RuntimeError as error:
-                if side not in PEERS:
-                    raise
-                lost[side] = str(error)
+            told = told_by(sides, side, {"text": list(ids)}, lost)
+            if told is not None:
+                found[side] = told["nats"]
             continue
         kind = PEERS[side].weights or ""
         folder = ROOT / ".cache" / f"smollm2-{kind}-whole"

@@ -143,7 +143,7 @@ def _export_gguf(source: Path, target: Path, type: str) -> Path:
     from lamina.deployment.compress.gguf_blocks import served_weights
     from lamina.deployment.compress.quantize import is_quantized_folder, open_served
     from lamina.model.checkpoint import open_model
-    from lamina.model.gguf import KINDS, Blocks, export_gguf
+    from lamina.model.gguf import KINDS, Blocks, Kind, export_gguf
 
     known = (*KINDS, SERVED)
     if type not in known:
@@ -151,17 +151,17 @@ def _export_gguf(source: Path, target: Path, type: str) -> Path:
     if target.exists():
         raise BusyError("exists already", where=str(target), hint="name a new file")
     weights: dict[str, Tensor | Blocks]
+    kind: Kind = next((kind for kind in KINDS if kind == type), KINDS[0])
     if type == SERVED and is_quantized_folder(source):
         model = open_served(source)
         weights, kind = served_weights(model), "F32"
     else:
         model = open_model(source)
         weights = {name: tensor for name, tensor in model.state_dict().items() if name not in model.aliases}
-        kind = KINDS[0] if type == SERVED else type
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     try:
-        export_gguf(weights, model.spec, source, part, kind=kind)  # type: ignore[arg-type]
+        export_gguf(weights, model.spec, source, part, kind=kind)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
