@@ -18,7 +18,7 @@ import openai
 import pytest
 
 pytestmark = pytest.mark.material
-IDLE_S = 6.0
+IDLE_S, IDLE_WINDOWS = 4.0, 3  # the quietest counts: other processes make a wakeup dear
 Lamina = Callable[..., Any]
 Serve = Callable[..., AbstractContextManager[str]]
 
@@ -129,10 +129,15 @@ def test_an_answer_names_its_source_and_ends_by_itself(brought_up: BroughtUp, se
         assert said.startswith("Nothing about this was found in the documents.")
         assert resident_mb(address) < 1000
         time.sleep(1)  # threads that spin for a next step have gone to sleep
-        before = processor_s(address)
-        time.sleep(IDLE_S)
-        spent = processor_s(address) - before
-        assert spent <= 0.01 * IDLE_S + 0.01, f"{spent:.2f} s of processor time in {IDLE_S} s in which nobody asked"
+        quietest = min(spent_while_idle(address) for _ in range(IDLE_WINDOWS))
+        assert quietest <= 0.01 * IDLE_S + 0.01, f"{quietest:.2f} s of processor time in {IDLE_S} s without a request"
+
+
+def spent_while_idle(address: str) -> float:
+    """Processor time in ``IDLE_S`` seconds in which nobody asks."""
+    before = processor_s(address)
+    time.sleep(IDLE_S)
+    return processor_s(address) - before
 
 
 def process_of(address: str) -> Path:
