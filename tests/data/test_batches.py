@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lamina.contracts.tokens import IGNORED, Batch
 from lamina.data.batches import PackedBatches
+from lamina.data.forms import NextTokens
 from lamina.data.shards import Shards, ShardWriter
 from lamina.kit.errors import ConfigError, InputError
 
@@ -157,3 +158,15 @@ def test_what_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         PackedBatches([(shards, 1.0)], batch=1, length=0, seed=0)
     assert next(PackedBatches([(shards, 0.5), (nothing, 0.5)], batch=4, length=8, seed=0)).learned == 4
+
+
+def test_every_token_can_be_learned(tmp_path: Path) -> None:
+    shards = make(tmp_path, [[False, True, False, False, True], [False, False, True]])
+    streams = [
+        PackedBatches([(shards, 1.0)], batch=1, length=8, seed=0, form=f) for f in (None, NextTokens(every=True))
+    ]
+    answers, every = (next(stream).targets for stream in streams)
+    assert sorted(answers[answers != IGNORED]) == [2, 5, 8]
+    assert sorted(every[every != IGNORED]) == [2, 3, 4, 5, 7, 8]
+    with pytest.raises(InputError, match="another stream"):
+        streams[1].restore(streams[0].state())

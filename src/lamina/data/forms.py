@@ -115,11 +115,17 @@ class Form(Protocol):
 
 
 class NextTokens:
-    """Each token is to say the one after it."""
+    """Each token is to say the one after it.
+
+    ``every``: those, too, that carry no loss in their shards, as what a user says in a chat.
+    """
 
     holds: tuple[str, ...] = ()
     trimmed = False
-    identity: Mapping[str, Any] = {}
+
+    def __init__(self, *, every: bool = False) -> None:
+        self._every = every
+        self.identity: Mapping[str, Any] = {"every": True} if every else {}
 
     def source_length(self, length: int) -> int:
         """There are no sources."""
@@ -133,4 +139,4 @@ class NextTokens:
         """``size`` inputs from ``start`` on, each with the token after it as its target."""
         stretch = np.asarray(part.shards.stream[start : start + size + 1], np.int64)
         marks = part.shards.loss[start + 1 : start + size + 1]
-        row.put(segment, stretch[:-1], np.where(marks, stretch[1:], IGNORED))
+        row.put(segment, stretch[:-1], stretch[1:] if self._every else np.where(marks, stretch[1:], IGNORED))

@@ -18,10 +18,19 @@ if TYPE_CHECKING:
 
 
 def open_stream(
-    parts: Sequence[tuple[Shards, float] | Part], section: TrainSection, tokenizer: ModelTokenizer, spec: ModelSpec
+    parts: Sequence[tuple[Shards, float] | Part],
+    section: TrainSection,
+    tokenizer: ModelTokenizer,
+    spec: ModelSpec,
+    *,
+    every: bool = False,
 ) -> tuple[BatchStream, PackedBatches]:
-    """The batches of the objective over ``parts``, and the packed rows below them (where shares can be weighed)."""
+    """The batches of the objective over ``parts``, and the packed rows below them (where shares can be weighed).
+
+    ``every``: of chats, what users say is learned as well, where a model goes on with texts.
+    """
     from lamina.data.batches import PackedBatches
+    from lamina.data.forms import NextTokens
     from lamina.data.objectives.masking import MaskedBatches, masking_of
     from lamina.data.objectives.sentences import NextSentence
     from lamina.data.objectives.texts import WholeTexts
@@ -30,7 +39,7 @@ def open_stream(
     check_objective(architecture_of(spec), section.objective)
     settings: Any = {"batch": section.batch, "length": section.length, "seed": section.seed}
     if section.objective == "causal-lm":
-        packed = PackedBatches(parts, **settings)
+        packed = PackedBatches(parts, **settings, form=NextTokens(every=every))
         return packed, packed
     if section.objective == "span-corruption":
         form = _spans(section, tokenizer, spec)

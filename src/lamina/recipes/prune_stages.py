@@ -78,7 +78,7 @@ def prune_and_recover(
     parts: list[tuple[Shards, float] | Part] = [(documents, 1.0 - section.replay)]
     if section.replay:
         parts.append((Shards(inputs["tokens"] / "replay"), section.replay))
-    stream, _ = open_stream(parts, section, tokenizer, model.spec)
+    stream, _ = open_stream(parts, section, tokenizer, model.spec, every=True)  # the parent has scores of every token
     context = parameters["context"]
     facts = run_training(
         model,

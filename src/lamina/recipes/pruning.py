@@ -139,7 +139,7 @@ class Pruning:
             function=f"{_STAGES}:prune_and_recover",
             parameters={"prune": cut, "train": deciding(train), "part": self.parent.part},
             inputs=inputs,
-            versions={"prune": 1, "train": 1},
+            versions={"prune": 2, "train": 1},
             context=run_context(plan.stack, train, plan.workshop, base=base, corpus=self._corpus),
         )
 

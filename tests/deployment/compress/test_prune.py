@@ -139,7 +139,7 @@ def test_refitting_makes_up_for_inputs_that_follow_from_others() -> None:
 
 def test_a_refitted_model_is_nearer_to_its_parent() -> None:
     model, batches = make(base()), texts(count=24)
-    importance, plan = measure(model, batches), PrunePlan(depth=0.25, heads=0.25, width=0.4)
+    importance, plan = measure(model, batches), PrunePlan(heads=0.25, width=0.4)
     ids = texts(seed=9)[0]
     parent = scores(model, ids).log_softmax(-1)
 

@@ -104,7 +104,7 @@ def walk(
         raise InputError("there are no tokens to calibrate with", hint="the stack's training documents give them")
     if model.encoder is not None or model.decoder is None:
         raise InputError("only decoders are calibrated")
-    around = [_entered(model, ids) for ids in batches]
+    around = [entered(model, ids) for ids in batches]
     hidden = [given[0][0] for given in around]
     blocks: Any = model.stack.blocks
     with ExitStack() as shown:
@@ -136,7 +136,7 @@ class _Recorder(nn.Module):
         return hidden
 
 
-def _entered(model: Transformer, ids: Tensor) -> list[tuple[Tensor, Surroundings]]:
+def entered(model: Transformer, ids: Tensor) -> list[tuple[Tensor, Surroundings]]:
     """What each block of ``model`` is given: the embeddings of ``ids`` (B, T), and its own surroundings."""
     blocks = model.stack.blocks
     recorders = [_Recorder() for _ in blocks]

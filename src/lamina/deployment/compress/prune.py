@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lamina.deployment.compress.depth import bridged, find_gap
 from lamina.deployment.compress.importance import Importance, check_plain
 from lamina.deployment.compress.refit import refitted
 from lamina.kit.errors import ConfigError, ModelFileError
@@ -54,13 +55,15 @@ class Kept:
     channels: tuple[tuple[int, ...], ...]
 
 
-def choose(spec: ModelSpec, plan: PrunePlan, importance: Importance) -> Kept:
-    """What stays of a model of ``spec``: the most important parts, as many as ``plan`` leaves, one at least."""
-    blocks = spec.stack.blocks
+def choose(spec: ModelSpec, plan: PrunePlan, importance: Importance, *, blocks: Sequence[int] | None = None) -> Kept:
+    """What stays of a model of ``spec``: the most important parts, as many as ``plan`` leaves, one at least.
+
+    ``blocks``: the numbers of those that stay, where they are known.
+    """
     if plan.heads and spec.stack.relative:
         raise ConfigError("heads with a relative position bias cannot be removed", where="prune.heads")
-    stay = _best(importance.blocks, max(1, round(len(blocks) * (1 - plan.depth))))
-    first = blocks[0]
+    stay = tuple(blocks) if blocks is not None else _best(importance.blocks, _left(spec, plan))
+    first = spec.stack.blocks[0]
     groups = max(1, round(first.attention.kv_heads * (1 - plan.heads)))
     channels = _channels(first.feedforward.inner, plan.width)
     return Kept(
@@ -80,8 +83,9 @@ def prune(
 ) -> Transformer:
     """A smaller model, in eval mode; ``model`` stays as it is. ``importance``: see ``importance.measure``.
 
-    ``calibration``: batches of ids (B, T), on which the matrices behind removed heads and channels are fitted to make
-    up for them (see ``refit``); without them the weights are the parent's own.
+    ``calibration``: batches of ids (B, T). The blocks that go are then those in a row without which least is lost, and
+    the matrices before and behind what goes are fitted to make up for it (see ``depth`` and ``refit``). Without them
+    blocks go by their influence, and the weights are the parent's own.
     Raises ``ConfigError`` where no Hugging Face family has such a model, ``InputError`` for models that are not of
     one stack of plain weights.
     """
@@ -90,8 +94,12 @@ def prune(
     _check(narrowed(model.spec, kept))
     if calibration is None:
         return carved(model, kept)
-    whole = len(kept.blocks) == len(model.spec.stack.blocks)
-    shallow = model if whole else carved(model, _whole(model.spec, kept.blocks))
+    shallow, blocks = model, len(model.spec.stack.blocks)
+    if gone := blocks - len(kept.blocks):
+        gap = find_gap(model, gone, calibration, progress=progress)
+        kept = choose(model.spec, plan, importance, blocks=gap.stay(blocks))
+        _check(narrowed(model.spec, kept))
+        shallow = carved(model, _whole(model.spec, kept.blocks), bridged(model, gap, calibration))
     rest = replace(kept, blocks=tuple(range(len(kept.blocks))))
     if rest == _whole(shallow.spec, rest.blocks):
         return carved(shallow, rest)
@@ -153,6 +161,11 @@ def in_words(before: Transformer, after: Transformer) -> str:
         f"pruned: {said}; {before.parameter_count / 1e6:.1f} M -> {after.parameter_count / 1e6:.1f} M parameters "
         f"({share:.1%} fewer)"
     )
+
+
+def _left(spec: ModelSpec, plan: PrunePlan) -> int:
+    """The number of blocks that stay."""
+    return max(1, round(len(spec.stack.blocks) * (1 - plan.depth)))
 
 
 def _best(scores: Tensor, count: int) -> tuple[int, ...]:

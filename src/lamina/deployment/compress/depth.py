@@ -1,0 +1,148 @@
+"""Which blocks in a row a decoder can do without, and what makes up for them.
+
+The matrix that ends the block before a gap is fitted by least squares, so that the model goes on from there as its
+parent goes on from behind the gap (after ReplaceMe, arXiv 2505.02819, which fits a matrix of the block's width). The
+gap is where the next tokens of calibration texts are least surprising after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lamina.deployment.compress.calibration import entered
+from lamina.kit.progress import Progress
+from lamina.model.layers.block import Block, Surroundings
+from lamina.model.transformer import Transformer
+
+_FITTED, _MEASURED = 8, 2  # rows with which gaps are compared: to fit, and to see what is lost
+_SHRINK = 0.01  # of the mean square of an input, added to each
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Blocks ``first`` to before ``behind`` go."""
+
+    first: int
+    behind: int
+
+    def stay(self, blocks: int) -> tuple[int, ...]:
+        """The numbers of those of ``blocks`` blocks that stay."""
+        return (*range(self.first), *range(self.behind, blocks))
+
+
+@torch.no_grad()
+def find_gap(model: Transformer, size: int, batches: Sequence[Tensor], *, progress: Progress | None = None) -> Gap:
+    """The ``size`` blocks in a row of a decoder, the first one not among them, without which least is lost.
+
+    ``batches``: token ids (B, T) each, of which the first rows are read.
+    """
+    rows = torch.cat([ids for ids in batches if ids.shape[1] == batches[0].shape[1]])[: _FITTED + _MEASURED]
+    rows = rows.to(model.stack.embeddings.token.weight.device)
+    measured = rows[-_MEASURED:]
+    fit, seen = _Read(model, rows[:-_MEASURED] if len(rows) > _MEASURED else rows), _Read(model, measured)
+    places = range(1, len(fit.blocks) - size + 1)
+    losses: dict[Gap, float] = {}
+    with ExitStack() as shown:
+        task = None
+        if progress is not None:
+            task = shown.enter_context(progress.task("depth", total=len(places), unit="places"))
+        for gap in (Gap(first, first + size) for first in places):
+            hidden = seen.states[gap.first]
+            if _adds(fit.blocks[gap.first - 1]):
+                change = _fit(fit.inner(gap.first - 1), fit.states[gap.behind] - fit.states[gap.first])
+                hidden = hidden + F.linear(seen.inner(gap.first - 1), change.to(hidden.dtype))
+            for block, around in seen.behind(gap):
+                hidden = block(hidden, around)
+            losses[gap] = _loss(model, hidden, measured)
+            if task is not None:
+                task.advance(1)
+    return min(losses, key=losses.__getitem__)
+
+
+@torch.no_grad()
+def bridged(model: Transformer, gap: Gap, batches: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The matrix that ends the block before ``gap``, by its name in ``model``, fitted on ``batches`` of ids (B, T).
+
+    None where that block does more than add what it computes to what it reads ("pre" norms, or none, do).
+    """
+    number = gap.first - 1
+    block: Any = model.stack.blocks[number]
+    if not _adds(block):
+        return {}
+    square: Any = 0.0
+    across: Any = 0.0
+    for ids in batches:
+        read = _Read(model, ids, until=gap.behind)
+        more = _moments(read.inner(number), read.states[gap.behind] - read.states[gap.first])
+        square, across = square + more[0], across + more[1]
+    weight = block.feedforward.down.weight
+    return {f"decoder.blocks.{number}.feedforward.down.weight": weight + _solved(square, across).to(weight.dtype)}
+
+
+class _Read:
+    """What passed through a model as it read ``ids`` (B, T): ``states``, before each block and after the last one."""
+
+    def __init__(self, model: Transformer, ids: Tensor, *, until: int | None = None) -> None:
+        given = entered(model, ids)
+        self.blocks: list[Any] = list(model.stack.blocks)
+        self._around = [around for _, around in given]
+        self.states = [given[0][0]]
+        for block, around in zip(self.blocks[:until], self._around, strict=False):
+            self.states.append(block(self.states[-1], around))
+
+    def behind(self, gap: Gap) -> list[tuple[Block, Surroundings]]:
+        """The blocks behind a gap, and what each needs beside its input."""
+        return list(zip(self.blocks[gap.behind :], self._around[gap.behind :], strict=True))
+
+    def inner(self, number: int) -> Tensor:
+        """What the last matrix of a block read, (B, T, F)."""
+        read: list[Tensor] = []
+        with _reading(self.blocks[number], read):
+            self.blocks[number](self.states[number], self._around[number])
+        return read[0]
+
+
+def _adds(block: Block) -> bool:
+    """Whether what a block's last matrix gives is added to the residual stream as it is."""
+    return block.placement in ("pre", "none")
+
+
+def _moments(inputs: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    x, y = inputs.flatten(0, -2).float(), wanted.flatten(0, -2).float()
+    return x.T @ x, x.T @ y
+
+
+def _fit(inputs: Tensor, wanted: Tensor) -> Tensor:
+    """The matrix (N, K), float64, that gives ``wanted`` (..., N) of ``inputs`` (..., K), shrunk a little to zero."""
+    return _solved(*_moments(inputs, wanted))
+
+
+def _solved(square: Tensor, across: Tensor) -> Tensor:
+    square = square.double()
+    square.diagonal().add_(_SHRINK * square.diagonal().mean().clamp_min(1e-12))
+    return torch.cholesky_solve(across.double(), torch.linalg.cholesky(square)).T
+
+
+def _loss(model: Transformer, hidden: Tensor, ids: Tensor) -> float:
+    """Mean cross-entropy (nats) of next tokens, from what the last block gives (B, T, D)."""
+    norm = model.stack.norm
+    states = hidden if norm is None else norm(hidden)
+    scores = model.logits(states[:, :-1].flatten(0, 1)).float()
+    return float(F.cross_entropy(scores, ids[:, 1:].flatten()))
+
+
+@contextmanager
+def _reading(block: Block, read: list[Tensor]) -> Iterator[None]:
+    """Add to ``read`` what goes into the last matrix of ``block``."""
+    hook = block.feedforward.down.register_forward_pre_hook(lambda module, given: read.append(given[0]))
+    try:
+        yield
+    finally:
+        hook.remove()
