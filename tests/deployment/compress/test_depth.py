@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from lamina.deployment.compress.depth import Gap, bridged, find_gap
 from lamina.deployment.compress.importance import measure
 from lamina.deployment.compress.prune import PrunePlan, carved, choose, prune
+from lamina.kit.errors import InputError
 from lamina.kit.progress import open_progress
 from lamina.model.architectures.gpt import llama
 from lamina.model.spec import ModelSpec
@@ -62,6 +63,7 @@ def test_blocks_that_do_nothing_are_the_gap() -> None:
     assert gap == Gap(2, 4)
     assert gap.stay(BLOCKS) == (0, 1, 4)
     assert f"depth: done {BLOCKS - 2}/{BLOCKS - 2} places" in shown.getvalue()
+    assert "without blocks 2 to 3," in shown.getvalue()
     ids = texts(model, seed=5)[0]
     plan, importance = PrunePlan(depth=0.4), measure(model, batches)
     smaller = prune(model, plan, importance, calibration=batches)
@@ -108,3 +110,8 @@ def test_blocks_with_norms_behind_their_matrices_are_not_fitted(placement: str) 
     batches = texts(model)
     assert bridged(model, Gap(1, 2), batches) == {}
     assert find_gap(model, 2, batches).behind <= BLOCKS
+
+
+def test_without_texts_there_is_no_gap_to_be_found() -> None:
+    with pytest.raises(InputError, match="no tokens to calibrate with"):
+        find_gap(make(), 1, [])

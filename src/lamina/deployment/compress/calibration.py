@@ -98,12 +98,9 @@ def walk(
     """Each block of a decoder with what its layers read, by the names of ``readers``.
 
     A block may be changed before the next one is asked for. ``again``: the next blocks then read what the changed one
-    gives; without it, what it gave before. Raises ``InputError`` where there is nothing to read.
+    gives; without it, what it gave before. Raises ``InputError`` as ``check_calibrated``.
     """
-    if not sum(ids.numel() for ids in batches):
-        raise InputError("there are no tokens to calibrate with", hint="the stack's training documents give them")
-    if model.encoder is not None or model.decoder is None:
-        raise InputError("only decoders are calibrated")
+    check_calibrated(model, batches)
     around = [entered(model, ids) for ids in batches]
     hidden = [given[0][0] for given in around]
     blocks: Any = model.stack.blocks
@@ -122,6 +119,14 @@ def walk(
             hidden = after
             if task is not None:
                 task.advance(1)
+
+
+def check_calibrated(model: Transformer, batches: Sequence[Tensor]) -> None:
+    """Raise ``InputError`` where there is nothing to read, or ``model`` is not a decoder alone."""
+    if not sum(ids.numel() for ids in batches):
+        raise InputError("there are no tokens to calibrate with", hint="the stack's training documents give them")
+    if model.encoder is not None or model.decoder is None:
+        raise InputError("only decoders are calibrated")
 
 
 def _task(progress: Progress, blocks: int) -> Any:

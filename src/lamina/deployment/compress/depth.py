@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lamina.deployment.compress.calibration import entered
+from lamina.deployment.compress.calibration import check_calibrated, entered
+from lamina.deployment.compress.refit import regressed
 from lamina.kit.progress import Progress
 from lamina.model.layers.block import Block, Surroundings
 from lamina.model.transformer import Transformer
 
 _FITTED, _MEASURED = 8, 2  # rows with which gaps are compared: to fit, and to see what is lost
-_SHRINK = 0.01  # of the mean square of an input, added to each
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class Gap:
 def find_gap(model: Transformer, size: int, batches: Sequence[Tensor], *, progress: Progress | None = None) -> Gap:
     """The ``size`` blocks in a row of a decoder, the first one not among them, without which least is lost.
 
-    ``batches``: token ids (B, T) each, of which the first rows are read.
+    ``batches``: token ids (B, T) each, of which the first rows are read. Raises ``InputError`` as ``check_calibrated``.
     """
+    check_calibrated(model, batches)
     rows = torch.cat([ids for ids in batches if ids.shape[1] == batches[0].shape[1]])[: _FITTED + _MEASURED]
-    rows = rows.to(model.stack.embeddings.token.weight.device)
-    measured = rows[-_MEASURED:]
-    fit, seen = _Read(model, rows[:-_MEASURED] if len(rows) > _MEASURED else rows), _Read(model, measured)
+    fit = _Read(model, rows[:-_MEASURED] if len(rows) > _MEASURED else rows)
+    seen = _Read(model, rows[-_MEASURED:])
     places = range(1, len(fit.blocks) - size + 1)
     losses: dict[Gap, float] = {}
     with ExitStack() as shown:
@@ -56,14 +56,17 @@ def find_gap(model: Transformer, size: int, batches: Sequence[Tensor], *, progre
         for gap in (Gap(first, first + size) for first in places):
             hidden = seen.states[gap.first]
             if _adds(fit.blocks[gap.first - 1]):
-                change = _fit(fit.inner(gap.first - 1), fit.states[gap.behind] - fit.states[gap.first])
-                hidden = hidden + F.linear(seen.inner(gap.first - 1), change.to(hidden.dtype))
+                change = regressed(*fit.moments(gap)).to(hidden.dtype)
+                hidden = hidden + seen.inner(gap.first - 1) @ change
             for block, around in seen.behind(gap):
                 hidden = block(hidden, around)
-            losses[gap] = _loss(model, hidden, measured)
+            losses[gap] = _loss(model, hidden, seen.ids)
             if task is not None:
                 task.advance(1)
-    return min(losses, key=losses.__getitem__)
+    least = min(losses, key=losses.__getitem__)
+    if progress is not None:
+        progress.say(f"least is lost without blocks {least.first} to {least.behind - 1}, counted from 0")
+    return least
 
 
 @torch.no_grad()
@@ -79,18 +82,18 @@ def bridged(model: Transformer, gap: Gap, batches: Sequence[Tensor]) -> dict[str
     square: Any = 0.0
     across: Any = 0.0
     for ids in batches:
-        read = _Read(model, ids, until=gap.behind)
-        more = _moments(read.inner(number), read.states[gap.behind] - read.states[gap.first])
+        more = _Read(model, ids, until=gap.behind).moments(gap)
         square, across = square + more[0], across + more[1]
     weight = block.feedforward.down.weight
-    return {f"decoder.blocks.{number}.feedforward.down.weight": weight + _solved(square, across).to(weight.dtype)}
+    return {f"decoder.blocks.{number}.feedforward.down.weight": weight + regressed(square, across).T.to(weight.dtype)}
 
 
 class _Read:
     """What passed through a model as it read ``ids`` (B, T): ``states``, before each block and after the last one."""
 
     def __init__(self, model: Transformer, ids: Tensor, *, until: int | None = None) -> None:
-        given = entered(model, ids)
+        self.ids = ids.to(model.stack.embeddings.token.weight.device)
+        given = entered(model, self.ids)
         self.blocks: list[Any] = list(model.stack.blocks)
         self._around = [around for _, around in given]
         self.states = [given[0][0]]
@@ -108,26 +111,16 @@ class _Read:
             self.blocks[number](self.states[number], self._around[number])
         return read[0]
 
+    def moments(self, gap: Gap) -> tuple[Tensor, Tensor]:
+        """Xᵀ X and Xᵀ Y of what the last matrix before a gap reads, X (N, F), and of what the gap adds, Y (N, D)."""
+        x = self.inner(gap.first - 1).flatten(0, -2).float()
+        y = (self.states[gap.behind] - self.states[gap.first]).flatten(0, -2).float()
+        return x.T @ x, x.T @ y
+
 
 def _adds(block: Block) -> bool:
     """Whether what a block's last matrix gives is added to the residual stream as it is."""
     return block.placement in ("pre", "none")
-
-
-def _moments(inputs: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    x, y = inputs.flatten(0, -2).float(), wanted.flatten(0, -2).float()
-    return x.T @ x, x.T @ y
-
-
-def _fit(inputs: Tensor, wanted: Tensor) -> Tensor:
-    """The matrix (N, K), float64, that gives ``wanted`` (..., N) of ``inputs`` (..., K), shrunk a little to zero."""
-    return _solved(*_moments(inputs, wanted))
-
-
-def _solved(square: Tensor, across: Tensor) -> Tensor:
-    square = square.double()
-    square.diagonal().add_(_SHRINK * square.diagonal().mean().clamp_min(1e-12))
-    return torch.cholesky_solve(across.double(), torch.linalg.cholesky(square)).T
 
 
 def _loss(model: Transformer, hidden: Tensor, ids: Tensor) -> float:

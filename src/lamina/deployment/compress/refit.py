@@ -51,8 +51,15 @@ def fitted(weight: Tensor, moments: Tensor, stay: Sequence[int]) -> Tensor:
     gone[kept] = False
     if not bool(gone.any()):
         return weight.clone()
-    square = moments[kept][:, kept].double()
-    square.diagonal().add_(_SHRINK * square.diagonal().mean().clamp_min(1e-12))
-    across = moments[kept][:, gone].double()
-    shares = torch.cholesky_solve(across, torch.linalg.cholesky(square))  # (S, R): how the gone follow from the kept
+    shares = regressed(moments[kept][:, kept], moments[kept][:, gone])  # (S, R): how the gone follow from the kept
     return (weight[:, kept].double() + weight[:, gone].double() @ shares.T).to(weight.dtype)
+
+
+def regressed(square: Tensor, across: Tensor) -> Tensor:
+    """How outputs Y (N, M) follow from inputs X (N, K) by least squares, shrunk a little to zero: (K, M) float64.
+
+    ``square``: Xᵀ X (K, K), ``across``: Xᵀ Y (K, M), or means of both.
+    """
+    square = square.double()
+    square.diagonal().add_(_SHRINK * square.diagonal().mean().clamp_min(1e-12))
+    return torch.cholesky_solve(across.double(), torch.linalg.cholesky(square))
