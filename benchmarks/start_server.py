@@ -52,6 +52,11 @@ class Server:
             env={**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"},
         )
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def url(self) -> str:
         """Once it says that it listens. Raises ``RuntimeError`` where it ends instead."""
         assert self._process.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 import openai
@@ -122,3 +123,29 @@ def test_the_likeliest_of_several_is_given(client) -> None:
         }
         assert choice.text == max(means, key=means.__getitem__)
     assert best.usage.completion_tokens == every.usage.completion_tokens, "all that were made are counted"
+
+
+def test_the_asynchronous_client_streams_many_answers_at_once(client) -> None:
+    """More than fit in a batch; one of them is left in the middle, and the others are those of one after another."""
+    seeds = range(12)
+    alone = [chat(client, temperature=1, seed=seed).choices[0].message.content for seed in seeds]
+
+    async def ask(several: openai.AsyncOpenAI, seed: int) -> str:
+        stream = await several.chat.completions.create(
+            model="", messages=HELLO, max_tokens=12, temperature=1, seed=seed, stream=True
+        )
+        return "".join([part.choices[0].delta.content or "" async for part in stream])
+
+    async def leave(several: openai.AsyncOpenAI) -> None:
+        stream = await several.chat.completions.create(model="", messages=HELLO, max_tokens=1000, stream=True)
+        async for part in stream:
+            if part.choices[0].delta.content:
+                break
+        await stream.close()
+
+    async def together() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=client.base_url, api_key="none", max_retries=0, timeout=30) as several:
+            *answers, _ = await asyncio.gather(*(ask(several, seed) for seed in seeds), leave(several))
+            return answers
+
+    assert asyncio.run(together()) == alone
