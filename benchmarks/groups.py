@@ -49,6 +49,11 @@ class Group:
         name = "memory.usage_in_bytes" if self.version == 1 else "memory.current"
         return int((self.memory / name).read_text())
 
+    def most(self) -> int:
+        """The most bytes that were used so far. ``OSError`` before Linux 5.19 (2)."""
+        name = "memory.max_usage_in_bytes" if self.version == 1 else "memory.peak"
+        return int((self.memory / name).read_text())
+
     def enter(self, pid: int) -> None:
         """Move a process in."""
         for folder in self._folders:

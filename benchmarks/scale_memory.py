@@ -1,7 +1,7 @@
-"""One stack file in control groups of 2, 4 and 8 GB: what its server holds at most, and whether a request fails.
+"""One stack file in control groups of 2, 4 and 8 GB: what its server holds at most, and whether an answer fails.
 
 `python benchmarks/scale_memory.py [--seconds N]` starts `lamina serve` in each group and lets sixteen clients ask it,
-each for an answer to a long prompt of its own, after half of the time with three quarters of the memory.
+each for an answer to a long prompt of its own. After half of the time the memory is to be three quarters.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from start_server import Server, stack_of
 
 GB = 1 << 30
 SIZES = (2, 4, 8)  # GB
-CLIENTS, WORDS, TOKENS = 16, 1200, 32  # of each prompt and answer
+CLIENTS, WORDS, TOKENS = 16, 600, 32  # a word is a number of two or three tokens; TOKENS of each answer
 LESS = 0.75
+PATIENCE_S = 60.0
 
 
 def main() -> None:
@@ -35,66 +36,62 @@ def main() -> None:
     for size in SIZES:
         with Group(f"{size}gb", processors=2, memory=size * GB) as group:
             server = Server(stack, threads=2)
-            group.enter(server.pid)  # before it has loaded anything
             try:
-                said = asked(server.url(), group, size * GB, arguments.seconds)
+                group.enter(server.pid)  # before it has loaded anything
+                print(f"{size} GB: {asked(server.url(), group, size * GB, arguments.seconds)}", flush=True)
             finally:
                 server.close()
-        print(f"{size} GB: {said}")
 
 
 def asked(url: str, group: Group, limit: int, seconds: float) -> str:
     """Sixteen clients for ``seconds``; what came of it."""
-    counts = {"answered": 0, "failed": 0}
+    answered: list[int] = []
+    failed: list[str] = []
     ended, numbers = threading.Event(), itertools.count()
 
     def ask() -> None:
-        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=8, timeout=300)
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=300)
         while not ended.is_set():
-            draw = random.Random(next(numbers))
-            text = " ".join(str(draw.randrange(100)) for _ in range(WORDS // 2))
+            number = next(numbers)
+            draw = random.Random(number)
+            text = " ".join(str(draw.randrange(100)) for _ in range(WORDS))
             try:
                 client.completions.create(model="champion", prompt=text, max_tokens=TOKENS, temperature=0)
-                counts["answered"] += 1
+                answered.append(number)
             except openai.OpenAIError as error:
-                counts["failed"] += 1
-                print(f"failed: {error}")
+                failed.append(str(error))
 
     threads = [threading.Thread(target=ask) for _ in range(CLIENTS)]
     for thread in threads:
         thread.start()
-    first = most_held(group, seconds / 2)
-    followed = lowered(group, int(limit * LESS))
-    then = most_held(group, seconds / 2)
-    ended.set()
-    for thread in threads:
-        thread.join()
+    try:
+        time.sleep(seconds / 2)
+        first = group.most()
+        followed = lowered(group, int(limit * LESS))
+        time.sleep(seconds / 2)
+        then = group.used()
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    why = f": {', '.join(sorted(set(failed))[:3])}" if failed else ""
     return (
-        f"{first / limit:.0%} of it held at most; three quarters of it stood after {followed:.1f} s, and "
-        f"{then / (limit * LESS):.0%} of these were held at most; "
-        f"{counts['answered']} answers, {counts['failed']} failed"
+        f"{first / limit:.0%} of it held at most; three quarters of it {followed}, "
+        f"{then / (limit * LESS):.0%} of these held at the end; {len(answered)} answers, {len(failed)} failed{why}"
     )
 
 
-def most_held(group: Group, seconds: float) -> int:
-    """The most bytes that the group holds in the next ``seconds``, pages of files among them."""
-    end, most = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
-        most = max(most, group.used())
-        time.sleep(0.2)
-    return most
-
-
-def lowered(group: Group, target: int) -> float:
-    """Bring the limit down as far as the kernel lets (what is held cannot be taken); the seconds until it stands."""
+def lowered(group: Group, target: int) -> str:
+    """Bring the limit down as far as the kernel lets, which cannot take what is held; how that went."""
     begun = time.monotonic()
-    while True:
+    while (passed := time.monotonic() - begun) < PATIENCE_S:
         size = max(target, int(1.05 * group.used()))
         with suppress(OSError):
             group.limit_memory(size)
             if size == target:
-                return time.monotonic() - begun
+                return f"stood after {passed:.1f} s"
         time.sleep(0.2)
+    return f"did not stand after {PATIENCE_S:.0f} s"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""`lamina serve` on a stack of its own, as it starts on a machine where it ran before: for `bench_engine.py start`."""
+"""`lamina serve` on a stack of its own, as it starts on a machine where it ran before: for `bench_engine.py start` and
+`scale_memory.py`."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_the_asynchronous_client_streams_many_answers_at_once(client) -> None:
 
     async def together() -> list[str]:
         async with openai.AsyncOpenAI(base_url=client.base_url, api_key="none", max_retries=0, timeout=30) as several:
-            *answers, _ = await asyncio.gather(*(ask(several, seed) for seed in seeds), leave(several))
+            _, *answers = await asyncio.gather(leave(several), *(ask(several, seed) for seed in seeds))
             return answers
 
     assert asyncio.run(together()) == alone

@@ -121,10 +121,17 @@ def test_the_base_is_pruned_and_recovers(
     plan: Callable[..., Plan], made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = plan(STACK)
+    streams: list[Any] = []
+
+    def stopped(model: object, stream: Any, *given: object, **named: object) -> None:
+        streams.append(stream)
+        raise StageError("the machine stopped")
+
     with monkeypatch.context() as broken:
-        broken.setattr(prune_stages, "run_training", _stopped)
+        broken.setattr(prune_stages, "run_training", stopped)
         with pytest.raises(StageError, match="the machine stopped"):
             deployed(opened)
+    assert streams[0].state()["of"]["form"] == {"every": True}, "the parent has scores of what users say, too"
     monkeypatch.setattr(prune_stages, "write_pruned", _stopped)  # what a killed run has cut is not cut again
     found = deployed(opened)
     run, model = found.source, open_model(found.source / "model")
@@ -136,6 +143,8 @@ def test_the_base_is_pruned_and_recovers(
     assert model.spec.stack.embeddings.vocabulary == new.vocabulary < old.vocabulary
     assert facts["pruning"]["parameters"] == model.parameter_count < facts["pruning"]["parameters_before"]
     assert "fewer" in facts["pruning"]["what"]
+    first, behind = facts["pruning"]["gap"]
+    assert behind == first + 1
     assert "It was pruned: " in (run / "model" / "README.md").read_text()
     assert unpruned(opened.stack.state, run.name) == (opened.workshop.folder(opened.base), "")
     texts = pq.read_table(made / "corpus/data/train-00000-of-00001.parquet")["text"].to_pylist()[:8]

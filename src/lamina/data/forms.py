@@ -117,7 +117,8 @@ class Form(Protocol):
 class NextTokens:
     """Each token is to say the one after it.
 
-    ``every``: those, too, that carry no loss in their shards, as what a user says in a chat.
+    ``every``: those, too, that carry no loss in their shards, as what a user says in a chat, in windows that hold one
+    which does.
     """
 
     holds: tuple[str, ...] = ()

@@ -121,7 +121,6 @@ def write_pruned(
     progress: Progress,
 ) -> None:
     """The pruned model as a Hugging Face ``folder``, and ``pruning.json``: what went."""
-    from lamina.deployment.compress.importance import measure
     from lamina.deployment.compress.prune import PrunePlan, in_words, prune
     from lamina.kit.tokenizer import open_tokenizer
     from lamina.model.checkpoint import open_model, save_model
@@ -135,9 +134,9 @@ def write_pruned(
             inputs["corpus"], open_tokenizer(like), context=parent.spec.max_positions, tokens=_CALIBRATION
         )
         progress.say("measuring what the parts of the model contribute")
-        importance = measure(parent, batches)
-        model = prune(parent, plan, importance, calibration=batches, progress=progress)
-        facts = {"block_influence": [round(float(value), 5) for value in importance.blocks]}
+        made = prune(parent, plan, batches, progress=progress)
+        model = made.model
+        facts = {} if made.gap is None else {"gap": [made.gap.first, made.gap.behind]}
     whole = open_model(inputs["source"] / part)
     said = in_words(whole, model)
     progress.say(said)

@@ -7,8 +7,8 @@ gap is where the next tokens of calibration texts are least surprising after tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lamina.deployment.compress.calibration import check_calibrated, entered
+from lamina.deployment.compress.importance import before_each
 from lamina.deployment.compress.refit import regressed
-from lamina.kit.progress import Progress
+from lamina.kit.progress import Progress, open_progress
 from lamina.model.layers.block import Block, Surroundings
 from lamina.model.transformer import Transformer
 
-_FITTED, _MEASURED = 8, 2  # rows with which gaps are compared: to fit, and to see what is lost
+_FITTED, _MEASURED = 4096, 1024  # tokens with which gaps are compared: to fit, and to see what is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +42,30 @@ class Gap:
 def find_gap(model: Transformer, size: int, batches: Sequence[Tensor], *, progress: Progress | None = None) -> Gap:
     """The ``size`` blocks in a row of a decoder, the first one not among them, without which least is lost.
 
-    ``batches``: token ids (B, T) each, of which the first rows are read. Raises ``InputError`` as ``check_calibrated``.
+    ``batches``: token ids (B, T) each; the first rows are read of those as long as the very first. Raises
+    ``InputError`` as ``check_calibrated``.
     """
     check_calibrated(model, batches)
-    rows = torch.cat([ids for ids in batches if ids.shape[1] == batches[0].shape[1]])[: _FITTED + _MEASURED]
-    fit = _Read(model, rows[:-_MEASURED] if len(rows) > _MEASURED else rows)
-    seen = _Read(model, rows[-_MEASURED:])
-    places = range(1, len(fit.blocks) - size + 1)
-    losses: dict[Gap, float] = {}
-    with ExitStack() as shown:
-        task = None
-        if progress is not None:
-            task = shown.enter_context(progress.task("depth", total=len(places), unit="places"))
-        for gap in (Gap(first, first + size) for first in places):
+    shown = progress or open_progress("quiet")
+    rows = torch.cat([ids for ids in batches if ids.shape[1] == batches[0].shape[1]])
+    held, most = (max(1, tokens // rows.shape[1]) for tokens in (_MEASURED, _FITTED + _MEASURED))
+    rows = rows[:most]
+    fit = _Read(model, rows[:-held] if len(rows) > held else rows)
+    seen = _Read(model, rows[-held:])
+    gaps = [Gap(first, first + size) for first in range(1, len(fit.blocks) - size + 1)]
+    losses = []
+    with shown.task("depth", total=len(gaps), unit="places") as task:
+        for gap in gaps:
             hidden = seen.states[gap.first]
             if _adds(fit.blocks[gap.first - 1]):
                 change = regressed(*fit.moments(gap)).to(hidden.dtype)
                 hidden = hidden + seen.inner(gap.first - 1) @ change
             for block, around in seen.behind(gap):
                 hidden = block(hidden, around)
-            losses[gap] = _loss(model, hidden, seen.ids)
-            if task is not None:
-                task.advance(1)
-    least = min(losses, key=losses.__getitem__)
-    if progress is not None:
-        progress.say(f"least is lost without blocks {least.first} to {least.behind - 1}, counted from 0")
+            losses.append(_loss(model, hidden, seen.ids))
+            task.advance(1)
+    least = gaps[losses.index(min(losses, key=lambda loss: math.inf if math.isnan(loss) else loss))]
+    shown.say(f"least is lost without blocks {least.first} to {least.behind - 1}, counted from 0")
     return least
 
 
@@ -73,7 +73,7 @@ def find_gap(model: Transformer, size: int, batches: Sequence[Tensor], *, progre
 def bridged(model: Transformer, gap: Gap, batches: Sequence[Tensor]) -> dict[str, Tensor]:
     """The matrix that ends the block before ``gap``, by its name in ``model``, fitted on ``batches`` of ids (B, T).
 
-    None where that block does more than add what it computes to what it reads ("pre" norms, or none, do).
+    Empty where that block does more than add what it computes to what it reads ("pre" norms, or none, do).
     """
     number = gap.first - 1
     block: Any = model.stack.blocks[number]
@@ -107,8 +107,11 @@ class _Read:
     def inner(self, number: int) -> Tensor:
         """What the last matrix of a block read, (B, T, F)."""
         read: list[Tensor] = []
-        with _reading(self.blocks[number], read):
+        end = before_each(self.blocks[number].feedforward.down, read.append)
+        try:
             self.blocks[number](self.states[number], self._around[number])
+        finally:
+            end()
         return read[0]
 
     def moments(self, gap: Gap) -> tuple[Tensor, Tensor]:
@@ -129,13 +132,3 @@ def _loss(model: Transformer, hidden: Tensor, ids: Tensor) -> float:
     states = hidden if norm is None else norm(hidden)
     scores = model.logits(states[:, :-1].flatten(0, 1)).float()
     return float(F.cross_entropy(scores, ids[:, 1:].flatten()))
-
-
-@contextmanager
-def _reading(block: Block, read: list[Tensor]) -> Iterator[None]:
-    """Add to ``read`` what goes into the last matrix of ``block``."""
-    hook = block.feedforward.down.register_forward_pre_hook(lambda module, given: read.append(given[0]))
-    try:
-        yield
-    finally:
-        hook.remove()

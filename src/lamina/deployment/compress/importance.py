@@ -1,6 +1,5 @@
-"""What the parts of a model contribute on calibration texts: blocks, attention heads, feed-forward channels.
+"""What the parts of a block contribute on calibration texts: attention heads, feed-forward channels.
 
-- A block by its influence: 1 less the cosine of what goes in and what comes out (ShortGPT, arXiv 2403.03853).
 - A group of heads (a key-value head with the queries that share it) by the length of what it adds to the residual
   stream.
 - A channel of the feed-forward network by the root mean square of its activation times the length of its column in the
@@ -25,9 +24,8 @@ from lamina.model.transformer import Transformer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Importance:
-    """Over ``tokens`` tokens, float64: ``blocks`` (L,), and for each block ``heads`` (Hkv,) and ``channels`` (F,)."""
+    """Over ``tokens`` tokens, float64: for each block ``heads`` (Hkv,) and ``channels`` (F,)."""
 
-    blocks: Tensor
     heads: tuple[Tensor, ...]
     channels: tuple[Tensor, ...]
     tokens: int
@@ -46,7 +44,6 @@ def measure(model: Transformer, batches: Iterable[Tensor]) -> Importance:
             meter.attach(hooks)
         tokens = _run(model, batches)
     return Importance(
-        blocks=torch.stack([meter.turned / tokens for meter in meters]),
         heads=tuple(meter.heads / tokens for meter in meters),
         channels=tuple(meter.of_channels(tokens) for meter in meters),
         tokens=tokens,
@@ -82,23 +79,18 @@ class _Meter:
         self._block = block
         attention = block.attention
         device = attention.o.weight.device
-        self.turned = torch.zeros((), dtype=torch.float64, device=device)
         self.heads = torch.zeros(attention.kv_heads, dtype=torch.float64, device=device)
         self.squares = torch.zeros(block.feedforward.down.in_features, dtype=torch.float64, device=device)
 
     def attach(self, hooks: ExitStack) -> None:
         block = self._block
-        hooks.callback(block.register_forward_hook(self._block_seen).remove)
-        hooks.callback(_before(block.attention.o, self._attention_seen))
-        hooks.callback(_before(block.feedforward.down, self._feedforward_seen))
+        hooks.callback(before_each(block.attention.o, self._attention_seen))
+        hooks.callback(before_each(block.feedforward.down, self._feedforward_seen))
 
     def of_channels(self, tokens: int) -> Tensor:
         """(F,)"""
         columns = self._block.feedforward.down.weight.double().norm(dim=0)
         return (self.squares / tokens).sqrt() * columns
-
-    def _block_seen(self, block: nn.Module, given: tuple[Any, ...], out: Tensor) -> None:
-        self.turned += (1 - F.cosine_similarity(given[0].float(), out.float(), dim=-1)).double().sum()
 
     def _attention_seen(self, x: Tensor) -> None:
         weight = self._block.attention.o.weight
@@ -110,8 +102,8 @@ class _Meter:
         self.squares += x.float().flatten(0, -2).square().sum(dim=0).double()
 
 
-def _before(module: nn.Module, see: Callable[[Tensor], None]) -> Callable[[], None]:
-    """Let ``see`` have each input of ``module``; what ends that."""
+def before_each(module: nn.Module, see: Callable[[Tensor], None]) -> Callable[[], None]:
+    """Let ``see`` have each input of ``module``; what is returned ends that."""
 
     def hook(module: nn.Module, given: tuple[Any, ...]) -> None:
         see(given[0])

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lamina.deployment.compress.depth import bridged, find_gap
-from lamina.deployment.compress.importance import Importance, check_plain
+from lamina.deployment.compress.calibration import check_calibrated
+from lamina.deployment.compress.depth import Gap, bridged, find_gap
+from lamina.deployment.compress.importance import Importance, check_plain, measure
 from lamina.deployment.compress.refit import refitted
 from lamina.kit.errors import ConfigError, ModelFileError
 from lamina.kit.progress import Progress
@@ -55,56 +56,49 @@ class Kept:
     channels: tuple[tuple[int, ...], ...]
 
 
-def choose(spec: ModelSpec, plan: PrunePlan, importance: Importance, *, blocks: Sequence[int] | None = None) -> Kept:
-    """What stays of a model of ``spec``: the most important parts, as many as ``plan`` leaves, one at least.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """A smaller ``model``, and the ``gap`` of blocks in it, by the parent's numbers."""
 
-    ``blocks``: the numbers of those that stay, where they are known.
-    """
-    if plan.heads and spec.stack.relative:
-        raise ConfigError("heads with a relative position bias cannot be removed", where="prune.heads")
-    stay = tuple(blocks) if blocks is not None else _best(importance.blocks, _left(spec, plan))
-    first = spec.stack.blocks[0]
-    groups = max(1, round(first.attention.kv_heads * (1 - plan.heads)))
-    channels = _channels(first.feedforward.inner, plan.width)
+    model: Transformer
+    gap: Gap | None
+
+
+def choose(spec: ModelSpec, plan: PrunePlan, importance: Importance) -> Kept:
+    """What stays of the blocks of ``spec``: their most important groups and channels, as many as ``plan`` leaves."""
+    blocks, (_, groups, channels) = range(len(spec.stack.blocks)), _counts(spec, plan)
     return Kept(
-        blocks=stay,
-        groups=tuple(_best(importance.heads[i], groups) for i in stay),
-        channels=tuple(_best(importance.channels[i], channels) for i in stay),
+        blocks=tuple(blocks),
+        groups=tuple(_best(importance.heads[i], groups) for i in blocks),
+        channels=tuple(_best(importance.channels[i], channels) for i in blocks),
     )
 
 
 def prune(
-    model: Transformer,
-    plan: PrunePlan,
-    importance: Importance,
-    *,
-    calibration: Sequence[Tensor] | None = None,
-    progress: Progress | None = None,
-) -> Transformer:
-    """A smaller model, in eval mode; ``model`` stays as it is. ``importance``: see ``importance.measure``.
+    model: Transformer, plan: PrunePlan, calibration: Sequence[Tensor], *, progress: Progress | None = None
+) -> Pruned:
+    """A smaller decoder, in eval mode, with weights fitted to make up for what is gone; ``model`` stays as it is.
 
-    ``calibration``: batches of ids (B, T). The blocks that go are then those in a row without which least is lost, and
-    the matrices before and behind what goes are fitted to make up for it (see ``depth`` and ``refit``). Without them
-    blocks go by their influence, and the weights are the parent's own.
-    Raises ``ConfigError`` where no Hugging Face family has such a model, ``InputError`` for models that are not of
-    one stack of plain weights.
+    ``calibration``: batches of ids (B, T), on which parts are measured and matrices fitted: the one before a gap of
+    blocks (see ``depth``), then those behind removed heads and channels (see ``refit``).
+    Raises ``ConfigError`` where no Hugging Face family has such a model, ``InputError`` where there is nothing to read,
+    or the model is not a decoder of plain weights.
     """
     check_plain(model)
-    kept = choose(model.spec, plan, importance)
-    _check(narrowed(model.spec, kept))
-    if calibration is None:
-        return carved(model, kept)
-    shallow, blocks = model, len(model.spec.stack.blocks)
-    if gone := blocks - len(kept.blocks):
-        gap = find_gap(model, gone, calibration, progress=progress)
-        kept = choose(model.spec, plan, importance, blocks=gap.stay(blocks))
-        _check(narrowed(model.spec, kept))
-        shallow = carved(model, _whole(model.spec, kept.blocks), bridged(model, gap, calibration))
-    rest = replace(kept, blocks=tuple(range(len(kept.blocks))))
-    if rest == _whole(shallow.spec, rest.blocks):
-        return carved(shallow, rest)
-    fitted = refitted(shallow, rest.groups, rest.channels, calibration, progress=progress)
-    return carved(shallow, rest, fitted)
+    check_calibrated(model, calibration)
+    spec, layers = model.spec, len(model.spec.stack.blocks)
+    count, groups, channels = _counts(spec, plan)
+    _check(narrowed(spec, _first(count, groups, channels)))  # before anything is measured
+    gap, shallow = None, model
+    if count < layers:
+        gap = find_gap(model, layers - count, calibration, progress=progress)
+        kept = _whole(spec, gap.stay(layers))
+        _check(narrowed(spec, kept))
+        shallow = carved(model, kept, bridged(model, gap, calibration))
+    rest, weights = choose(shallow.spec, plan, measure(shallow, calibration)), None
+    if rest != _whole(shallow.spec, rest.blocks):
+        weights = refitted(shallow, rest.groups, rest.channels, calibration, progress=progress)
+    return Pruned(model=carved(shallow, rest, weights), gap=gap)
 
 
 @torch.no_grad()
@@ -163,9 +157,16 @@ def in_words(before: Transformer, after: Transformer) -> str:
     )
 
 
-def _left(spec: ModelSpec, plan: PrunePlan) -> int:
-    """The number of blocks that stay."""
-    return max(1, round(len(spec.stack.blocks) * (1 - plan.depth)))
+def _counts(spec: ModelSpec, plan: PrunePlan) -> tuple[int, int, int]:
+    """How many blocks, groups of heads and channels stay."""
+    if plan.heads and spec.stack.relative:
+        raise ConfigError("heads with a relative position bias cannot be removed", where="prune.heads")
+    first = spec.stack.blocks[0]
+    return (
+        max(1, round(len(spec.stack.blocks) * (1 - plan.depth))),
+        max(1, round(first.attention.kv_heads * (1 - plan.heads))),
+        _channels(first.feedforward.inner, plan.width),
+    )
 
 
 def _best(scores: Tensor, count: int) -> tuple[int, ...]:
@@ -178,6 +179,15 @@ def _channels(inner: int, share: float) -> int:
         return inner
     step = 64 if inner >= _WIDE else 32
     return min(inner, max(step, round(inner * (1 - share) / step) * step))
+
+
+def _first(blocks: int, groups: int, channels: int) -> Kept:
+    """So many parts, the first of each kind."""
+    return Kept(
+        blocks=tuple(range(blocks)),
+        groups=(tuple(range(groups)),) * blocks,
+        channels=(tuple(range(channels)),) * blocks,
+    )
 
 
 def _whole(spec: ModelSpec, blocks: tuple[int, ...]) -> Kept:

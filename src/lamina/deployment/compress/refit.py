@@ -60,6 +60,6 @@ def regressed(square: Tensor, across: Tensor) -> Tensor:
 
     ``square``: Xᵀ X (K, K), ``across``: Xᵀ Y (K, M), or means of both.
     """
-    square = square.double()
+    square = square.to(torch.float64, copy=True)
     square.diagonal().add_(_SHRINK * square.diagonal().mean().clamp_min(1e-12))
     return torch.cholesky_solve(across.double(), torch.linalg.cholesky(square))
