@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lamina.deployment.compress.depth import Gap
 from lamina.deployment.compress.importance import measure
 from lamina.deployment.compress.prune import Kept, PrunePlan, carved, choose, prune
 from lamina.deployment.compress.quantize import quantize
@@ -133,6 +134,18 @@ def test_refitting_makes_up_for_inputs_that_follow_from_others() -> None:
     off = (F.linear(kept, new) - wanted).norm()
     assert off < 0.2 * (F.linear(kept, weight[:, :12]) - wanted).norm()
     assert torch.equal(fitted(weight, x.T @ x, range(16)), weight)
+
+
+def test_channels_that_do_nothing_go_from_blocks_behind_a_gap_too() -> None:
+    model = make(base())
+    for number, block in enumerate(model.stack.blocks):
+        block.feedforward.down.weight[:, 40 * number : 40 * number + 128] = 0
+    blocks = model.stack.blocks
+    for layer in (blocks[1].attention.o, blocks[1].feedforward.down):
+        layer.weight.zero_()
+    found, ids = prune(model, PrunePlan(depth=0.25, width=0.4), texts()), texts(seed=3)[1]
+    assert found.gap == Gap(1, 2)
+    torch.testing.assert_close(scores(found.model, ids), scores(model, ids), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("depth", [0.0, 0.25])
