@@ -15,8 +15,9 @@ import time
 from contextlib import suppress
 
 import openai
-from groups import Group  # beside this file
-from machine import machine, smollm2
+from bench_engine import served  # beside this file
+from groups import Group
+from machine import machine
 from start_server import Server, stack_of
 
 GB = 1 << 30
@@ -31,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120.0)
     arguments = parser.parse_args()
-    stack = stack_of(smollm2())
+    stack = stack_of(served("int8"))
     print(f"{machine()}; load {os.getloadavg()[0]:.1f}")
     for size in SIZES:
         with Group(f"{size}gb", processors=2, memory=size * GB) as group:
@@ -46,6 +47,7 @@ def main() -> None:
 def asked(url: str, group: Group, limit: int, seconds: float) -> str:
     """Sixteen clients for ``seconds``; what came of it."""
     answered: list[int] = []
+    refused: list[int] = []
     failed: list[str] = []
     ended, numbers = threading.Event(), itertools.count()
 
@@ -58,6 +60,9 @@ def asked(url: str, group: Group, limit: int, seconds: float) -> str:
             try:
                 client.completions.create(model="champion", prompt=text, max_tokens=TOKENS, temperature=0)
                 answered.append(number)
+            except openai.RateLimitError as error:
+                refused.append(number)
+                ended.wait(float(error.response.headers["retry-after"]))
             except openai.OpenAIError as error:
                 failed.append(str(error))
 
@@ -77,7 +82,8 @@ def asked(url: str, group: Group, limit: int, seconds: float) -> str:
     why = f": {', '.join(sorted(set(failed))[:3])}" if failed else ""
     return (
         f"{first / limit:.0%} of it held at most; three quarters of it {followed}, "
-        f"{then / (limit * LESS):.0%} of these held at the end; {len(answered)} answers, {len(failed)} failed{why}"
+        f"{then / (limit * LESS):.0%} of these held at the end; {len(answered)} answers, {len(refused)} asked to come "
+        f"again later, {len(failed)} failed{why}"
     )
 
 
