@@ -18,7 +18,7 @@ import openai
 import pytest
 
 pytestmark = pytest.mark.material
-IDLE_S, IDLE_WINDOWS = 4.0, 3  # the quietest counts: other processes make a wakeup dear
+IDLE_S, IDLE_WINDOWS = 6.0, 3  # the quietest counts: other processes make a wakeup dear
 Lamina = Callable[..., Any]
 Serve = Callable[..., AbstractContextManager[str]]
 

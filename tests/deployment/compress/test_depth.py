@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from lamina.deployment.compress import depth
 from lamina.deployment.compress.depth import Gap, bridged, find_gap
-from lamina.deployment.compress.importance import measure
-from lamina.deployment.compress.prune import PrunePlan, carved, choose, prune
+from lamina.deployment.compress.prune import PrunePlan, carved, prune, whole
 from lamina.kit.errors import InputError
 from lamina.kit.progress import open_progress
 from lamina.model.architectures.gpt import gpt2, llama, smollm3
@@ -95,10 +94,7 @@ def loss(model: Transformer, ids: torch.Tensor) -> float:
 
 
 def without(model: Transformer, gap: Gap, weights: dict[str, torch.Tensor]) -> Transformer:
-    kept = choose(model.spec, PrunePlan(), measure(model, [torch.zeros(1, 2, dtype=torch.int64)]))
-    stay = gap.stay(BLOCKS)
-    parts = {name: tuple(getattr(kept, name)[i] for i in stay) for name in ("groups", "channels")}
-    return carved(model, replace(kept, blocks=stay, **parts), weights)
+    return carved(model, whole(model.spec, gap.stay(BLOCKS)), weights)
 
 
 @pytest.mark.parametrize("size", [1, 2, BLOCKS - 1])

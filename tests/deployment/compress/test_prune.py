@@ -80,12 +80,17 @@ def masked(model: Transformer, kept: Kept) -> Transformer:
     return changed
 
 
+def fewer(kept: Kept, stay: tuple[int, ...]) -> Kept:
+    """Of these blocks alone."""
+    return Kept(blocks=stay, groups=tuple(kept.groups[i] for i in stay), channels=tuple(kept.channels[i] for i in stay))
+
+
 @pytest.mark.parametrize(("family", "heads"), [(f, 0.5 if f in ("llama", "qwen3") else 0.0) for f in SPECS])
 def test_the_pruned_model_is_the_parent_with_the_rest_set_to_zero(family: str, heads: float, tmp_path: Path) -> None:
     model = make(SPECS[family]())
     stay = (0, 3) if family == "smollm3" else (0, 1, 3)
     kept = choose(model.spec, PrunePlan(heads=heads, width=0.4), measure(model, texts()))
-    kept = Kept(blocks=stay, groups=tuple(kept.groups[i] for i in stay), channels=tuple(kept.channels[i] for i in stay))
+    kept = fewer(kept, stay)
     smaller = carved(model, kept)
     ids = texts(seed=7)[0]
     torch.testing.assert_close(scores(smaller, ids), scores(masked(model, kept), ids), rtol=1e-4, atol=1e-4)
@@ -162,8 +167,7 @@ def test_a_fitted_model_is_nearer_to_its_parent(depth: float) -> None:
     assert (found.gap is None) == (not depth)
     stay = found.gap.stay(4) if found.gap else (0, 1, 2, 3)
     kept = choose(model.spec, PrunePlan(heads=0.25, width=0.4), measure(model, batches))
-    kept = Kept(blocks=stay, groups=tuple(kept.groups[i] for i in stay), channels=tuple(kept.channels[i] for i in stay))
-    plain = carved(model, kept)
+    plain = carved(model, fewer(kept, stay))
     assert found.model.spec == plain.spec
     assert divergence(found.model) < 0.95 * divergence(plain)
 

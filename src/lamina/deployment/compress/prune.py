@@ -92,11 +92,12 @@ def prune(
     gap, shallow = None, model
     if count < layers:
         gap = find_gap(model, layers - count, calibration, progress=progress)
-        kept = _whole(spec, gap.stay(layers))
+        kept = whole(spec, gap.stay(layers))
         _check(narrowed(spec, kept))
         shallow = carved(model, kept, bridged(model, gap, calibration))
-    rest, weights = choose(shallow.spec, plan, measure(shallow, calibration)), None
-    if rest != _whole(shallow.spec, rest.blocks):
+    rest, weights = whole(shallow.spec, range(count)), None
+    if plan.heads or plan.width:
+        rest = choose(shallow.spec, plan, measure(shallow, calibration))
         weights = refitted(shallow, rest.groups, rest.channels, calibration, progress=progress)
     return Pruned(model=carved(shallow, rest, weights), gap=gap)
 
@@ -190,11 +191,11 @@ def _first(blocks: int, groups: int, channels: int) -> Kept:
     )
 
 
-def _whole(spec: ModelSpec, blocks: tuple[int, ...]) -> Kept:
+def whole(spec: ModelSpec, blocks: Sequence[int]) -> Kept:
     """All of some blocks."""
     found = [spec.stack.blocks[i] for i in blocks]
     return Kept(
-        blocks=blocks,
+        blocks=tuple(blocks),
         groups=tuple(tuple(range(b.attention.kv_heads)) for b in found),
         channels=tuple(tuple(range(b.feedforward.inner)) for b in found),
     )
