@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from lamina.contracts.chat import Message
 from lamina.contracts.inference import Chunk, Request, SamplingParams
+from lamina.deployment.engine.change import Change
 from lamina.deployment.engine.ngrams import FILE, Ngrams, write_ngrams
 from lamina.deployment.registry import ModelRegistry
 from lamina.deployment.seal import make_seal
@@ -67,19 +72,16 @@ def test_it_answers_from_the_champion(serve, registry) -> None:
     assert {c.version for c in chunks} == {"v1"} == {service.version}
     by_alias = asyncio.run(collect(service, request(model="champion")))
     assert [c.tokens for c in by_alias] == [c.tokens for c in chunks]
-    by_text = asyncio.run(collect(service, request(messages=(), prompt="the whale")))
-    by_ids = asyncio.run(collect(service, request(messages=(), prompt=(1, 5, 7))))
-    assert by_text[-1].usage.prompt_tokens < chunks[-1].usage.prompt_tokens
-    assert by_ids[-1].usage.prompt_tokens == 3
+    text, ids = (asyncio.run(collect(service, request(messages=(), prompt=p))) for p in ("the whale", (1, 5, 7)))
+    assert text[-1].usage.prompt_tokens < chunks[-1].usage.prompt_tokens
+    assert ids[-1].usage.prompt_tokens == 3
 
 
 def test_what_a_version_takes_is_no_more_than_it_is_served_with(serve) -> None:
     whole, capped = serve(), serve(context=LEAST_CONTEXT)
     assert [capped.abilities(name).context for name in ("", "v1", "v2")] == [LEAST_CONTEXT] * 3, "v2 is not loaded"
-    assert asyncio.run(collect(capped, request(messages=(), prompt="the whale")))[-1].finish_reason in (
-        "stop",
-        "length",
-    )
+    last = asyncio.run(collect(capped, request(messages=(), prompt="the whale")))[-1]
+    assert last.finish_reason in ("stop", "length")
     assert whole.abilities().context == whole.context > 24
     whole._engines()["v1"]._admission.context = 40  # as when memory was taken from its cache
     assert whole.abilities().context == 40
@@ -179,16 +181,11 @@ def test_a_swap_drops_and_mixes_nothing(serve, registry) -> None:
     async def drill() -> None:
         stop = asyncio.Event()
         users = [asyncio.create_task(user(n, stop)) for n in range(8)]
-        for step, change in enumerate(
-            (
-                lambda: registry.promote("v2", because="better"),
-                lambda: registry.promote("v3", because="better"),
-                lambda: registry.rollback(because="worse"),
-            )
-        ):
+        promote = partial(registry.promote, because="better")
+        back = partial(registry.rollback, because="worse")
+        for wanted, change in (("v2", partial(promote, "v2")), ("v3", partial(promote, "v3")), ("v2", back)):
             await asyncio.sleep(0.3)
             await asyncio.to_thread(change)
-            wanted = ("v2", "v3", "v2")[step]
             deadline = time.monotonic() + 20
             while service.version != wanted or wanted not in versions[-8:]:
                 assert time.monotonic() < deadline
@@ -199,6 +196,65 @@ def test_a_swap_drops_and_mixes_nothing(serve, registry) -> None:
     asyncio.run(drill())
     assert set(versions) == {"v1", "v2", "v3"}
     until(lambda: list(service.loads()) == ["v2"])
+
+
+EVENTS = st.one_of(
+    st.tuples(st.just("ask"), st.integers(0, 5), st.integers(40, 100)),  # a prompt, and so many tokens
+    st.tuples(st.just("leave"), st.integers(0, 20), st.just(0)),
+    st.tuples(st.just("promote"), st.integers(1, 3), st.just(0)),
+    st.tuples(st.just("limit"), st.integers(17, 30), st.just(0)),  # blocks of 8 tokens; the longest answer needs 17
+)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=st.lists(EVENTS, min_size=8, max_size=18))
+def test_arrivals_aborts_preemptions_and_swaps_mix_nothing_and_leak_nothing(serve, registry, alone, events) -> None:
+    service, engines, asked = serve(block_tokens=8, max_sequences=4), set(), []
+
+    async def drill() -> None:
+        def ask(number: int, size: int) -> None:
+            asked.append((asyncio.create_task(tokens_of(service, number, size)), number, size))
+
+        for what, number, size in events:
+            if what == "ask":
+                for other in range(3):
+                    ask((number + other) % 6, size)
+            elif what == "leave" and number < len(asked):
+                asked[number][0].cancel()
+            elif what == "promote":
+                await asyncio.to_thread(registry.promote, f"v{number}", because="an event")
+                while service.version != f"v{number}":  # somebody is being answered when it changes
+                    ask(len(asked) % 6, 60)
+                    await asyncio.sleep(0.03)
+            elif what == "limit":
+                service._champion.serving.adapt(Change(blocks=number))
+            engines.add(service._champion.serving)
+            await asyncio.sleep(0.004)
+        for task, number, size in asked:
+            with suppress(asyncio.CancelledError):
+                version, tokens = await asyncio.wait_for(task, 20)
+                assert tokens == alone[version, number][:size]
+
+    asyncio.run(drill())
+    until(lambda: list(service.loads()) == [service.version] and not service._champion.users)
+    for engine in engines:
+        until(lambda e=engine: not (e._live if e is service._champion.serving else e._thread.is_alive()))
+        engine._blocks.check([])
+
+
+@pytest.fixture
+def alone(serve) -> dict[tuple[str, int], list[int]]:
+    """The answers to six prompts by each version, with nobody beside them."""
+    service = serve()
+    return {(v, n): asyncio.run(tokens_of(service, n, 100, model=v))[1] for v in ("v1", "v2", "v3") for n in range(6)}
+
+
+async def tokens_of(service: ServingService, number: int, size: int, **fields) -> tuple[str, list[int]]:
+    """The version that answers a prompt, and its answer of ``size`` tokens."""
+    prompt = tuple((17 * number + 5 * k) % 250 + 3 for k in range(2 + 6 * number))
+    sampling = SamplingParams(temperature=0.0, max_tokens=size, ignore_eos=True)
+    chunks = await collect(service, request(messages=(), prompt=prompt, sampling=sampling, **fields))
+    return "".join({c.version for c in chunks}), [token for c in chunks for token in c.tokens]
 
 
 def test_a_damaged_champion_is_not_served(serve, registry, tmp_path) -> None:
@@ -228,9 +284,8 @@ def test_metrics_have_the_names_that_dashboards_know(serve) -> None:
     def value(name: str, **labels: str) -> float | None:
         return metrics.get_sample_value(f"lamina:{name}", labels)
 
-    assert value("num_requests_running") == 0
-    assert value("num_requests_waiting") == 0
-    assert value("kv_cache_usage_perc") == 0
+    now = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
+    assert [value(name) for name in now] == [0, 0, 0]
     assert value("prompt_tokens_total", model_name="v1") == last.usage.prompt_tokens
     assert value("generation_tokens_total", model_name="v1") == last.usage.completion_tokens
     assert value("request_success_total", model_name="v1", finished_reason=str(last.finish_reason)) == 1
