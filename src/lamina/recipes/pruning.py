@@ -26,7 +26,7 @@ _STAGES = "lamina.recipes.prune_stages"
 #: What recovery takes over from [model.train].
 _SHARED = ("batch", "accumulate", "length", "replay", "seed", "device", "compile", "recompute", "samples", "track")
 _ELSEWHERE = ("least", "common", "recover")  # keys of [deployment.prune] that decide what goes into the last stage
-_RATE = 3e-4  # peak
+_RATE = 1.5e-4  # peak
 _DISTILL = 0.5  # share of the parent's scores in the loss
 _SOFTNESS = 1.0
 
