@@ -114,6 +114,12 @@ def test_a_run_that_ends_before_its_plan_writes_a_last_sample(tokenizer: ModelTo
     begun.see({"step": 1})
     begun.close(well=False)
     assert [row["step"] for row in read_metrics(tmp_path / "other.jsonl")] == [0], "it goes on from there"
+    begun = Samples(["the wh"], tokenizer, tmp_path / "longer.jsonl", every=9, tokens=8)
+    begun.begin(model(), 0, plan, open_progress("quiet"))
+    for step in range(1, 7):  # the clock left time for more steps than were planned
+        begun.see({"step": step})
+    begun.close(well=True)
+    assert [row["step"] for row in read_metrics(tmp_path / "longer.jsonl")] == [0, 6]
 
 
 def test_a_resumed_run_forgets_samples_of_steps_that_it_does_again(tokenizer: ModelTokenizer, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Samples:
 
     def begin(self, model: Transformer, step: int, plan: Plan, progress: Progress) -> None:
         """Forget the samples of later steps; of a fresh run, write the first."""
-        self._model, self._steps, self._progress = model, plan.steps, progress
+        self._model, self._progress = model, progress
         self._interval = self._every or max(1, -(-plan.steps // _TIMES))
         self._rows.truncate_after(step)
         if step == 0:
@@ -54,12 +54,12 @@ class Samples:
     def see(self, facts: Mapping[str, Any]) -> Mapping[str, str]:
         """Write where it is time."""
         step = self._last = int(facts["step"])
-        if step % self._interval == 0 or step == self._steps:
+        if step % self._interval == 0:
             self._write(step)
         return {}
 
     def close(self, *, well: bool) -> None:
-        """Of a run that ended before its last planned step (by the clock, or early), write the last."""
+        """Of a run that ended well, write the last: the clock may end it before or after its last planned step."""
         if well and self._last is not None and self._written != self._last:
             self._write(self._last)
 
