@@ -223,9 +223,10 @@ def test_arrivals_aborts_preemptions_and_swaps_mix_nothing_and_leak_nothing(serv
                 asked[number][0].cancel()
             elif what == "promote":
                 await asyncio.to_thread(registry.promote, f"v{number}", because="an event")
-                while service.version != f"v{number}":  # somebody is being answered when it changes
-                    ask(len(asked) % 6, 60)
-                    await asyncio.sleep(0.03)
+                async with asyncio.timeout(20):
+                    while service.version != f"v{number}":  # somebody is being answered when it changes
+                        ask(len(asked) % 6, 60)
+                        await asyncio.sleep(0.03)
             elif what == "limit":
                 service._champion.serving.adapt(Change(blocks=number))
             engines.add(service._champion.serving)
@@ -239,7 +240,8 @@ def test_arrivals_aborts_preemptions_and_swaps_mix_nothing_and_leak_nothing(serv
     until(lambda: list(service.loads()) == [service.version] and not service._champion.users)
     for engine in engines:
         until(lambda e=engine: not (e._live if e is service._champion.serving else e._thread.is_alive()))
-        engine._blocks.check([])
+        with engine._wake:  # whoever ended has been taken out whole
+            engine._blocks.check([])
 
 
 @pytest.fixture
@@ -284,8 +286,7 @@ def test_metrics_have_the_names_that_dashboards_know(serve) -> None:
     def value(name: str, **labels: str) -> float | None:
         return metrics.get_sample_value(f"lamina:{name}", labels)
 
-    now = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
-    assert [value(name) for name in now] == [0, 0, 0]
+    assert [value(n) for n in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")] == [0, 0, 0]
     assert value("prompt_tokens_total", model_name="v1") == last.usage.prompt_tokens
     assert value("generation_tokens_total", model_name="v1") == last.usage.completion_tokens
     assert value("request_success_total", model_name="v1", finished_reason=str(last.finish_reason)) == 1

@@ -133,6 +133,19 @@ def test_a_resumed_run_forgets_samples_of_steps_that_it_does_again(tokenizer: Mo
     assert [row["step"] for row in read_metrics(rows.path)] == [0]
 
 
+def test_a_run_that_was_killed_behind_its_last_step_still_writes_the_last_sample(
+    tokenizer: ModelTokenizer, tmp_path: Path
+) -> None:
+    rows = MetricsWriter(tmp_path / "samples.jsonl")
+    rows.write(0, prompt="p", text="0")
+    plan = type("Plan", (), {"steps": 7})()
+    for _ in range(2):  # the second time it is there
+        resumed = Samples(["p"], tokenizer, rows.path)
+        resumed.begin(model(), 7, plan, open_progress("quiet"))
+        resumed.close(well=True)
+        assert [row["step"] for row in read_metrics(rows.path)] == [0, 7]
+
+
 def test_what_is_drawn_follows_from_the_seed() -> None:
     made = model()
     found = [greedy(made, [1, 2], end=[0], max_tokens=12, choose=drawn(seed)) for seed in (1, 1, 2)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lamina.kit.log import MetricsWriter
+from lamina.kit.log import MetricsWriter, read_metrics
 from lamina.kit.progress import Progress
 from lamina.kit.tokenizer import ModelTokenizer
 from lamina.model.generate import drawn, greedy
@@ -39,14 +39,16 @@ class Samples:
     ) -> None:
         self._prompts, self._tokenizer, self._every, self._tokens = tuple(prompts), tokenizer, every, tokens
         self._rows = MetricsWriter(path)
-        self._last: int | None = None  # step that was seen
-        self._written: int | None = None
+        self._last = 0  # step that was seen
+        self._written = 0
 
     def begin(self, model: Transformer, step: int, plan: Plan, progress: Progress) -> None:
         """Forget the samples of later steps; of a fresh run, write the first."""
         self._model, self._progress = model, progress
         self._interval = self._every or max(1, -(-plan.steps // _TIMES))
         self._rows.truncate_after(step)
+        self._last = step  # a run may be resumed behind its last step
+        self._written = max((row["step"] for row in read_metrics(self._rows.path)), default=0)
         if step == 0:
             self._rows.truncate_after(-1)
             self._write(0)
@@ -60,7 +62,7 @@ class Samples:
 
     def close(self, *, well: bool) -> None:
         """Of a run that ended well, write the last: the clock may end it before or after its last planned step."""
-        if well and self._last is not None and self._written != self._last:
+        if well and self._written != self._last:
             self._write(self._last)
 
     def _write(self, step: int) -> None:
